@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import contextlib
+import importlib
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from vm import image as images
+from vm import modules, packaged
+from vm.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -29,3 +39,228 @@ class Kernel:
     config: Path | None = None
     version: str = ""
     vmlinux: Path | None = None
+
+
+Progress = Callable[[str], None]
+
+RUNNING = "running"
+SOURCE_PREFIX = "source:"
+BZIMAGE = Path("arch/x86/boot/bzImage")
+
+# A version, which begins with a digit: 6.12, 6.1.192-2, 6.12.95-1~bpo12+1.
+VERSION = re.compile(r"\d[A-Za-z0-9.+~-]*$")
+# A suite and what may follow it: bookworm, buster/updates, trixie-backports/7.3.
+SUITE = re.compile(r"(?P<suite>[a-z][a-z0-9-]*(?:/updates)?)(?:/(?P<version>\d[A-Za-z0-9.+~-]*)?)?$")
+# Further fragments of kconfigs/; an ABI name has a + too (6.12.95+deb12-amd64).
+VARIANTS = re.compile(r".+?(\+(?!deb\d)[a-z][a-z0-9_-]*)+$")
+
+GRAMMAR = (
+    "a bzImage, a kernel tree, a version (6.12), SUITE/VERSION (trixie-backports/7.3), "
+    "source:VERSION or 'running'"
+)
+
+
+def resolve(specs: Sequence[str], progress: Progress) -> list[Kernel]:
+    """Return the kernels that ``specs`` name, fetched or built where they have to be, with unique names.
+
+    Specs that come down to the same kernel give it once, which ``progress`` is told.
+
+    Args:
+        specs: see resolve_one; none at all means the newest packaged kernel of the machine's own sources.
+        progress: told in one line each what is waited for.
+
+    Raises:
+        UsageError: one of them names no kernel; nothing is left half-made.
+    """
+    found: list[Kernel] = []
+    for spec in specs or [""]:
+        kernel = resolve_one(spec, progress)
+        same = next((other for other in found if _same(kernel, other)), None)
+        if same:
+            progress(f"{spec!r} is the same kernel as {same.spec!r}: taken once")
+        else:
+            found.append(kernel)
+    return _named(found)
+
+
+def resolve_one(spec: str, progress: Progress) -> Kernel:
+    """Return the kernel that ``spec`` names, fetched or built when it has to be.
+
+    Args:
+        spec: path of a bzImage or of a kernel tree; ``6.12``, ``6.12.94``, ``6.1.192-2``; ``SUITE/VERSION``
+            or ``SUITE``; ``running``; ``source:VERSION``; a source spec with ``+VARIANT``; empty for the
+            newest packaged kernel of the machine's own sources. A file or directory of that name comes first,
+            except for versions: write ``./6.12`` for a directory.
+        progress: told in one line each what is waited for.
+
+    Raises:
+        UsageError: it names no kernel, or the kernel cannot be had.
+    """
+    if spec == RUNNING:
+        return _running()
+    if spec.startswith(SOURCE_PREFIX):
+        return _build(spec, progress)
+    if spec == "" or VERSION.match(spec):
+        return _packaged(spec, None, spec, progress)
+    path = Path(spec).expanduser()
+    if path.is_dir():
+        return _tree(spec, path, progress)
+    if path.exists():
+        return _image(spec, path)
+    if VARIANTS.match(spec):
+        return _build(spec, progress)
+    if (named := SUITE.match(spec)) and not spec.startswith("."):
+        return _packaged(spec, named["suite"], named["version"] or "", progress)
+    if "/" in spec or spec.startswith((".", "~")):
+        raise UsageError(f"no file or directory {spec}; a kernel is {GRAMMAR}")
+    raise UsageError(f"{spec!r} names no kernel; a kernel is {GRAMMAR}")
+
+
+def _running() -> Kernel:
+    release = os.uname().release
+    config = _first(
+        [Path(f"/boot/config-{release}"), Path("/proc/config.gz"), Path(f"/lib/modules/{release}/config")]
+    )
+    tree = Path("/lib/modules") / release
+    return Kernel(RUNNING, RUNNING, release, None, Path("/") if tree.is_dir() else None, config, release)
+
+
+def _packaged(spec: str, suite: str | None, version: str, progress: Progress) -> Kernel:
+    entry = packaged.resolve(suite, version, progress)
+    return Kernel(
+        name=packaged.printable(packaged.upstream(entry.version)),
+        spec=spec,
+        release=entry.release,
+        image=entry.image,
+        modules=entry.directory,
+        config=entry.config if entry.config.exists() else None,
+        version=entry.version,
+    )
+
+
+def _image(spec: str, path: Path) -> Kernel:
+    """A bzImage: an installed or unpacked one with its modules in lib/modules, or one in its build tree."""
+    image = images.read(path)
+    release = image.release
+    path = path.absolute()
+    if path.parts[-4:] == BZIMAGE.parts and (path.parents[3] / ".config").exists():
+        return _built(spec, path.parents[3])
+    lib = _first(
+        folder / lib / "modules" / release for folder in path.resolve().parents for lib in ("lib", "usr/lib")
+    )
+    config = _first(
+        [path.with_name(f"config-{release}"), path.with_name("config"), *([lib / "config"] if lib else [])]
+    )
+    vmlinux = _first([Path(f"/usr/lib/debug/boot/vmlinux-{release}")])
+    view = None
+    if lib:
+        # One of our own cache is pruned already.
+        ready = (lib.parents[2] / "kernel.json").exists()
+        view = lib.parents[2] if ready else _view(modules.find(lib), lib, release)
+    return Kernel(packaged.printable(release), spec, release, path, view, config, release, vmlinux)
+
+
+def _tree(spec: str, path: Path, progress: Progress) -> Kernel:
+    if (path / BZIMAGE).exists() and (path / ".config").exists():
+        return _built(spec, path)
+    if (path / "Kbuild").exists() and (path / "Makefile").exists():
+        return _build(spec, progress)
+    raise UsageError(
+        f"{path} is no kernel tree: it has neither {BZIMAGE} and .config (a built one) "
+        "nor Kbuild and Makefile (a source tree)"
+    )
+
+
+def _built(spec: str, tree: Path) -> Kernel:
+    """A build tree: its modules are where the compiler left them, listed in modules.order."""
+    tree = tree.resolve()
+    image = images.read(tree / BZIMAGE)
+    release = image.release
+    files = _built_modules(tree)
+    view = _view(files, tree, release) if files else None
+    vmlinux = _first([tree / "vmlinux"])
+    return Kernel(
+        packaged.printable(release), spec, release, tree / BZIMAGE, view, tree / ".config", release, vmlinux
+    )
+
+
+def _built_modules(tree: Path) -> dict[str, Path]:
+    files = {}
+    with contextlib.suppress(FileNotFoundError):
+        for line in (tree / "modules.order").read_text().splitlines():
+            # "kernel/crypto/af_alg.ko" before 6.3, "crypto/af_alg.o" since.
+            name = line.strip().removeprefix("kernel/").removesuffix(".ko").removesuffix(".o")
+            files[name] = tree / f"{name}.ko"
+    missing = [file for file in files.values() if not file.exists()]
+    if missing:
+        raise UsageError(
+            f"{tree} is built in part: modules.order names {len(missing)} modules that are not there "
+            f"({missing[0].relative_to(tree)}, …); run make -C {tree} modules"
+        )
+    return files
+
+
+def _view(files: dict[str, Path], tables: Path, release: str) -> Path | None:
+    return modules.view(files, tables, release) if files else None
+
+
+def _build(spec: str, progress: Progress) -> Kernel:
+    # Only now: most runs build nothing.
+    try:
+        build = importlib.import_module("vm.build")
+    except ModuleNotFoundError as error:
+        if error.name != "vm.build":
+            raise
+        raise UsageError(
+            f"{spec}: no kernel can be built from source here yet; "
+            "give the path of a tree that is built (make bzImage modules)"
+        ) from error
+    kernel = build.resolve(spec, progress)
+    assert isinstance(kernel, Kernel)
+    return kernel
+
+
+def _same(one: Kernel, other: Kernel) -> bool:
+    return (one.image, one.modules, one.release) == (other.image, other.modules, other.release)
+
+
+def _named(kernels: Sequence[Kernel]) -> list[Kernel]:
+    """Give every kernel the shortest name that no other has: version, package version, spec, and a number."""
+    longer: list[Callable[[int, Kernel], str]] = [
+        lambda _, kernel: kernel.name,
+        lambda _, kernel: packaged.printable(kernel.version or kernel.name),
+        lambda _, kernel: packaged.printable(kernel.spec),
+        lambda number, kernel: f"{kernel.name}.{number}",
+    ]
+    names = [longer[0](0, kernel) for kernel in kernels]
+    for form in longer[1:]:
+        taken = list(names)
+        names = [
+            form(number, kernel) if taken.count(taken[number - 1]) > 1 else taken[number - 1]
+            for number, kernel in enumerate(kernels, 1)
+        ]
+    return [replace(kernel, name=name) for kernel, name in zip(kernels, names, strict=True)]
+
+
+def _first(paths: Iterable[Path]) -> Path | None:
+    return next((path for path in paths if path.exists()), None)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print what each of ``arguments`` (specs) resolves to: ``python -m vm.kernel SPEC…``."""
+    try:
+        for kernel in resolve(arguments, lambda line: print(line, file=sys.stderr, flush=True)):
+            print(kernel.name)
+            for field in ("spec", "release", "version", "image", "modules", "config", "vmlinux"):
+                print(f"  {field:8} {getattr(kernel, field)}")
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 4
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    # Not the main of this file's second life as __main__, whose Kernel is another class than everybody's.
+    raise SystemExit(importlib.import_module("vm.kernel").main(sys.argv[1:]))
