@@ -1,0 +1,175 @@
+"""What the user of ``pytest --kernel`` sees: header, verdicts, results, the last table."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vm.accel import probe
+from vm.errors import UsageError
+from vm.guest import ROOT
+from vm.kernel import resolve
+from vm.session import Plan, VmSession
+
+# Verdict: letter for the progress line. Those pytest itself does not know.
+OWN_VERDICTS = {"crashed": "C", "hung": "H", "boot failed": "B", "build failed": "K", "vm lost": "L", "not run": "N"}
+RUN_DIRECTORY = pytest.StashKey[Path]()
+
+
+def prepare(config: pytest.Config) -> None:
+    """Make the directory of this run and have JUnit results go there.
+
+    Raises:
+        pytest.UsageError: options that exclude each other, or no place for results.
+    """
+    if config.option.numprocesses or config.option.tx:
+        raise pytest.UsageError("--kernel boots its own workers: give --vms N instead of -n or --tx")
+    if getattr(config.option, "usepdb", False):
+        raise pytest.UsageError("--pdb cannot reach into a guest: use make shell KERNEL=… and run pytest there")
+    try:
+        config.stash[RUN_DIRECTORY] = directory = _new_directory(Path(config.option.results or ROOT / "results"))
+    except OSError as error:
+        raise pytest.UsageError(
+            f"cannot write results: {error}; give another directory by --results DIR"
+        ) from error
+    if not config.option.xmlpath:
+        config.option.xmlpath = str(directory / "junit.xml")
+
+
+class Controller:
+    """Hooks of the controlling pytest process."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.started = time.time()
+        try:
+            self.kernels = resolve(config.option.vm_kernels, _progress)
+            if config.option.collectonly:
+                return
+            self.accelerator = probe(config.option.qemu, config.option.accel)
+        except UsageError as error:
+            raise pytest.UsageError(str(error)) from None
+        self.session = VmSession(config, self._plan())
+        config.pluginmanager.register(self.session, "dsession")
+        # Lines per file make no sense when several machines answer at once.
+        if reporter := config.pluginmanager.get_plugin("terminalreporter"):
+            reporter.showfspath = False
+
+    def _plan(self) -> Plan:
+        option = self.config.option
+        factor = self.accelerator.factor
+        share = (os.cpu_count() or 1) // len(self.kernels)
+        return Plan(
+            kernels=self.kernels,
+            vms=option.vms or max(1, min(4, share)),
+            accelerator=self.accelerator,
+            directory=self.config.stash[RUN_DIRECTORY],
+            cpus=option.vm_cpus,
+            memory=option.vm_memory,
+            boot_deadline=option.boot_deadline * factor,
+            test_deadline=option.test_deadline * factor,
+            vm_deadline=max(option.vm_deadline, option.test_deadline + 5) * factor,
+            restarts=option.vm_restarts,
+            kernel_arguments=option.vm_kernel_arguments,
+            qemu=option.qemu,
+            command=shlex.split(option.vm_command) if option.vm_command else None,
+        )
+
+    def pytest_report_header(self) -> list[str]:
+        """Say what will run, and how."""
+        if self.config.option.collectonly:
+            return [f"kernels: {', '.join(kernel.name for kernel in self.kernels)}"]
+        lines = [f"accelerator: {self.accelerator.name} ({self.accelerator.reason})"]
+        lines += [
+            f"kernel {kernel.name}: {kernel.release}" + (f" ({kernel.version})" if kernel.version else "")
+            for kernel in self.kernels
+        ]
+        return [*lines, f"results: {_relative(self.session.plan.directory)}"]
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, Any] | None:
+        """Name the verdicts pytest does not know."""
+        verdict = getattr(report, "verdict", None)
+        if verdict not in OWN_VERDICTS:
+            return None
+        return verdict, OWN_VERDICTS[verdict], (verdict.upper(), {"red": True})
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Put below every failure how to run exactly that again."""
+        if report.failed and getattr(report, "verdict", "") != "not run":
+            label = getattr(report, "vm_kernel", None) or self.label(report)
+            kernel = next((kernel for kernel in self.kernels if kernel.name == label), self.kernels[0])
+            what = "" if report.nodeid.startswith("machine[") else f" {shlex.quote(report.nodeid)}"
+            report.sections.append(
+                ("run this again", f"{_relative(Path(sys.prefix))}/bin/pytest --kernel {kernel.spec}{what}")
+            )
+
+    def label(self, report: pytest.TestReport) -> str:
+        """Return the kernel a report is about."""
+        node = getattr(report, "node", None)
+        return self.session.kernel_of.get(node, self.kernels[0].name)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_terminal_summary(self, terminalreporter: Any) -> Generator[None, None, None]:
+        """Print what pytest does not: verdicts of its unknown kinds, and the table."""
+        for verdict in OWN_VERDICTS:
+            reports = terminalreporter.stats.get(verdict, [])
+            if not reports:
+                continue
+            terminalreporter.write_sep("=", verdict.upper(), red=True)
+            if verdict == "not run":
+                for reason, count in _counted(report.longrepr for report in reports).items():
+                    terminalreporter.write_line(f"{count} tests {reason}")
+                continue
+            for report in reports:
+                terminalreporter.write_sep("_", report.nodeid, red=True)
+                terminalreporter.write_line(str(report.longrepr))
+                for name, text in report.sections:
+                    if name == "run this again":
+                        terminalreporter.write_sep("-", name)
+                        terminalreporter.write_line(text)
+        yield
+
+
+def _counted(texts: Any) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for text in texts:
+        counts[str(text)] = counts.get(str(text), 0) + 1
+    return counts
+
+
+def _progress(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _new_directory(parent: Path) -> Path:
+    """Make the directory of a new run, and let ``latest`` point to it."""
+    parent = parent.absolute()
+    parent.mkdir(parents=True, exist_ok=True)
+    stem = time.strftime("%Y-%m-%dT%H-%M-%S")
+    for number in range(1, 1000):
+        directory = parent / (stem if number == 1 else f"{stem}.{number}")
+        try:
+            directory.mkdir()
+        except FileExistsError:
+            continue
+        link = parent / f".latest.{os.getpid()}"
+        link.symlink_to(directory.name)
+        link.rename(parent / "latest")
+        return directory
+    raise FileExistsError(f"too many runs in {parent} at {stem}")
+
+
+def _relative(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

@@ -1,0 +1,149 @@
+"""The pytest plugin: options, and which half of it is active here.
+
+Three roles, one plugin: the *controller* on the host (``--kernel`` given) boots machines and hands out tests
+(vm/session.py); the *worker* in a guest runs them (vm/worker.py); and without ``--kernel`` there is one
+process that runs the tests on the kernel it is on, with the worker's half only.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from vm.controller import Controller
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the options and the ini settings of the runner."""
+    group = parser.getgroup("vm", "kernels in virtual machines")
+    add = group.addoption
+    add("--kernel", action="append", default=[], metavar="SPEC", dest="vm_kernels", help=(
+        "kernel to test, may be given several times: an image, a build tree, a packaged version (6.12, 6.12.94), "
+        "SUITE/VERSION (trixie-backports/7.3), or 'running' for this one"
+    ))  # fmt: skip
+    add("--vms", type=_count, default=None, metavar="N", help=(
+        "virtual machines a kernel (default: the processors of this host, shared among the kernels, at most 4)"
+    ))  # fmt: skip
+    add("--vm-cpus", type=_count, default=1, metavar="N", help="processors of a machine (default: 1)")
+    add("--vm-memory", type=_count, default=1024, metavar="MIB", help="memory of a machine (default: 1024)")
+    add("--accel", choices=["auto", "kvm", "tcg"], default="auto", help=(
+        "how QEMU runs guests; auto takes KVM when code really runs under it (default)"
+    ))  # fmt: skip
+    add("--boot-deadline", type=_seconds, default=30.0, metavar="S", help=(
+        "seconds until a machine's Python is up (default: 30; like the next two, times 10 under TCG)"
+    ))  # fmt: skip
+    add("--test-deadline", type=_seconds, default=10.0, metavar="S", help=(
+        "seconds a test may take before it is interrupted in the guest (default: 10)"
+    ))  # fmt: skip
+    add("--vm-deadline", type=_seconds, default=20.0, metavar="S", help=(
+        "seconds a machine may be silent before it is killed and its test called hung (default: 20)"
+    ))  # fmt: skip
+    add("--vm-restarts", type=int, default=20, metavar="N", help=(
+        "machines a kernel may lose before its remaining tests are given up as not run (default: 20)"
+    ))  # fmt: skip
+    add("--kernel-argument", action="append", default=[], metavar="ARG", dest="vm_kernel_arguments", help=(
+        "append to the kernel's command line; may be given several times"
+    ))  # fmt: skip
+    add("--qemu", default="qemu-system-x86_64", metavar="PATH", help="the QEMU to use")
+    add("--results", default=None, metavar="DIR", help="where results go (default: results/ in the project)")
+    # For the tests of the runner: a command that plays the guest, and what it is to do.
+    add("--vm-command", default=None, help=argparse.SUPPRESS)
+    parser.addini("guest_modules", "modules loaded in a guest before its first test", type="args", default=[])
+    parser.addini("guest_sysctls", "NAME=VALUE set in a guest where the sysctl exists", type="args", default=[])
+
+
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Have results written, before other plugins look at their options."""
+    match role(config):
+        case "controller" if not config.option.collectonly:
+            from vm.controller import prepare
+
+            prepare(config)
+        case "worker":
+            # The host's choice of a temporary directory does not exist in the guest.
+            config.option.basetemp = None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Activate the half that belongs here."""
+    config.addinivalue_line("markers", "deadline(seconds): how long this test may take, before scaling")
+    config.addinivalue_line("markers", "vm: boots a real virtual machine; left out with -m 'not vm'")
+    match role(config):
+        case "controller":
+            from vm.controller import Controller
+
+            config.pluginmanager.register(Controller(config), "vm-controller")
+        case "worker" | "alone" if not config.option.collectonly:
+            _register_guest(config)
+
+
+def role(config: pytest.Config) -> str:
+    """Return what this process is: ``controller``, ``worker`` or ``alone``."""
+    if hasattr(config, "workerinput"):
+        return "worker" if "vm_kernel" in config.workerinput else "other worker"
+    return "controller" if config.option.vm_kernels else "alone"
+
+
+def labels(config: pytest.Config) -> list[str]:
+    """Return the kernels that test ids carry in this process; none without ``--kernel``."""
+    match role(config):
+        case "controller":
+            controller: Controller | None = config.pluginmanager.get_plugin("vm-controller")
+            return [kernel.name for kernel in controller.kernels] if controller else []
+        case "worker":
+            workerinput: dict[str, Any] = config.workerinput  # type: ignore[attr-defined]
+            return [workerinput["vm_kernel"]]
+    return []
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Put the kernel first into the id of every test."""
+    if names := labels(metafunc.config):
+        metafunc.fixturenames.insert(0, "vm_kernel")
+        metafunc.parametrize("vm_kernel", names)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With ``--lf``, leave out a kernel that had no failures: pytest would run all of its tests."""
+    if role(config) != "worker" or not config.getoption("lf", False):
+        return
+    failed = config.cache.get("cache/lastfailed", {}) if config.cache else {}
+    if failed and not any(item.nodeid in failed for item in items):
+        config.hook.pytest_deselected(items=list(items))
+        items.clear()
+
+
+def _register_guest(config: pytest.Config) -> None:
+    from vm.worker import GuestPlugin
+
+    workerinput: dict[str, Any] = getattr(config, "workerinput", {})
+    guest = GuestPlugin(
+        test_deadline=config.option.test_deadline,
+        factor=workerinput.get("vm_factor", 1.0),
+        modules=config.getini("guest_modules"),
+        sysctls=config.getini("guest_sysctls"),
+        in_machine=workerinput.get("vm_in_machine", False),
+    )
+    config.pluginmanager.register(guest, "vm-guest")
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, not {text!r}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0
+    if not 0 < number < 1e6:
+        raise argparse.ArgumentTypeError(f"expected a positive number of seconds, not {text!r}")
+    return number

@@ -1,0 +1,533 @@
+"""The host's half of the pytest plugin: machines, deadlines, verdicts, and a run that is always complete.
+
+xdist's controller does the talking; what it does when a worker dies is replaced here, since for us that is a
+result to report and not an accident.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty
+from typing import Any
+
+import execnet
+import pytest
+from execnet.gateway import RInfo
+from xdist.dsession import DSession
+from xdist.workermanage import NodeManager, WorkerController
+
+from vm import console
+from vm.accel import Accelerator
+from vm.guest import ROOT, Status, Vm
+from vm.kernel import Kernel
+from vm.schedule import KernelScheduling
+
+# Seconds a machine that was sent an NMI has to print where it hangs.
+_LAST_WORDS = 3.0
+
+
+@dataclass
+class Machine:
+    """One virtual machine of the run, alive or not.
+
+    Attributes:
+        kernel: what it runs.
+        name: unique within the run, also the name of its directory.
+        directory: holds its console, status and the like.
+        node: xdist's handle.
+        running: id of the test it is on, as far as it said.
+        since: monotonic time of its last word.
+        collected: whether it has told its tests.
+        hung: why it was killed for silence, or empty.
+        reported: whether its coming up was shown.
+    """
+
+    kernel: Kernel
+    name: str
+    directory: Path
+    node: WorkerController
+    running: str | None = None
+    since: float = field(default_factory=time.monotonic)
+    collected: bool = False
+    hung: str = ""
+    reported: bool = False
+
+    @property
+    def status(self) -> Status:
+        """What its process says of it."""
+        return Status.load(self.directory)
+
+    @property
+    def console(self) -> Path:
+        """The file with its serial console."""
+        return self.directory / "console.log"
+
+    def console_text(self) -> str:
+        """Everything on its console so far."""
+        try:
+            return self.console.read_text(errors="replace")
+        except OSError:
+            return ""
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process that is the machine's parent."""
+        self.node.gateway._io.popen.send_signal(number)
+
+    def ended(self, seconds: float) -> bool:
+        """Wait for that process, at most ``seconds``; say whether it ended."""
+        try:
+            self.node.gateway._io.popen.wait(seconds)
+        except Exception:
+            return False
+        return True
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run on: everything the session needs to know of the command line.
+
+    Attributes:
+        kernels: in the order given.
+        vms: machines a kernel at most.
+        accelerator: for all of them.
+        directory: of the run's results.
+        cpus, memory: of a machine; MiB.
+        boot_deadline, test_deadline, vm_deadline: seconds, already scaled.
+        restarts: machines a kernel may lose.
+        kernel_arguments: for the guests' command lines.
+        qemu: the QEMU binary.
+        command: instead of QEMU, for the tests of the runner.
+    """
+
+    kernels: Sequence[Kernel]
+    vms: int
+    accelerator: Accelerator
+    directory: Path
+    cpus: int
+    memory: int
+    boot_deadline: float
+    test_deadline: float
+    vm_deadline: float
+    restarts: int
+    kernel_arguments: Sequence[str] = ()
+    qemu: str = "qemu-system-x86_64"
+    command: Sequence[str] | None = None
+
+
+class VmSession(DSession):  # type: ignore[misc]
+    """xdist's controller with machines for workers."""
+
+    def __init__(self, config: pytest.Config, plan: Plan) -> None:
+        super().__init__(config)
+        # Its "gw0 [50] / gw1 [50]" and "node down" say less than the lines written here.
+        config.pluginmanager.unregister(name="terminaldistreporter")
+        self.plan = plan
+        self.machines: dict[WorkerController, Machine] = {}
+        self.kernel_of: dict[Any, str] = {}
+        self.started: dict[str, int] = {kernel.name: 0 for kernel in plan.kernels}
+        self.losses: dict[str, int] = dict.fromkeys(self.started, 0)
+        self.booted: set[str] = set()
+        self.sched: KernelScheduling = KernelScheduling(self.kernel_of, self.started)
+        if self.maxfail:
+            self.sched.ahead = 2
+        self.host_items: dict[str, pytest.Item] = {}
+        self.stopped = ""
+        self.complete: set[str] = set()
+
+    # ---- hooks
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        """Boot one machine a kernel; more follow when the number of tests is known."""
+        self._session = session
+        self.nodemanager = NodeManager(self.config, specs=[])
+        for kernel in self.plan.kernels:
+            self._start(kernel)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection(self, session: pytest.Session) -> bool:
+        """Collect here too, while the machines boot.
+
+        That finds wrong arguments and broken test files at once, tells how many machines are worth it and
+        what a kernel that never boots has missed, and leaves compiled test files for the guests to load.
+        """
+        session.perform_collect()
+        self.host_items = {item.nodeid: item for item in session.items}
+        for kernel in self.plan.kernels:
+            count = sum(1 for test in self.host_items if kernel_of_id(test, [kernel.name]))
+            # Below some dozens of tests a second machine costs more than it brings.
+            for _ in range(min(self.plan.vms, 1 + count // 24) - 1):
+                self._start(kernel)
+        return True
+
+    def pytest_xdist_make_scheduler(self) -> KernelScheduling:
+        """Ours."""
+        return self.sched
+
+    def pytest_xdist_newgateway(self, gateway: execnet.Gateway) -> None:
+        """Spare a round trip to a guest that is still booting: it has our Python and our directory."""
+        gateway._cache_rinfo = RInfo(
+            {
+                "executable": sys.executable,
+                "version_info": tuple(sys.version_info[:5]),
+                "platform": sys.platform,
+                "cwd": str(Path.cwd()),
+                "pid": 0,
+            }
+        )
+
+    def pytest_configure_node(self, node: WorkerController) -> None:
+        """Tell the worker what it is."""
+        label = node.gateway.spec.kernel
+        kernel = next(kernel for kernel in self.plan.kernels if kernel.name == label)
+        node.workerinput["vm_kernel"] = label
+        node.workerinput["vm_factor"] = self.plan.accelerator.factor if kernel.image else 1.0
+        node.workerinput["vm_in_machine"] = kernel.image is not None and self.plan.command is None
+
+    @pytest.hookimpl
+    def pytest_runtestloop(self) -> bool:
+        """Run everything; then report what nobody ran."""
+        session = self._session
+        if session.testsfailed and not self.config.option.continue_on_collection_errors:
+            raise session.Interrupted(f"{session.testsfailed} error(s) during collection")
+        if not self.host_items:
+            return True
+        try:
+            super().pytest_runtestloop()
+        except KeyboardInterrupt as stop:
+            self.stopped = str(stop) or "interrupted"
+            raise
+        self._report_missing()
+        return True
+
+    # ---- the loop
+
+    def loop_once(self) -> None:
+        """Act on the next event, watching the clock meanwhile."""
+        while self._active_nodes:
+            try:
+                name, arguments = self.queue.get(timeout=0.2)
+            except Empty:
+                self._watch()
+                continue
+            self._watch()
+            node = arguments.get("node")
+            if node is None or node in self._active_nodes:
+                getattr(self, f"worker_{name}")(**arguments)
+            break
+        if self.sched.tests_finished or not self._active_nodes:
+            self.triggershutdown()
+
+    def triggershutdown(self) -> None:
+        """End all machines: those that have work finish it, those not up yet are dropped."""
+        self.shuttingdown = True
+        for node in list(self._active_nodes):
+            if node in self.sched.nodes and self.machines[node].collected:
+                if not node.shutting_down:
+                    node.shutdown()
+            elif not self.machines[node].collected:
+                self._dismiss(node)
+
+    def worker_workerready(self, node: WorkerController, workerinfo: Any) -> None:
+        """A machine is up."""
+        machine = self._heard(node)
+        self.booted.add(machine.kernel.name)
+        self._show_up(machine)
+        super().worker_workerready(node, workerinfo)
+
+    def worker_collectionfinish(self, node: WorkerController, ids: Sequence[str]) -> None:
+        """A machine has collected: give it tests."""
+        self._heard(node).collected = True
+        if self.shuttingdown:
+            node.shutdown()
+            return
+        self.config.hook.pytest_xdist_node_collection_finished(node=node, ids=ids)
+        self._session.testscollected = max(self._session.testscollected, len(ids))
+        self.sched.add_node_collection(node, ids)
+        self.sched.schedule()
+
+    def worker_logstart(self, node: WorkerController, nodeid: str, location: Any) -> None:
+        """A test begins."""
+        self._heard(node).running = nodeid
+        super().worker_logstart(node, nodeid, location)
+
+    def worker_logfinish(self, node: WorkerController, nodeid: str, location: Any) -> None:
+        """A test ended."""
+        self._heard(node).running = None
+        self.complete.add(nodeid)
+        super().worker_logfinish(node, nodeid, location)
+
+    def worker_testreport(self, node: WorkerController, rep: pytest.TestReport) -> None:
+        """A phase of a test ended."""
+        self._heard(node)
+        super().worker_testreport(node, rep)
+
+    def worker_workerfinished(self, node: WorkerController) -> None:
+        """A machine is through: switch it off."""
+        machine = self._heard(node)
+        self.config.hook.pytest_testnodedown(node=node, error=None)
+        output = node.workeroutput
+        self.shouldstop = self.shouldstop or output["shouldfail"] or output["shouldstop"] or False
+        left = self.sched.drop(node, finished=()) if node in self.sched.nodes else []
+        self._dismiss(node)
+        if left and not self.shouldstop:
+            # It stopped by itself with work left (pytest.exit in a test); the work went back.
+            self._count_loss(machine, booted=True)
+
+    def worker_errordown(self, node: WorkerController, error: object | None) -> None:
+        """A machine died: find out how, say so once, and have the rest of its tests run elsewhere."""
+        machine = self.machines[node]
+        self.config.hook.pytest_testnodedown(node=node, error=error)
+        machine.ended(5.0)
+        status = machine.status
+        self._active_nodes.discard(node)
+        self._dismiss(node)
+        booted = status.boot_seconds is not None
+        verdict, reason = self._verdict(machine, status)
+        if not booted:
+            self._drop(node, ())
+            if machine.kernel.name in self.booted or not self._alive(machine.kernel):
+                self._report(machine, None, verdict, reason)
+        else:
+            culprit, when = self._culprit(machine)
+            self._drop(node, [culprit] if culprit else [])
+            self._report(machine, culprit, verdict, f"{reason}{when}")
+        self._count_loss(machine, booted)
+
+    # ---- machines
+
+    def _start(self, kernel: Kernel) -> None:
+        self.started[kernel.name] += 1
+        name = f"{kernel.name}-{self.started[kernel.name]}"
+        directory = self.plan.directory / "vms" / name
+        directory.mkdir(parents=True)
+        Vm(
+            name=name,
+            kernel=kernel.name,
+            release=kernel.release,
+            image=str(kernel.image) if kernel.image else None,
+            modules=str(kernel.modules) if kernel.modules else None,
+            accelerator=self.plan.accelerator.name,
+            memory=self.plan.memory,
+            cpus=self.plan.cpus,
+            boot_deadline=self.plan.boot_deadline,
+            cwd=str(Path.cwd()),
+            environment=_guest_environment(self.config),
+            kernel_arguments=list(self.plan.kernel_arguments),
+            qemu=self.plan.qemu,
+            command=list(self.plan.command) if self.plan.command else None,
+        ).save(directory)
+        spec = execnet.XSpec(f"popen//python={sys.executable} -m vm.guest {directory}//kernel={kernel.name}")
+        assert self.nodemanager is not None
+        self.nodemanager.group.allocate_id(spec)
+        node = self.nodemanager.setup_node(spec, self.queue.put)
+        self.machines[node] = Machine(kernel, name, directory, node)
+        self.kernel_of[node] = kernel.name
+        self._active_nodes.add(node)
+
+    def _dismiss(self, node: WorkerController) -> None:
+        """Let go of a machine: its process sees its input closed and ends it."""
+        self._active_nodes.discard(node)
+        try:
+            node.ensure_teardown()
+        except OSError:
+            pass
+
+    def _drop(self, node: WorkerController, finished: Iterable[str]) -> None:
+        if node in self.sched.nodes:
+            self.sched.drop(node, finished)
+
+    def _alive(self, kernel: Kernel) -> bool:
+        return any(self.machines[node].kernel is kernel for node in self._active_nodes)
+
+    def _count_loss(self, machine: Machine, booted: bool) -> None:
+        """Replace a lost machine while there is work for it and hope."""
+        kernel = machine.kernel
+        self.losses[kernel.name] += 1
+        if self.shuttingdown or self.shouldstop or not self.sched.wants_machine(kernel.name):
+            return
+        alive = self._alive(kernel)
+        if not booted and kernel.name not in self.booted:
+            # It never came up: nothing suggests that the next one would.
+            if not alive:
+                self.sched.close(kernel.name, f"{kernel.name} did not boot")
+        elif not machine.collected and self.losses[kernel.name] >= 2:
+            if not alive:
+                self.sched.close(kernel.name, f"{kernel.name} went down while collecting, twice")
+        elif self.losses[kernel.name] > self.plan.restarts:
+            if not alive:
+                reason = f"the restart budget is used up: {kernel.name} lost {self.losses[kernel.name]} machines"
+                self.sched.close(kernel.name, reason)
+                self._report(machine, None, "not run", f"{reason} (--vm-restarts)")
+        else:
+            self._start(kernel)
+
+    def _watch(self) -> None:
+        """Kill what has been silent for too long."""
+        now = time.monotonic()
+        for node in list(self._active_nodes):
+            machine = self.machines[node]
+            if machine.kernel.name not in self.booted or not machine.reported:
+                if machine.status.state != "up":
+                    machine.since = now  # The boot has a deadline of its own (vm/guest.py).
+                    continue
+                self._show_up(machine)
+            limit = self._patience(machine)
+            if not machine.hung and now - machine.since > limit:
+                machine.hung = f"silent for {limit:g} s"
+                machine.since = now
+                machine.signal(signal.SIGUSR1)
+            elif machine.hung and now - machine.since > _LAST_WORDS * self.plan.accelerator.factor:
+                machine.signal(signal.SIGKILL)
+
+    def _patience(self, machine: Machine) -> float:
+        """Return the seconds a machine may be silent now."""
+        item = self.host_items.get(machine.running or "")
+        marker = item.get_closest_marker("deadline") if item else None
+        if marker is None:
+            return self.plan.vm_deadline
+        extra = self.plan.vm_deadline - self.plan.test_deadline
+        return float(marker.args[0]) * self.plan.accelerator.factor + max(extra, 0)
+
+    def _heard(self, node: WorkerController) -> Machine:
+        machine = self.machines[node]
+        machine.since = time.monotonic()
+        return machine
+
+    def _show_up(self, machine: Machine) -> None:
+        if not machine.reported:
+            machine.reported = True
+            machine.since = time.monotonic()
+            seconds = machine.status.boot_seconds
+            self._say(f"{machine.name}: up after {seconds:.1f} s" if seconds is not None else f"{machine.name}: up")
+
+    def _say(self, line: str) -> None:
+        if self.terminal is not None and self.config.option.verbose >= 0:
+            self.terminal.ensure_newline()
+            self.terminal.write_line(line)
+
+    # ---- verdicts
+
+    def _verdict(self, machine: Machine, status: Status) -> tuple[str, str]:
+        """Return verdict and reason for a machine that went down unasked."""
+        if status.boot_seconds is None:
+            return "boot failed", status.reason or "the process that runs the machine was killed"
+        if machine.hung:
+            return "hung", machine.hung
+        if status.state != "down":
+            return "vm lost", "the process that runs the machine was killed"
+        if status.reason.startswith("QEMU "):
+            return "vm lost", status.reason
+        return "crashed", status.reason or "the guest's Python ended without a word"
+
+    def _culprit(self, machine: Machine) -> tuple[str | None, str]:
+        """Return the test a machine died in, and words for how sure that is.
+
+        What the guest said over its port can be behind by a test; its console is not, since a marker is on it
+        before the test begins.
+        """
+        if not machine.collected:
+            return None, " (while collecting)"
+        known = {*self.sched.on(machine.node), *self.complete}
+        last = console.last_test(machine.console_text())
+        if last is not None and last in known and last not in self.complete:
+            return last, ""
+        if machine.running is not None:
+            return machine.running, ""
+        if last is not None and last in known:
+            return last, " (after the test had finished)"
+        return None, " (between tests)"
+
+    def _report(self, machine: Machine, nodeid: str | None, verdict: str, reason: str) -> None:
+        """Emit one failed report."""
+        text = [f"{verdict}: {reason}", f"kernel {machine.kernel.name}, console {_relative(machine.console)}"]
+        output = machine.console_text()
+        if verdict != "not run":
+            splats = console.find_splats(output)
+            text.append(splats[-1].text if splats and verdict == "crashed" else console.tail(output, 25))
+        self._emit(
+            nodeid or f"machine[{machine.kernel.name}]::{verdict.replace(' ', '-')}",
+            machine.kernel.name,
+            verdict,
+            "\n".join(text),
+            machine.node,
+            [[splat.kind, splat.title, splat.fingerprint] for splat in console.find_splats(output)],
+        )
+
+    def _emit(
+        self,
+        nodeid: str,
+        label: str,
+        verdict: str,
+        text: str,
+        node: WorkerController | None = None,
+        splats: Sequence[Sequence[str]] = (),
+    ) -> None:
+        item = self.host_items.get(nodeid)
+        path = nodeid.split("::")[0]
+        report = pytest.TestReport(
+            nodeid=nodeid,
+            location=item.location if item else (path, None, nodeid.partition("::")[2]),
+            keywords={},
+            outcome="failed",
+            longrepr=text,
+            when="call",
+            verdict=verdict,
+            vm_kernel=label,
+            splats=splats,
+        )
+        if node is not None:
+            report.node = node  # type: ignore[attr-defined]
+        self.complete.add(nodeid)
+        self.config.hook.pytest_runtest_logreport(report=report)
+        self._handlefailures(report)
+
+    def _report_missing(self) -> None:
+        """Every test of every kernel that nobody reported becomes a failure."""
+        for label, share in self.sched.shares.items():
+            expected = share.collected
+            if expected is None:
+                expected = [test for test in self.host_items if kernel_of_id(test, [label])]
+            reason = share.closed or f"no machine of {label} reported it"
+            for test in expected:
+                if test not in self.complete:
+                    self._emit(test, label, "not run", f"not run: {reason}")
+
+
+def kernel_of_id(nodeid: str, labels: Iterable[str]) -> str | None:
+    """Return which of ``labels`` a test id carries: ``x.py::test[6.12.94-sha256]`` has ``6.12.94``."""
+    _, bracket, parameters = nodeid.partition("[")
+    if bracket:
+        # The longest first: one label may be the beginning of another.
+        for label in sorted(labels, key=len, reverse=True):
+            if parameters.startswith((f"{label}]", f"{label}-")):
+                return label
+    return None
+
+
+def _guest_environment(config: pytest.Config) -> dict[str, str]:
+    """Return variables for the guest's Python: the same modules as here, and no search for plugins."""
+    plugins = {
+        str(getattr(plugin, "__name__", ""))
+        for plugin, _ in config.pluginmanager.list_plugin_distinfo()
+        if getattr(plugin, "__name__", "") != "xdist.looponfail"
+    }
+    return {
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")])),
+        # Reading the metadata of every installed package takes a second over 9p.
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "PYTEST_PLUGINS": ",".join(sorted(filter(None, plugins))),
+    }
+
+
+def _relative(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

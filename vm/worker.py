@@ -1,0 +1,239 @@
+"""The guest's half of the pytest plugin: what happens around each test on the kernel under test.
+
+Also active without any machine, in a plain ``pytest tests/`` on the running kernel; what needs a right the
+user does not have is then left out, and the header says so.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from vm import console, serve
+
+# One of the real-time signals: nobody else sends it, tests may use SIGALRM for themselves.
+DEADLINE_SIGNAL = signal.SIGRTMIN + 7
+
+
+class DeadlineExceeded(BaseException):
+    """A test took longer than its deadline; raised in the test, whatever it was waiting for."""
+
+
+class GuestPlugin:
+    """Kernel log, taint and deadline of each test; modules, sysctls and facts at the start.
+
+    Args:
+        test_deadline: seconds a test may take unless its marker ``deadline(seconds)`` says otherwise.
+        factor: what both are multiplied by (a slow accelerator).
+        modules: modules to load before the first test; one that does not exist is not an error here.
+        sysctls: ``name=value`` to set, where the sysctl exists.
+        in_machine: whether this is a guest, which may be changed.
+    """
+
+    def __init__(
+        self,
+        test_deadline: float,
+        factor: float,
+        modules: Sequence[str],
+        sysctls: Sequence[str],
+        in_machine: bool,
+    ) -> None:
+        self.log = KernelLog()
+        self.watchdog = Watchdog()
+        self.test_deadline = test_deadline
+        self.factor = factor
+        self.modules = modules
+        self.sysctls = sysctls
+        self.in_machine = in_machine
+        self.taint = read_taint()
+
+    def pytest_sessionstart(self) -> None:
+        """Prepare the kernel, and say what it is."""
+        if self.in_machine:
+            if self.modules:
+                run_quietly(["modprobe", "-a", "-q", *self.modules])
+            for assignment in self.sysctls:
+                set_sysctl(assignment)
+            serve.say("facts " + json.dumps(facts()))
+        self.taint = read_taint()
+        self.log.read()
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Mark the test in the kernel's log, so that the console of a dead machine tells who killed it."""
+        self.log.mark(f"vm-test: begin {item.nodeid}")
+        try:
+            return (yield)
+        finally:
+            self.log.mark(f"vm-test: end {item.nodeid}")
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Keep the deadline."""
+        marker = item.get_closest_marker("deadline")
+        seconds = float(marker.args[0]) if marker else self.test_deadline
+        with self.watchdog.limit(seconds * self.factor):
+            try:
+                return (yield)
+            except DeadlineExceeded:
+                text = f"deadline: not finished after {seconds * self.factor:g} s"
+                if self.factor != 1:
+                    text += f" ({seconds:g} s, times {self.factor:g} for the accelerator)"
+                raise pytest.fail.Exception(text) from None
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, Any, pytest.TestReport]:
+        """Fail the phase of the test during which the kernel complained, and attach what it said."""
+        report: pytest.TestReport = yield
+        lines = self.log.read()
+        taint = read_taint()
+        splats = console.find_splats("\n".join(lines))
+        fresh = taint & ~self.taint
+        self.taint = taint
+        text = [line for line in lines if "vm-test: " not in line]
+        if text:
+            report.sections.append(("Kernel log", "\n".join(text)))
+        if splats or fresh:
+            reasons = [splat.title for splat in splats]
+            reasons += [f"kernel tainted: {letter} ({meaning})" for letter, meaning in console.taint_letters(fresh)]
+            before = f"{report.longreprtext}\n\n" if report.failed else ""
+            report.outcome = "failed"
+            report.__dict__.pop("wasxfail", None)
+            excerpt = "\n\n".join(splat.text for splat in splats)
+            report.longrepr = f"{before}the kernel complained: {'; '.join(reasons)}\n{excerpt}"
+            report.__dict__["splats"] = [[splat.kind, splat.title, splat.fingerprint] for splat in splats]
+        return report
+
+
+class KernelLog:
+    """The records of /dev/kmsg from now on; nothing where it cannot be read."""
+
+    def __init__(self) -> None:
+        try:
+            self.reader: int | None = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            os.lseek(self.reader, 0, os.SEEK_END)
+        except OSError:
+            self.reader = None
+        try:
+            self.writer: int | None = os.open("/dev/kmsg", os.O_WRONLY | os.O_CLOEXEC)
+        except OSError:
+            self.writer = None
+
+    def mark(self, text: str) -> None:
+        """Write a line of our own, at a level that reaches the console."""
+        if self.writer is not None:
+            os.write(self.writer, f"<4>{text}\n".encode()[:900])
+
+    def read(self) -> list[str]:
+        """Return the lines logged since the last call."""
+        lines: list[str] = []
+        while self.reader is not None:
+            try:
+                record = console.parse_record(os.read(self.reader, 8192))
+            except BlockingIOError:
+                break
+            except BrokenPipeError:
+                lines.append("(kernel log: records were overwritten before they could be read)")
+                continue
+            lines.append(f"[{record.microseconds / 1e6:12.6f}] {record.text}")
+        return lines
+
+
+class Watchdog:
+    """Interrupts the main thread when a block takes too long, whatever system call it sits in."""
+
+    def __init__(self) -> None:
+        self.due: float | None = None
+        self.changed = threading.Condition()
+        signal.signal(DEADLINE_SIGNAL, _raise_deadline)
+        threading.Thread(target=self._watch, daemon=True, name="watchdog").start()
+
+    def limit(self, seconds: float) -> _Limit:
+        """Return a context manager whose block gets DeadlineExceeded after ``seconds``."""
+        return _Limit(self, seconds)
+
+    def _watch(self) -> None:
+        with self.changed:
+            while True:
+                # Woken once a second, not at each test: a wake-up costs more than a small test.
+                self.changed.wait(1.0)
+                if self.due is None or time.monotonic() < self.due:
+                    continue
+                # Told again each second: a test may swallow it, or be in code that restarts the call.
+                faulthandler.dump_traceback(file=sys.__stderr__, all_threads=True)
+                signal.pthread_kill(threading.main_thread().ident or 0, DEADLINE_SIGNAL)
+
+
+class _Limit:
+    def __init__(self, watchdog: Watchdog, seconds: float) -> None:
+        self.watchdog = watchdog
+        self.seconds = seconds
+
+    def __enter__(self) -> None:
+        self.watchdog.due = time.monotonic() + self.seconds
+
+    def __exit__(self, *_: object) -> None:
+        self.watchdog.due = None
+
+
+def facts() -> dict[str, Any]:
+    """Return what identifies the running kernel: release, version, command line, /proc/crypto, taint."""
+    return {
+        "release": platform.release(),
+        "version": platform.version(),
+        "machine": platform.machine(),
+        "cmdline": _text("/proc/cmdline").strip(),
+        "proc_crypto": _text("/proc/crypto"),
+        "modules": sorted(line.split()[0] for line in _text("/proc/modules").splitlines()),
+        "taint": read_taint(),
+        "lsm": _text("/sys/kernel/security/lsm").strip(),
+        "cpus": os.cpu_count(),
+    }
+
+
+def read_taint() -> int:
+    """Return the bits of /proc/sys/kernel/tainted (Documentation/admin-guide/tainted-kernels)."""
+    return int(_text("/proc/sys/kernel/tainted").strip() or 0)
+
+
+def set_sysctl(assignment: str) -> None:
+    """Set ``name=value`` where the sysctl exists.
+
+    Raises:
+        OSError: it exists and refuses.
+    """
+    name, _, value = assignment.partition("=")
+    path = Path("/proc/sys") / name.strip().replace(".", "/")
+    if path.exists():
+        path.write_text(value.strip())
+
+
+def run_quietly(command: list[str]) -> None:
+    """Run a command whose failure shows elsewhere."""
+    subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def _raise_deadline(_signal: int, _frame: FrameType | None) -> None:
+    raise DeadlineExceeded
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""
+
+
