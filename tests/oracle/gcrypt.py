@@ -1,0 +1,138 @@
+"""libgcrypt, the library every Debian has: block ciphers and hashes that no Python package covers so widely.
+
+The one place outside tests/afalg that uses ctypes. The library is opened when first used.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import functools
+from typing import Any
+
+_INITIALIZATION_FINISHED = 38
+_ECB = 1
+_CBC = 3
+_CTR = 6
+_GCM = 9
+_CCM = 8
+
+
+class GcryptError(Exception):
+    """libgcrypt refused: the algorithm is not in it, or the key does not fit."""
+
+
+def digest(name: str, data: bytes) -> bytes:
+    """Return the digest of ``data`` by the library's name of the hash (``RIPEMD160``, ``STRIBOG512``)."""
+    library = _library()
+    algorithm = library.gcry_md_map_name(name.encode())
+    if not algorithm:
+        raise GcryptError(f"libgcrypt has no hash {name}")
+    out = ctypes.create_string_buffer(library.gcry_md_get_algo_dlen(algorithm))
+    library.gcry_md_hash_buffer(algorithm, out, data, len(data))
+    return out.raw
+
+
+def ecb(name: str, key: bytes, data: bytes, *, decrypt: bool = False) -> bytes:
+    """Return whole blocks en- or decrypted one by one, by the library's name of the cipher (``AES192``)."""
+    return _crypt(name, _ECB, key, b"", data, decrypt)
+
+
+def cbc(name: str, key: bytes, iv: bytes, data: bytes, *, decrypt: bool = False) -> bytes:
+    """Return whole blocks en- or decrypted in CBC mode."""
+    return _crypt(name, _CBC, key, iv, data, decrypt)
+
+
+def gcm(name: str, key: bytes, iv: bytes, aad: bytes, plaintext: bytes) -> tuple[bytes, bytes]:
+    """Return ciphertext and 16-byte tag (NIST SP 800-38D)."""
+    with _Cipher(name, _GCM, key) as cipher:
+        cipher.set_iv(iv)
+        cipher.authenticate(aad)
+        return cipher.crypt(plaintext, False), cipher.tag(16)
+
+
+def ccm(
+    name: str, key: bytes, nonce: bytes, aad: bytes, plaintext: bytes, taglen: int
+) -> tuple[bytes, bytes]:
+    """Return ciphertext and tag (NIST SP 800-38C); the nonce has 7 to 13 bytes."""
+    with _Cipher(name, _CCM, key) as cipher:
+        cipher.set_iv(nonce)
+        cipher.ccm_lengths(len(plaintext), len(aad), taglen)
+        cipher.authenticate(aad)
+        return cipher.crypt(plaintext, False), cipher.tag(taglen)
+
+
+class _Cipher:
+    def __init__(self, name: str, mode: int, key: bytes) -> None:
+        self._library = _library()
+        self._handle = ctypes.c_void_p()
+        algorithm = self._library.gcry_cipher_map_name(name.encode())
+        if not algorithm:
+            raise GcryptError(f"libgcrypt has no cipher {name}")
+        self._checked(self._library.gcry_cipher_open(ctypes.byref(self._handle), algorithm, mode, 0))
+        self._checked(self._library.gcry_cipher_setkey(self._handle, key, len(key)))
+
+    def set_iv(self, iv: bytes) -> None:
+        self._checked(self._library.gcry_cipher_setiv(self._handle, iv, len(iv)))
+
+    def authenticate(self, aad: bytes) -> None:
+        self._checked(self._library.gcry_cipher_authenticate(self._handle, aad, len(aad)))
+
+    def ccm_lengths(self, plaintext: int, aad: int, tag: int) -> None:
+        lengths = (ctypes.c_uint64 * 3)(plaintext, aad, tag)
+        set_ccm_lengths = 69
+        self._checked(self._library.gcry_cipher_ctl(self._handle, set_ccm_lengths, lengths, 24))
+
+    def crypt(self, data: bytes, decrypt: bool) -> bytes:
+        if not data:
+            return b""
+        out = ctypes.create_string_buffer(len(data))
+        call = self._library.gcry_cipher_decrypt if decrypt else self._library.gcry_cipher_encrypt
+        self._checked(call(self._handle, out, len(data), data, len(data)))
+        return out.raw
+
+    def tag(self, size: int) -> bytes:
+        out = ctypes.create_string_buffer(size)
+        self._checked(self._library.gcry_cipher_gettag(self._handle, out, size))
+        return out.raw
+
+    def _checked(self, error: int) -> None:
+        if error:
+            raise GcryptError(self._library.gcry_strerror(error).decode())
+
+    def __enter__(self) -> _Cipher:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._library.gcry_cipher_close(self._handle)
+
+
+def _crypt(name: str, mode: int, key: bytes, iv: bytes, data: bytes, decrypt: bool) -> bytes:
+    with _Cipher(name, mode, key) as cipher:
+        if iv:
+            cipher.set_iv(iv)
+        return cipher.crypt(data, decrypt)
+
+
+@functools.cache
+def _library() -> Any:
+    try:
+        library = ctypes.CDLL("libgcrypt.so.20")
+    except OSError as error:
+        raise GcryptError("libgcrypt.so.20 not found; install the package libgcrypt20") from error
+    size, pointer, data = ctypes.c_size_t, ctypes.c_void_p, ctypes.c_char_p
+    library.gcry_check_version.restype = ctypes.c_char_p
+    library.gcry_strerror.restype = ctypes.c_char_p
+    library.gcry_md_hash_buffer.argtypes = [ctypes.c_int, pointer, data, size]
+    library.gcry_md_hash_buffer.restype = None
+    library.gcry_cipher_open.argtypes = [pointer, ctypes.c_int, ctypes.c_int, ctypes.c_uint]
+    library.gcry_cipher_close.argtypes = [pointer]
+    library.gcry_cipher_close.restype = None
+    library.gcry_cipher_ctl.argtypes = [pointer, ctypes.c_int, pointer, size]
+    for name in ("setkey", "setiv", "authenticate", "gettag"):
+        getattr(library, f"gcry_cipher_{name}").argtypes = [pointer, data, size]
+    for name in ("encrypt", "decrypt"):
+        getattr(library, f"gcry_cipher_{name}").argtypes = [pointer, pointer, size, data, size]
+    library.gcry_check_version(None)
+    library.gcry_control(_INITIALIZATION_FINISHED, 0)
+    return library

@@ -1,0 +1,109 @@
+"""Published known answers as data: one JSON file a source, which says where it comes from.
+
+A file holds ``source``, ``licence`` and any of the lists ``hash``, ``skcipher`` and ``aead``; bytes are hex.
+An entry has the kernel's name of the algorithm and:
+
+- hash: ``message``, ``digest``, and ``key`` when it is keyed;
+- skcipher: ``key``, ``iv`` (the kernel's), ``plaintext``, ``ciphertext``;
+- aead: ``key``, ``iv``, ``aad``, ``plaintext``, ``ciphertext``, ``tag``.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class HashVector:
+    """A digest of ``message``; ``key`` is None for an unkeyed hash."""
+
+    id: str
+    name: str
+    message: bytes
+    digest: bytes
+    key: bytes | None
+
+
+@dataclass(frozen=True)
+class SkcipherVector:
+    """A ciphertext and its plaintext, equally long."""
+
+    id: str
+    name: str
+    key: bytes
+    iv: bytes
+    plaintext: bytes
+    ciphertext: bytes
+
+
+@dataclass(frozen=True)
+class AeadVector:
+    """A ciphertext with its tag."""
+
+    id: str
+    name: str
+    key: bytes
+    iv: bytes
+    aad: bytes
+    plaintext: bytes
+    ciphertext: bytes
+    tag: bytes
+
+
+def hashes() -> list[HashVector]:
+    """Return every known answer of a hash."""
+    return [
+        HashVector(
+            identity,
+            entry["name"],
+            _bytes(entry["message"]),
+            _bytes(entry["digest"]),
+            _bytes(entry["key"]) if "key" in entry else None,
+        )
+        for identity, entry in _entries("hash")
+    ]
+
+
+def skciphers() -> list[SkcipherVector]:
+    """Return every known answer of a skcipher."""
+    fields = ("key", "iv", "plaintext", "ciphertext")
+    return [
+        SkcipherVector(identity, entry["name"], *(_bytes(entry[field]) for field in fields))
+        for identity, entry in _entries("skcipher")
+    ]
+
+
+def aeads() -> list[AeadVector]:
+    """Return every known answer of an aead."""
+    fields = ("key", "iv", "aad", "plaintext", "ciphertext", "tag")
+    return [
+        AeadVector(identity, entry["name"], *(_bytes(entry[field]) for field in fields))
+        for identity, entry in _entries("aead")
+    ]
+
+
+@functools.cache
+def files() -> list[tuple[str, dict[str, Any]]]:
+    """Return every file: its name without suffix, and what it holds."""
+    return [(path.stem, json.loads(path.read_text())) for path in sorted(_HERE.glob("*.json"))]
+
+
+def _entries(kind: str) -> list[tuple[str, dict[str, str]]]:
+    """Return id and fields of the entries of a kind: the id is ``name-source-number``."""
+    return [
+        (f"{entry['name']}-{stem}-{number}", entry)
+        for stem, content in files()
+        for number, entry in enumerate(content.get(kind, []))
+    ]
+
+
+def _bytes(text: str) -> bytes:
+    """Return the bytes of hex; ``AB*n`` repeats."""
+    digits, _, times = text.partition("*")
+    return bytes.fromhex(digits) * int(times or 1)
