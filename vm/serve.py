@@ -21,6 +21,8 @@ def main() -> None:
     """Serve until the controller is done."""
     from execnet.gateway_base import get_execmodel, init_popen_io, serve
 
+    # pytest redirects descriptor 2 into a file; what is said when all is lost must reach the console.
+    os.environ["VM_STDERR_FD"] = str(os.dup(2))
     say("ready")
     model = get_execmodel("main_thread_only")
     serve(init_popen_io(model), id=f"{os.environ.get('VM_NAME', 'vm')}-worker")

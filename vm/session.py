@@ -409,7 +409,8 @@ class VmSession(DSession):  # type: ignore[misc]
 
     def _say(self, line: str) -> None:
         if self.terminal is not None and self.config.option.verbose >= 0:
-            self.terminal.ensure_newline()
+            if self.terminal._tw.width_of_current_line:
+                self.terminal.write_line("")
             self.terminal.write_line(line)
 
     # ---- verdicts

@@ -6,6 +6,7 @@ user does not have is then left out, and the header says so.
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import json
 import os
@@ -28,7 +29,7 @@ from vm import console, serve
 DEADLINE_SIGNAL = signal.SIGRTMIN + 7
 
 
-class DeadlineExceeded(BaseException):
+class DeadlineExceeded(pytest.fail.Exception):
     """A test took longer than its deadline; raised in the test, whatever it was waiting for."""
 
 
@@ -85,14 +86,8 @@ class GuestPlugin:
         """Keep the deadline."""
         marker = item.get_closest_marker("deadline")
         seconds = float(marker.args[0]) if marker else self.test_deadline
-        with self.watchdog.limit(seconds * self.factor):
-            try:
-                return (yield)
-            except DeadlineExceeded:
-                text = f"deadline: not finished after {seconds * self.factor:g} s"
-                if self.factor != 1:
-                    text += f" ({seconds:g} s, times {self.factor:g} for the accelerator)"
-                raise pytest.fail.Exception(text) from None
+        with self.watchdog.limit(seconds, self.factor):
+            return (yield)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, Any, pytest.TestReport]:
@@ -157,36 +152,42 @@ class Watchdog:
 
     def __init__(self) -> None:
         self.due: float | None = None
-        self.changed = threading.Condition()
-        signal.signal(DEADLINE_SIGNAL, _raise_deadline)
+        self.limit_text = ""
+        # Not the descriptor 2 of the moment, which pytest's capturing redirects into a file.
+        self.stderr = int(os.environ.get("VM_STDERR_FD", "2"))
+        signal.signal(DEADLINE_SIGNAL, self._raise)
         threading.Thread(target=self._watch, daemon=True, name="watchdog").start()
 
-    def limit(self, seconds: float) -> _Limit:
-        """Return a context manager whose block gets DeadlineExceeded after ``seconds``."""
-        return _Limit(self, seconds)
+    @contextlib.contextmanager
+    def limit(self, seconds: float, factor: float) -> Generator[None, None, None]:
+        """Give the block ``seconds`` times ``factor``, then raise DeadlineExceeded in it."""
+        self.limit_text = f"deadline: not finished after {seconds * factor:g} s"
+        if factor != 1:
+            self.limit_text += f" ({seconds:g} s, times {factor:g} for the accelerator)"
+        self.due = time.monotonic() + seconds * factor
+        try:
+            yield
+        finally:
+            self.due = None
 
     def _watch(self) -> None:
-        with self.changed:
-            while True:
-                # Woken once a second, not at each test: a wake-up costs more than a small test.
-                self.changed.wait(1.0)
-                if self.due is None or time.monotonic() < self.due:
-                    continue
-                # Told again each second: a test may swallow it, or be in code that restarts the call.
-                faulthandler.dump_traceback(file=sys.__stderr__, all_threads=True)
-                signal.pthread_kill(threading.main_thread().ident or 0, DEADLINE_SIGNAL)
+        told = 0
+        while True:
+            # Once a second, not woken by each test: a wake-up costs more than a small test.
+            time.sleep(1.0)
+            if self.due is None or time.monotonic() < self.due:
+                told = 0
+                continue
+            # Again each second: a test may swallow it, or be in code that restarts the call. When once was not
+            # enough, the console shows where it sits, in case the machine has to be killed.
+            told += 1
+            if told == 3:
+                faulthandler.dump_traceback(file=self.stderr, all_threads=True)
+            signal.pthread_kill(threading.main_thread().ident or 0, DEADLINE_SIGNAL)
 
-
-class _Limit:
-    def __init__(self, watchdog: Watchdog, seconds: float) -> None:
-        self.watchdog = watchdog
-        self.seconds = seconds
-
-    def __enter__(self) -> None:
-        self.watchdog.due = time.monotonic() + self.seconds
-
-    def __exit__(self, *_: object) -> None:
-        self.watchdog.due = None
+    def _raise(self, _signal: int, _frame: FrameType | None) -> None:
+        if self.due is not None:
+            raise DeadlineExceeded(self.limit_text)
 
 
 def facts() -> dict[str, Any]:
@@ -224,10 +225,6 @@ def set_sysctl(assignment: str) -> None:
 def run_quietly(command: list[str]) -> None:
     """Run a command whose failure shows elsewhere."""
     subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def _raise_deadline(_signal: int, _frame: FrameType | None) -> None:
-    raise DeadlineExceeded
 
 
 def _text(path: str) -> str:
