@@ -11,15 +11,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from _pytest.junitxml import xml_key
 
 from vm.accel import probe
 from vm.errors import UsageError
 from vm.guest import ROOT
-from vm.kernel import resolve
+from vm.kernel import Kernel, resolve
+from vm.record import Recorder
+from vm.results import junit, table, write
 from vm.session import Plan, VmSession
 
 # Verdict: letter for the progress line. Those pytest itself does not know.
-OWN_VERDICTS = {"crashed": "C", "hung": "H", "boot failed": "B", "build failed": "K", "vm lost": "L", "not run": "N"}
+OWN_VERDICTS = {
+    "crashed": "C",
+    "hung": "H",
+    "boot failed": "B",
+    "build failed": "K",
+    "vm lost": "L",
+    "not run": "N",
+}
 RUN_DIRECTORY = pytest.StashKey[Path]()
 
 
@@ -36,9 +46,7 @@ def prepare(config: pytest.Config) -> None:
     try:
         config.stash[RUN_DIRECTORY] = directory = _new_directory(Path(config.option.results or ROOT / "results"))
     except OSError as error:
-        raise pytest.UsageError(
-            f"cannot write results: {error}; give another directory by --results DIR"
-        ) from error
+        raise pytest.UsageError(f"cannot write results: {error}; give another directory by --results DIR") from error
     if not config.option.xmlpath:
         config.option.xmlpath = str(directory / "junit.xml")
 
@@ -46,9 +54,11 @@ def prepare(config: pytest.Config) -> None:
 class Controller:
     """Hooks of the controlling pytest process."""
 
+    final_table = ""
+    trouble = ""
+
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.started = time.time()
         try:
             self.kernels = resolve(config.option.vm_kernels, _progress)
             if config.option.collectonly:
@@ -56,6 +66,7 @@ class Controller:
             self.accelerator = probe(config.option.qemu, config.option.accel)
         except UsageError as error:
             raise pytest.UsageError(str(error)) from None
+        self.recorder = Recorder(self.kernels)
         self.session = VmSession(config, self._plan())
         config.pluginmanager.register(self.session, "dsession")
         # Lines per file make no sense when several machines answer at once.
@@ -103,19 +114,46 @@ class Controller:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Put below every failure how to run exactly that again."""
-        if report.failed and getattr(report, "verdict", "") != "not run":
-            label = getattr(report, "vm_kernel", None) or self.label(report)
-            kernel = next((kernel for kernel in self.kernels if kernel.name == label), self.kernels[0])
-            what = "" if report.nodeid.startswith("machine[") else f" {shlex.quote(report.nodeid)}"
-            report.sections.append(
-                ("run this again", f"{_relative(Path(sys.prefix))}/bin/pytest --kernel {kernel.spec}{what}")
-            )
-
-    def label(self, report: pytest.TestReport) -> str:
-        """Return the kernel a report is about."""
+        """Record it, and put below every failure how to run exactly that again."""
         node = getattr(report, "node", None)
-        return self.session.kernel_of.get(node, self.kernels[0].name)
+        machine = self.session.machines.get(node)
+        label = getattr(report, "vm_kernel", None) or (machine.kernel.name if machine else self.kernels[0].name)
+        kernel = next(kernel for kernel in self.kernels if kernel.name == label)
+        again = self.rerun(kernel, report.nodeid)
+        self.recorder.add(report, label, again, machine.name if machine else "")
+        if report.failed and getattr(report, "verdict", "") != "not run":
+            report.sections.append(("run this again", again))
+
+    def rerun(self, kernel: Kernel, nodeid: str) -> str:
+        """Return the command that runs one test on one kernel."""
+        pytest_command = _relative(Path(sys.prefix) / "bin" / "pytest")
+        test = "" if nodeid.startswith("machine[") else f" {shlex.quote(nodeid)}"
+        return f"{pytest_command} --kernel {shlex.quote(_exact(kernel))}{test}"
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Write the results; JUnit's are written by pytest right after, with what is added here."""
+        if session.config.option.collectonly:
+            return
+        # Machines say their last facts on the way out.
+        self.session.nodemanager.teardown_nodes()
+        run = self.recorder.run(
+            self.session.plan,
+            self.session.machines.values(),
+            self.session.expected,
+            [Path(sys.argv[0]).name, *self.config.invocation_params.args],
+            int(exitstatus),
+            self.session.stopped or "stopped",
+        )
+        self.final_table = table.table(run)
+        if (xml := self.config.stash.get(xml_key, None)) is not None:
+            for name, value in junit.properties(run):
+                xml.add_global_property(name, value)
+        try:
+            write.write(run, self.session.plan.directory)
+        except UsageError as error:
+            self.trouble = str(error)
+            session.exitstatus = session.exitstatus or pytest.ExitCode.INTERNAL_ERROR
 
     @pytest.hookimpl(wrapper=True)
     def pytest_terminal_summary(self, terminalreporter: Any) -> Generator[None, None, None]:
@@ -137,6 +175,17 @@ class Controller:
                         terminalreporter.write_sep("-", name)
                         terminalreporter.write_line(text)
         yield
+        terminalreporter.write_sep("=", "kernels")
+        terminalreporter.write_line(self.final_table)
+        terminalreporter.write_line(self.trouble or f"results: {_relative(self.session.plan.directory)}")
+
+
+def _exact(kernel: Kernel) -> str:
+    """Return a spec that means this kernel and no newer one: ``6.12`` may be another tomorrow."""
+    if not kernel.version or kernel.image is None or Path(kernel.spec).exists() or kernel.spec.startswith("source:"):
+        return kernel.spec
+    suite, slash, _ = kernel.spec.rpartition("/")
+    return f"{suite}{slash}{kernel.version}" if slash else kernel.version
 
 
 def _counted(texts: Any) -> dict[str, int]:

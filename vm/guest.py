@@ -37,17 +37,18 @@ ROOT = Path(__file__).resolve().parent.parent
 PR_SET_PDEATHSIG = 1
 # Hidden in the guest by empty file systems, so that tests can write there and nothing of the host shows.
 COVERED = ("/tmp", "/var/tmp", "/run")
+STANDARD_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 OVERLAID = ("/etc", "/root", "/home", "/var/lib", "/var/cache", "/var/log")
 # A panic ends the machine at once (-no-reboot turns the reboot into an exit); states a machine cannot leave
 # become panics. An NMI sent to a machine that hangs makes it print where, then panic.
 KERNEL_ARGUMENTS = (
-    "panic=-1 oops=panic softlockup_panic=1 hung_task_panic=1 unknown_nmi_panic=1 "
-    "console=ttyS0,115200 earlyprintk=serial,ttyS0,115200 loglevel=5 printk.devkmsg=on "
+    *("panic=-1", "oops=panic", "softlockup_panic=1", "hung_task_panic=1", "unknown_nmi_panic=1"),
+    *("console=ttyS0,115200", "earlyprintk=serial,ttyS0,115200", "loglevel=5", "printk.devkmsg=on"),
     # Nothing measures boot self-tests here (a variant does); 27 s under TCG with every algorithm built in.
-    "cryptomgr.notests "
+    "cryptomgr.notests",
     # Hardware the guest does not have, which the kernel would wait for or complain about.
-    "raid=noautodetect i8042.nopnp i8042.noaux"
-).split()
+    *("raid=noautodetect", "i8042.nopnp", "i8042.noaux"),
+)
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,9 @@ class Vm:
         qemu_arguments: appended to QEMU's command line.
         command: run instead of QEMU (tests of the runner); gets our own environment and the variables
             ``VM_STATUS_FD`` and ``VM_CONSOLE``.
-        mode: ``worker``, or ``shell`` (a login on our terminal).
-        script: with mode ``shell``, the command to run instead of an interactive shell.
+        mode: ``worker``; ``shell`` (a login on our terminal); or ``command`` (run ``script``, vm/shell.py).
+        script: the shell command of mode ``command``.
+        setup: lines of shell that the guest runs before a shell or a command.
     """
 
     name: str
@@ -90,7 +92,8 @@ class Vm:
     qemu_arguments: list[str] = field(default_factory=list)
     command: list[str] | None = None
     mode: str = "worker"
-    script: str | None = None
+    script: str = ""
+    setup: str = ""
 
     def save(self, directory: Path) -> None:
         """Write ``vm.json`` into ``directory``."""
@@ -150,8 +153,7 @@ def qemu_command(vm: Vm, directory: Path, status_fd: int, qmp_fd: int) -> list[s
     theirs, their_cmdline = _virtme_command(vm)
     kernel_arguments = [
         *(word for word in their_cmdline if not word.startswith(("console=", "virtme", "init=", "quiet"))),
-        # virtme's choice without caching: every import would go to the host again. The root is read-only.
-        "rootflags=version=9p2000.L,trans=virtio,access=any,msize=524288,cache=loose",
+        f"rootflags=version=9p2000.L,trans=virtio,access=any,msize=524288,cache={_CACHE[vm.mode]}",
         *KERNEL_ARGUMENTS,
         *vm.kernel_arguments,
         f"init={directory}/init",
@@ -167,17 +169,12 @@ def qemu_command(vm: Vm, directory: Path, status_fd: int, qmp_fd: int) -> list[s
         *("-device", "virtio-rng-pci"),
         *("-chardev", f"socket,id=qmp,fd={qmp_fd}", "-qmp", "chardev:qmp"),
     ]
-    if vm.mode == "shell":
-        # One terminal for both: the kernel's messages and the shell. Ctrl-A X ends the machine.
-        command += ["-chardev", "stdio,id=console,signal=off,mux=on", "-mon", "chardev=console"]
-        command += ["-serial", "chardev:console"]
-    else:
-        command += ["-chardev", f"file,id=console,path={directory}/console.log", "-serial", "chardev:console"]
-        command += ["-device", "virtio-serial-pci"]
-        command += ["-chardev", "stdio,id=worker,signal=off,mux=off"]
-        command += ["-device", "virtserialport,chardev=worker,name=vm.worker"]
-        command += ["-chardev", f"file,id=status,path=/dev/fd/{status_fd}"]
-        command += ["-device", "virtserialport,chardev=status,name=vm.status"]
+    command += [
+        "-device",
+        "virtio-serial-pci",
+        *output_port("vm.status", status_fd),
+        *_terminal(vm, directory),
+    ]
     if vm.accelerator == "tcg":
         # A later -cpu wins over virtme's plain max: QEMU 7.2's TCG corrupts flags on cmpxchg16b.
         command += ["-cpu", "max,-cx16"]
@@ -188,21 +185,21 @@ def qemu_command(vm: Vm, directory: Path, status_fd: int, qmp_fd: int) -> list[s
     return [*command, *vm.qemu_arguments]
 
 
+def output_port(name: str, descriptor: int) -> list[str]:
+    """Return QEMU's arguments for a virtio port ``name`` that writes into the file open as ``descriptor``."""
+    identity = name.replace(".", "-")
+    return [
+        *("-chardev", f"file,id={identity},path=/dev/fd/{descriptor}"),
+        *("-device", f"virtserialport,chardev={identity},name={name}"),
+    ]
+
+
 def render_init(vm: Vm, directory: Path) -> str:
     """Return the guest's process 1: vm/guest_init.sh with the names of this machine filled in."""
     kept = _kept_paths(vm, directory)
     busybox = initramfs.busybox()
-    environment = {"VM_STATUS_FD": "9", "PYTHONDONTWRITEBYTECODE": "1", **vm.environment}
-    if vm.mode == "shell":
-        what = f"sh -c {shlex.quote(vm.script)}" if vm.script else (shutil.which("bash") or "/bin/sh")
-        run = f"setsid cttyhack {what} </dev/ttyS0 >/dev/ttyS0 2>&1"
-    else:
-        run = (
-            "exec 9>$(port vm.status)\n"
-            "echo init >&9\n"
-            f"{shlex.quote(sys.executable)} -u -m vm.serve 0<>$(port vm.worker) 1>&0 2>/dev/console\n"
-            "echo exit $? >&9"
-        )
+    status = {"VM_STATUS_FD": "9"} if vm.mode == "worker" else {}
+    environment = {**status, "PYTHONDONTWRITEBYTECODE": "1", **vm.environment}
     values = {
         "busybox": str(busybox),
         "open_kept": "\n".join(f"exec {3 + n}<{shlex.quote(path)}" for n, path in enumerate(kept)),
@@ -211,16 +208,21 @@ def render_init(vm: Vm, directory: Path) -> str:
             for n, path in enumerate(kept)
         ),
         "covered": " ".join(COVERED),
-        "overlaid": " ".join(path for path in OVERLAID if Path(path).is_dir()),
+        "overlaid": shlex.join(path for path in [*OVERLAID, *_writable(vm)] if Path(path).is_dir()),
         "modules": str(Path(vm.modules) / "lib/modules" / vm.release) if vm.modules else "",
         "release": vm.release,
         "modprobe": _find("modprobe"),
         "hostname": vm.name,
-        "path": os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "path": f"{sys.prefix}/bin:{os.environ.get('PATH', '')}:{STANDARD_PATH}",
         "term": os.environ.get("TERM", "linux"),
         "environment": "\n".join(f"export {name}={shlex.quote(value)}" for name, value in environment.items()),
         "cwd": vm.cwd,
-        "run": run,
+        "run": _RUN[vm.mode],
+        # Last: what comes from the user may hold anything, also a name between two @.
+        "python": shlex.quote(sys.executable),
+        "shell": shlex.quote(shutil.which("bash") or "/bin/sh") + " --norc" * bool(shutil.which("bash")),
+        "setup": vm.setup,
+        "script": shlex.quote(vm.script),
     }
     text = (Path(__file__).parent / "guest_init.sh").read_text()
     for name, value in values.items():
@@ -244,6 +246,41 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         machine.end("boot failed", f"cannot start the machine: {error}")
     return 3
+
+
+# What process 1 does, by mode. The last line of a shell or a command gives the host time to read the one
+# before: it ends the machine as soon as it has.
+_RUN = {
+    "worker": """\
+exec 9>$(port vm.status)
+echo init >&9
+@python@ -u -m vm.serve 0<>$(port vm.worker) 1>&0 2>/dev/console
+echo exit $? >&9""",
+    "shell": """\
+exec 9>$(port vm.status)
+echo init >&9
+@setup@
+setsid cttyhack @shell@ </dev/ttyS0 >/dev/ttyS0 2>&1 9>&-
+echo exit $? >&9
+sleep 10""",
+    # Pipes between the command and the ports: a port opens only once, so that /dev/stderr would fail. The word
+    # at the end of each, set by vm/shell.py, tells that all of it has come through.
+    "command": """\
+exec 9>$(port vm.status)
+echo init >&9
+@setup@
+mkfifo /run/vm/out /run/vm/err
+(cat /run/vm/out; printf %s $end) >$(port vm.out) 9>&- &
+(cat /run/vm/err; printf %s $end) >$(port vm.err) 9>&- &
+setsid sh -c @script@ </dev/null >/run/vm/out 2>/run/vm/err 9>&-
+code=$?
+wait
+echo exit $code >&9
+sleep 10""",
+}
+# Loose: without it every import goes to the host again, which doubles their time; the root is read-only. For
+# people, what they edit on the host shall show at once.
+_CACHE = {"worker": "loose", "shell": "none", "command": "loose"}
 
 
 class _Machine:
@@ -323,12 +360,10 @@ class _Machine:
                     env=environment,
                     cwd=self.vm.cwd,
                     start_new_session=True,
-                    preexec_fn=die_with_parent,
+                    preexec_fn=die_with_parent,  # noqa: PLW1509  (one thread)
                 )
             except FileNotFoundError as error:
-                raise UsageError(
-                    f"{command[0]} is not installed; install the package qemu-system-x86"
-                ) from error
+                raise UsageError(f"{command[0]} is not installed; install the package qemu-system-x86") from error
 
     def _relay(self, process: subprocess.Popen[bytes], status_read: int) -> int:
         """Copy bytes both ways until either side ends; return our exit status."""
@@ -500,6 +535,29 @@ def _virtme_command(vm: Vm) -> tuple[list[str], list[str]]:
         else:
             kept += [flag, *value]
     return kept, cmdline
+
+
+def _terminal(vm: Vm, directory: Path) -> list[str]:
+    """Return QEMU's arguments for what its standard input and output are wired to, and the serial console."""
+    if vm.mode == "shell":
+        # One terminal for both: the kernel's messages and the shell. Ctrl-A X ends the machine.
+        both = ["-chardev", "stdio,id=console,signal=off,mux=on", "-mon", "chardev=console"]
+        return [*both, "-serial", "chardev:console"]
+    console = ["-chardev", f"file,id=console,path={directory}/console.log", "-serial", "chardev:console"]
+    if vm.mode == "command":
+        return console
+    worker = ["-chardev", "stdio,id=worker,signal=off,mux=off"]
+    return [*console, *worker, "-device", "virtserialport,chardev=worker,name=vm.worker"]
+
+
+def _writable(vm: Vm) -> list[str]:
+    """Return the directories that people expect to write to: pytest's cache, an editor's swap file."""
+    if vm.mode == "worker":
+        return []
+    wanted = [str(ROOT)]
+    if ROOT not in (Path(vm.cwd), *Path(vm.cwd).parents):
+        wanted.append(vm.cwd)
+    return [name for name in wanted if name not in ("/", *OVERLAID, *COVERED)]
 
 
 def _kept_paths(vm: Vm, directory: Path) -> list[str]:

@@ -31,7 +31,11 @@ mount -t 9p -o ro,$flags /dev/root /newroot || {
 umount /proc
 exec switch_root /newroot "$init"
 """
-_ALIASES = [*(alias for alias in virtmods.MODALIASES if alias not in ("i8042", "atkbd")), "overlay", "virtio_rng"]
+_ALIASES = [
+    *(alias for alias in virtmods.MODALIASES if alias not in ("i8042", "atkbd")),
+    "overlay",
+    "virtio_rng",
+]
 
 
 def busybox() -> Path:

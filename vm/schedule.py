@@ -86,9 +86,7 @@ class KernelScheduling:
     @property
     def has_pending(self) -> bool:
         """Whether any test is not finished."""
-        return any(
-            share.pending or any(share.assigned.values()) for share in self.shares.values() if not share.closed
-        )
+        return any(share.pending or any(share.assigned.values()) for share in self.shares.values() if not share.closed)
 
     def add_node(self, node: Node) -> None:
         """Take a machine that is up but has not collected yet."""

@@ -25,7 +25,7 @@ def main() -> None:
     os.environ["VM_STDERR_FD"] = str(os.dup(2))
     say("ready")
     model = get_execmodel("main_thread_only")
-    serve(init_popen_io(model), id=f"{os.environ.get('VM_NAME', 'vm')}-worker")
+    serve(init_popen_io(model), id="vm-worker")  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

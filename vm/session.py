@@ -6,6 +6,8 @@ result to report and not an accident.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import os
 import signal
 import sys
@@ -46,6 +48,7 @@ class Machine:
         collected: whether it has told its tests.
         hung: why it was killed for silence, or empty.
         reported: whether its coming up was shown.
+        verdict, reason: how it ended, when that was bad.
     """
 
     kernel: Kernel
@@ -57,6 +60,8 @@ class Machine:
     collected: bool = False
     hung: str = ""
     reported: bool = False
+    verdict: str = ""
+    reason: str = ""
 
     @property
     def status(self) -> Status:
@@ -133,6 +138,7 @@ class VmSession(DSession):  # type: ignore[misc]
         self.started: dict[str, int] = {kernel.name: 0 for kernel in plan.kernels}
         self.losses: dict[str, int] = dict.fromkeys(self.started, 0)
         self.booted: set[str] = set()
+        self.shouldstop: bool | str = False
         self.sched: KernelScheduling = KernelScheduling(self.kernel_of, self.started)
         if self.maxfail:
             self.sched.ahead = 2
@@ -147,6 +153,8 @@ class VmSession(DSession):  # type: ignore[misc]
         """Boot one machine a kernel; more follow when the number of tests is known."""
         self._session = session
         self.nodemanager = NodeManager(self.config, specs=[])
+        # xdist names each worker a directory below the temporary one, which that would create. Guests have their own.
+        self.config._tmp_path_factory._basetemp = self.plan.directory / "tmp"  # type: ignore[attr-defined]
         for kernel in self.plan.kernels:
             self._start(kernel)
 
@@ -160,7 +168,7 @@ class VmSession(DSession):  # type: ignore[misc]
         session.perform_collect()
         self.host_items = {item.nodeid: item for item in session.items}
         for kernel in self.plan.kernels:
-            count = sum(1 for test in self.host_items if kernel_of_id(test, [kernel.name]))
+            count = sum(1 for test in self.host_items if kernel_of_id(test, self.started) == kernel.name)
             # Below some dozens of tests a second machine costs more than it brings.
             for _ in range(min(self.plan.vms, 1 + count // 24) - 1):
                 self._start(kernel)
@@ -300,6 +308,15 @@ class VmSession(DSession):  # type: ignore[misc]
             self._report(machine, culprit, verdict, f"{reason}{when}")
         self._count_loss(machine, booted)
 
+    def worker_internal_error(self, node: WorkerController, formatted_error: str) -> None:
+        """The guest's pytest itself failed, in a hook or a plugin: that machine is lost, with the reason."""
+        machine = self._heard(node)
+        self._dismiss(node)
+        culprit = machine.running or machine.told
+        self._drop(node, [culprit] if culprit else [])
+        self._report(machine, culprit, "crashed", f"pytest failed in the guest\n{formatted_error}")
+        self._count_loss(machine, booted=True)
+
     # ---- machines
 
     def _start(self, kernel: Kernel) -> None:
@@ -334,10 +351,8 @@ class VmSession(DSession):  # type: ignore[misc]
     def _dismiss(self, node: WorkerController) -> None:
         """Let go of a machine: its process sees its input closed and ends it."""
         self._active_nodes.discard(node)
-        try:
+        with contextlib.suppress(OSError):
             node.ensure_teardown()
-        except OSError:
-            pass
 
     def _drop(self, node: WorkerController, finished: Iterable[str]) -> None:
         if node in self.sched.nodes:
@@ -447,6 +462,7 @@ class VmSession(DSession):  # type: ignore[misc]
 
     def _report(self, machine: Machine, nodeid: str | None, verdict: str, reason: str) -> None:
         """Emit one failed report."""
+        machine.verdict, machine.reason = verdict, reason
         text = [f"{verdict}: {reason}", f"kernel {machine.kernel.name}, console {_relative(machine.console)}"]
         output = machine.console_text()
         if verdict != "not run":
@@ -458,7 +474,7 @@ class VmSession(DSession):  # type: ignore[misc]
             verdict,
             "\n".join(text),
             machine.node,
-            [[splat.kind, splat.title, splat.fingerprint] for splat in console.find_splats(output)],
+            [list(dataclasses.astuple(splat)) for splat in console.find_splats(output)],
         )
 
     def _emit(
@@ -489,21 +505,26 @@ class VmSession(DSession):  # type: ignore[misc]
         self.config.hook.pytest_runtest_logreport(report=report)
         self._handlefailures(report)
 
+    def expected(self, label: str) -> list[str]:
+        """Return the ids of the tests to be reported for a kernel: as its guests collected them, else the host."""
+        collected = self.sched.shares[label].collected
+        if collected is not None:
+            return collected
+        return [test for test in self.host_items if kernel_of_id(test, self.started) == label]
+
     def _report_missing(self) -> None:
         """Every test of every kernel that nobody reported becomes a failure."""
         for label, share in self.sched.shares.items():
-            expected = share.collected
-            if expected is None:
-                expected = [test for test in self.host_items if kernel_of_id(test, [label])]
             reason = share.closed or f"no machine of {label} reported it"
-            for test in expected:
+            for test in self.expected(label):
                 if test not in self.complete:
                     self._emit(test, label, "not run", f"not run: {reason}")
 
 
 def kernel_of_id(nodeid: str, labels: Iterable[str]) -> str | None:
     """Return which of ``labels`` a test id carries: ``x.py::test[6.12.94-sha256]`` has ``6.12.94``."""
-    _, bracket, parameters = nodeid.partition("[")
+    # A directory may have a bracket in its name.
+    _, bracket, parameters = nodeid.partition("::")[2].partition("[")
     if bracket:
         # The longest first: one label may be the beginning of another.
         for label in sorted(labels, key=len, reverse=True):

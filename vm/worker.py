@@ -7,13 +7,13 @@ user does not have is then left out, and the header says so.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import faulthandler
 import json
 import os
 import platform
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Generator, Sequence
@@ -22,6 +22,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from _pytest.outcomes import Failed
 
 from vm import console, serve
 
@@ -29,7 +30,7 @@ from vm import console, serve
 DEADLINE_SIGNAL = signal.SIGRTMIN + 7
 
 
-class DeadlineExceeded(pytest.fail.Exception):
+class DeadlineExceeded(Failed):
     """A test took longer than its deadline; raised in the test, whatever it was waiting for."""
 
 
@@ -68,9 +69,16 @@ class GuestPlugin:
                 run_quietly(["modprobe", "-a", "-q", *self.modules])
             for assignment in self.sysctls:
                 set_sysctl(assignment)
-            serve.say("facts " + json.dumps(facts()))
+        self._tell()
         self.taint = read_taint()
         self.log.read()
+
+    def pytest_sessionfinish(self) -> None:
+        """Say it again: the tests brought in algorithms, and perhaps a taint."""
+        self._tell()
+
+    def _tell(self) -> None:
+        serve.say("facts " + json.dumps(facts()))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -109,7 +117,7 @@ class GuestPlugin:
             report.__dict__.pop("wasxfail", None)
             excerpt = "\n\n".join(splat.text for splat in splats)
             report.longrepr = f"{before}the kernel complained: {'; '.join(reasons)}\n{excerpt}"
-            report.__dict__["splats"] = [[splat.kind, splat.title, splat.fingerprint] for splat in splats]
+            report.__dict__["splats"] = [list(dataclasses.astuple(splat)) for splat in splats]
         return report
 
 
@@ -232,5 +240,3 @@ def _text(path: str) -> str:
         return Path(path).read_text()
     except OSError:
         return ""
-
-
