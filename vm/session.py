@@ -154,7 +154,7 @@ class VmSession(DSession):  # type: ignore[misc]
         self._session = session
         self.nodemanager = NodeManager(self.config, specs=[])
         # xdist names each worker a directory below the temporary one, which that would create. Guests have their own.
-        self.config._tmp_path_factory._basetemp = self.plan.directory / "tmp"  # type: ignore[attr-defined]
+        self.config._tmp_path_factory._basetemp = self.plan.directory / "tmp"
         for kernel in self.plan.kernels:
             self._start(kernel)
 
@@ -311,10 +311,10 @@ class VmSession(DSession):  # type: ignore[misc]
     def worker_internal_error(self, node: WorkerController, formatted_error: str) -> None:
         """The guest's pytest itself failed, in a hook or a plugin: that machine is lost, with the reason."""
         machine = self._heard(node)
-        self._dismiss(node)
-        culprit = machine.running or machine.told
+        culprit, when = self._culprit(machine)
         self._drop(node, [culprit] if culprit else [])
-        self._report(machine, culprit, "crashed", f"pytest failed in the guest\n{formatted_error}")
+        self._report(machine, culprit, "crashed", f"pytest failed in the guest{when}\n{formatted_error}")
+        self._dismiss(node)
         self._count_loss(machine, booted=True)
 
     # ---- machines

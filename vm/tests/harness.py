@@ -1,0 +1,215 @@
+"""Whole runs of the runner on small scratch projects: start one, look at everything it left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+FAKE_GUEST = f"{sys.executable} {ROOT}/vm/tests/fake_guest.py"
+SECONDS = 90.0
+
+# A scratch project loads the plugin as the real one does. Deadlines are not scaled: a fake guest is as fast
+# as the host, whatever accelerator the machine has.
+CONFTEST = """\
+from vm import accel
+accel.FACTORS = {"kvm": 1.0, "tcg": 1.0}
+pytest_plugins = ["vm.plugin"]
+"""
+INI = """\
+[pytest]
+xfail_strict = true
+addopts = -ra -p no:cacheprovider
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One test as JUnit has it.
+
+    Attributes:
+        outcome: ``passed``, ``failed``, ``skipped`` or ``error``; the worst, when it is there twice.
+        text: everything said of it.
+    """
+
+    outcome: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run left.
+
+    Attributes:
+        status: its exit status.
+        output: its terminal, both streams.
+        directory: of its results; does not exist when it got nowhere.
+        seconds: it took.
+    """
+
+    status: int
+    output: str
+    directory: Path
+    seconds: float
+
+    @property
+    def cases(self) -> dict[str, Case]:
+        """Return the cases of ``junit.xml`` by the name of the test with its parameters."""
+        found: dict[str, Case] = {}
+        order = ["passed", "skipped", "error", "failed"]
+        for case in ElementTree.parse(self.directory / "junit.xml").iter("testcase"):
+            name = case.attrib["name"]
+            for child in case:
+                word = {"failure": "failed", "skipped": "skipped", "error": "error"}.get(child.tag, "passed")
+                text = f"{child.attrib.get('message', '')}\n{child.text or ''}"
+                old = found.get(name, Case("passed", ""))
+                found[name] = Case(max(word, old.outcome, key=order.index), old.text + text)
+            found.setdefault(name, Case("passed", ""))
+        return found
+
+    @property
+    def outcomes(self) -> dict[str, str]:
+        """Return the outcome of each case by its name."""
+        return {name: case.outcome for name, case in self.cases.items()}
+
+    def console(self, machine: str) -> str:
+        """Return the console of ``machine`` (``6.1.0-fake-1``)."""
+        return (self.directory / "vms" / machine / "console.log").read_text(errors="replace")
+
+    @property
+    def machines(self) -> list[str]:
+        """Return the names of the machines that were started, sorted."""
+        return sorted(path.name for path in self.directory.glob("vms/*"))
+
+
+class Project:
+    """A scratch directory with tests, and the means to run them on fake guests.
+
+    Args:
+        directory: where to make it; empty.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.temporary = directory / "tmp"
+        self.results = directory / "results"
+        self.temporary.mkdir(parents=True)
+        (directory / "t").mkdir()
+        (directory / "conftest.py").write_text(CONFTEST)
+        (directory / "pytest.ini").write_text(INI)
+        self.qemu = directory / "qemu"
+        # The probe takes exit status 33 for "code ran" (vm/accel.py).
+        self.qemu.write_text("#!/bin/sh\nexit 33\n")
+        self.qemu.chmod(0o755)
+
+    def tests(self, text: str, name: str = "test_it.py") -> None:
+        """Write a test file; ``guest`` is vm.tests.fake_guest in it."""
+        path = self.directory / "t" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(
+            "import os, sys, time\nimport pytest\nfrom vm.tests import fake_guest as guest\n\n" + textwrap.dedent(text)
+        )
+
+    def kernel(self, release: str) -> str:
+        """Make a file that is taken for a kernel image and return its path."""
+        path = self.directory / f"vmlinuz-{release}"
+        path.write_bytes(bzimage(release))
+        return str(path)
+
+    def run(self, *arguments: str, **options: object) -> Run:
+        """Run to the end; see :meth:`started` for the arguments."""
+        with self.started(*arguments, **options) as process:  # type: ignore[arg-type]
+            return self.finish(process)
+
+    @contextlib.contextmanager
+    def started(
+        self,
+        *arguments: str,
+        kernels: Sequence[str] = ("6.1.0-fake",),
+        fake: str | None = "",
+        environment: Mapping[str, str] | None = None,
+        qemu: str | None = None,
+    ) -> Iterator[subprocess.Popen[str]]:
+        """Start ``pytest --kernel …`` in a process group of its own; kill what is left of it at the end.
+
+        Args:
+            arguments: for pytest, after those chosen here.
+            kernels: releases of stub images, or ``running``.
+            fake: behaviours of the fake guest; None for a real QEMU.
+            environment: variables to set.
+            qemu: path of the QEMU to use, a stub by default.
+        """
+        specs = [kernel if kernel == "running" else self.kernel(kernel) for kernel in kernels]
+        command = [sys.executable, "-m", "pytest", *(f"--kernel={spec}" for spec in specs)]
+        command += [f"--results={self.results}", f"--qemu={qemu or self.qemu}", "--vms=1"]
+        command += [f"--vm-command={FAKE_GUEST} {fake}"] if fake is not None else []
+        env = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(self.temporary), "COLUMNS": "150"}
+        for name in ("PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_CURRENT_TEST"):
+            env.pop(name, None)
+        process = subprocess.Popen(
+            [*command, *arguments],
+            cwd=self.directory,
+            env={**env, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def finish(self, process: subprocess.Popen[str], seconds: float = SECONDS) -> Run:
+        """Wait for a started run and return what it left."""
+        began = time.monotonic()
+        output, _ = process.communicate(timeout=seconds)
+        took = time.monotonic() - began
+        return Run(process.returncode, output, (self.results / "latest").resolve(), took)
+
+    def processes(self) -> list[str]:
+        """Return the command lines of all living processes that have to do with this project."""
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                words = (entry / "cmdline").read_bytes().replace(b"\0", b" ")
+                if str(self.directory).encode() in words + (entry / "environ").read_bytes():
+                    found.append(words.decode(errors="replace"))
+        return found
+
+    def assert_nothing_left(self, seconds: float = 5.0) -> None:
+        """Assert that no process of the run lives and no temporary file is there, ``seconds`` from now at the latest."""
+        poll(lambda: not self.processes(), seconds, lambda: f"still running: {self.processes()}")
+        assert sorted(path.name for path in self.temporary.iterdir()) == []
+
+
+def poll(condition: Callable[[], bool], seconds: float, what: Callable[[], str] | str) -> None:
+    """Wait until ``condition`` holds, at most ``seconds``; then fail with ``what``."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, what if isinstance(what, str) else what()
+        time.sleep(0.02)
+
+
+def bzimage(release: str) -> bytes:
+    """Return the smallest file with the header of an x86-64 bzImage (Documentation/arch/x86/boot.rst)."""
+    image = bytearray(0x1000)
+    image[0x1FE:0x200] = b"\x55\xaa"
+    image[0x202:0x206] = b"HdrS"
+    image[0x206:0x208] = (0x20F).to_bytes(2, "little")
+    image[0x20E:0x210] = (0x600).to_bytes(2, "little")
+    image[0x236] = 1
+    image[0x800 : 0x800 + len(release) + 6] = f"{release} (fake)"[: len(release) + 6].encode()
+    return bytes(image)
