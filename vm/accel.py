@@ -135,8 +135,7 @@ def _decide(qemu: str, requested: str, seconds: float) -> Accelerator:
         return _accelerator("kvm", f"ran code in {kvm.seconds:.2f} s")
     if requested == "kvm":
         raise UsageError(
-            f"expected KVM to run code here as requested: {kvm.failure}; "
-            "use tcg, or auto to let the probe choose"
+            f"expected KVM to run code here as requested: {kvm.failure}; use tcg, or auto to let the probe choose"
         )
     if kvm.failure is not None:
         return _tcg(qemu, seconds, f"no KVM: {kvm.failure}")

@@ -84,9 +84,7 @@ def test_qemu_gets_the_boot_sector_and_the_exit_device(make_qemu: MakeQemu, tmp_
 
 @pytest.mark.parametrize("status", [0, 1, 32, 34])
 def test_any_other_exit_status_is_no_proof(make_qemu: MakeQemu, status: int) -> None:
-    found = accel.probe(
-        make_qemu(f"{TCG_ONLY} echo 'qemu: warning: old' >&2; echo 'kvm: broken' >&2; exit {status}")
-    )
+    found = accel.probe(make_qemu(f"{TCG_ONLY} echo 'qemu: warning: old' >&2; echo 'kvm: broken' >&2; exit {status}"))
     assert (found.name, found.factor) == ("tcg", 10.0)
     assert f"exit status {status}" in found.reason
     assert found.reason.endswith("kvm: broken")
@@ -139,9 +137,7 @@ def test_kvm_slower_than_emulation_is_not_taken(make_qemu: MakeQemu, monkeypatch
     assert "slower than emulation" in found.reason
 
 
-def test_slow_kvm_is_taken_when_emulation_is_slower_still(
-    make_qemu: MakeQemu, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_slow_kvm_is_taken_when_emulation_is_slower_still(make_qemu: MakeQemu, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accel, "_SUSPICIOUS_SECONDS", 0.1)
     found = accel.probe(make_qemu('case "$*" in *"-accel tcg"*) sleep 1;; *) sleep 0.2;; esac; exit 33'))
     assert found.name == "kvm"

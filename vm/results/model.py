@@ -1,0 +1,271 @@
+"""What one run found out, as plain data, and its JSON.
+
+``results.json`` is the one stream; every other format is a view of it. Its root object is a :class:`Run` with
+``"schema": 1`` added. Each dataclass of this module is a JSON object with the same member names, a tuple is
+an array, a :class:`Verdict` its text, an absent time or status ``null``. Members that have a default here may
+be left out. Unknown members are refused: whoever adds or changes one raises ``SCHEMA``.
+
+Times of day are ISO 8601 in UTC (``2026-11-23T11:45:02Z``), durations are seconds, paths are relative to the
+directory of ``results.json`` where the file lies below it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from collections import Counter
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, ClassVar
+
+from vm.console import Splat
+from vm.errors import UsageError
+
+SCHEMA = 1
+
+
+class Verdict(str, Enum):
+    """What became of one test on one kernel."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    XFAILED = "xfailed"  # a known issue of this kernel
+    CRASHED = "crashed"  # the kernel died
+    HUNG = "hung"  # the machine was given up at its deadline
+    BOOT_FAILED = "boot failed"
+    BUILD_FAILED = "build failed"
+    VM_LOST = "vm lost"  # the machine ended from outside: not the kernel's doing
+    NOT_RUN = "not run"  # expected, and nobody reported it
+
+    @property
+    def good(self) -> bool:
+        """Whether a run with this verdict can be a success; unknown is never good."""
+        return self in (Verdict.PASSED, Verdict.SKIPPED, Verdict.XFAILED)
+
+
+@dataclass(frozen=True)
+class TestResult:
+    """One test on one kernel.
+
+    Attributes:
+        test: id without the kernel, the same on every kernel: ``tests/test_hash.py::test_digest[sha256]``.
+        nodeid: pytest's own id, with the kernel.
+        verdict: what became of it.
+        seconds: setup, call and teardown together.
+        reason: one line: why it failed, was skipped, or what killed the machine.
+        details: the whole traceback or report.
+        kernel_log: what the kernel logged during the test.
+        splats: the complaints of the kernel among that.
+        rerun: command that runs exactly this test on this kernel.
+        worker: name of the xdist worker that ran it.
+        vm: name of the :class:`VM` it ran in.
+        known_issue: the known issue that explains it, empty when none does.
+    """
+
+    __test__: ClassVar[bool] = False  # pytest: not a class of tests
+
+    test: str
+    nodeid: str
+    verdict: Verdict
+    seconds: float = 0.0
+    reason: str = ""
+    details: str = ""
+    kernel_log: str = ""
+    splats: tuple[Splat, ...] = ()
+    rerun: str = ""
+    worker: str = ""
+    vm: str = ""
+    known_issue: str = ""
+
+
+@dataclass(frozen=True)
+class VM:
+    """One virtual machine that was started.
+
+    Attributes:
+        name: unique within the run: ``6.12.94-0``.
+        console: path of its console's text.
+        state: how it ended: ``down``, ``crashed``, ``hung``, ``boot failed``.
+        reason: one line, why it ended like that.
+        boot_seconds: from starting QEMU until it took tests, None when it never did.
+    """
+
+    name: str
+    console: str = ""
+    state: str = ""
+    reason: str = ""
+    boot_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class KernelRun:
+    """Everything about one kernel of the run.
+
+    Attributes:
+        name: short label, unique within the run, part of its tests' ids.
+        spec: what the user asked for.
+        release: ``uname -r`` as the guest said.
+        version: full version of the package it comes from.
+        accelerator: ``kvm``, ``tcg``, or empty for the running kernel.
+        accelerator_reason: why that one.
+        boot_seconds: of each boot, in order.
+        cmdline: ``/proc/cmdline`` of the guest.
+        config: path of its .config.
+        proc_crypto: path of its ``/proc/crypto``, or that text itself.
+        taint: ``/proc/sys/kernel/tainted`` at the end, a bit mask.
+        reason: one line: why it could not be built or booted, empty when it could.
+        vms: every machine that was started for it.
+        tests: every test expected on it, in order.
+    """
+
+    name: str
+    spec: str
+    release: str = ""
+    version: str = ""
+    accelerator: str = ""
+    accelerator_reason: str = ""
+    boot_seconds: tuple[float, ...] = ()
+    cmdline: str = ""
+    config: str = ""
+    proc_crypto: str = ""
+    taint: int = 0
+    reason: str = ""
+    vms: tuple[VM, ...] = ()
+    tests: tuple[TestResult, ...] = ()
+
+    def counts(self) -> Counter[Verdict]:
+        """Return how many tests have each verdict."""
+        return Counter(test.verdict for test in self.tests)
+
+    @property
+    def good(self) -> bool:
+        """Whether it can be called tested and well: some test ran, and none ended badly."""
+        return bool(self.tests) and all(test.verdict.good for test in self.tests)
+
+
+@dataclass(frozen=True)
+class Host:
+    """The machine that ran it: operating system, and the versions of what judged."""
+
+    os: str = ""
+    python: str = ""
+    qemu: str = ""
+    pytest: str = ""
+    xdist: str = ""
+    virtme_ng: str = ""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One whole run.
+
+    Attributes:
+        id: its name, unique on this machine; also that of its directory.
+        started: time of day.
+        finished: time of day, None while it is running or when it was killed.
+        command: the command line, word by word.
+        exit_status: pytest's, None when it did not come to one.
+        host: what it ran on.
+        revision: of this suite, as ``git describe`` says.
+        kernels: in the order asked for.
+    """
+
+    id: str
+    started: str
+    finished: str | None = None
+    command: tuple[str, ...] = ()
+    exit_status: int | None = None
+    host: Host = Host()
+    revision: str = ""
+    kernels: tuple[KernelRun, ...] = ()
+
+
+def dump(run: Run) -> str:
+    """Return ``run`` as the text of a ``results.json``."""
+    return json.dumps({"schema": SCHEMA, **dataclasses.asdict(run)}, indent=1) + "\n"
+
+
+def load(path: Path) -> Run:
+    """Read a ``results.json``.
+
+    Raises:
+        UsageError: it cannot be read, is not JSON, of a newer schema, or not of this one.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}; give the results.json of a run") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"expected JSON in {path}, found no UTF-8; give the results.json of a run") from error
+    return parse(text, str(path))
+
+
+def parse(text: str, name: str = "results.json") -> Run:
+    """Return the run that :func:`dump` made ``text`` of; ``name`` says in errors where it came from.
+
+    Raises:
+        UsageError: as :func:`load`.
+    """
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"expected JSON in {name}: {error}; give the results.json of a run") from error
+    schema = data.pop("schema", None) if isinstance(data, dict) else None
+    if type(schema) is not int:
+        raise UsageError(f'expected an object with "schema": {SCHEMA} in {name}; give the results.json of a run')
+    if schema != SCHEMA:
+        hint = "use the revision of this suite that wrote it" if schema > SCHEMA else "run the tests again"
+        raise UsageError(f"{name} has schema {schema}, this revision reads schema {SCHEMA}; {hint}")
+    try:
+        return typing.cast(Run, _decode(Run, data, "run"))
+    except _Mismatch as error:
+        raise UsageError(f"{name} does not keep to schema {SCHEMA}: {error}; run the tests again") from None
+
+
+class _Mismatch(Exception):
+    """A value that is not of its type; its text names the place, the expectation and what came."""
+
+
+def _decode(kind: Any, value: Any, where: str) -> Any:
+    """Return ``value`` of JSON as the type ``kind`` of this module; ``where`` names it in errors."""
+    if dataclasses.is_dataclass(kind):
+        return _decode_object(kind, value, where)
+    if typing.get_origin(kind) is tuple:
+        if not isinstance(value, list):
+            raise _mismatch(where, "an array", value)
+        (item, _) = typing.get_args(kind)
+        return tuple(_decode(item, each, f"{where}[{index}]") for index, each in enumerate(value))
+    if isinstance(kind, types.UnionType):
+        (some,) = (each for each in typing.get_args(kind) if each is not type(None))
+        return None if value is None else _decode(some, value, where)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        if value not in [member.value for member in kind]:
+            raise _mismatch(where, "one of " + ", ".join(str(member.value) for member in kind), value)
+        return kind(value)
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise _mismatch(where, {str: "a string", int: "an integer", float: "a number"}[kind], value)
+    return value
+
+
+def _decode_object(kind: Any, value: Any, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise _mismatch(where, "an object", value)
+    hints = typing.get_type_hints(kind)
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    if unknown := sorted(set(value) - set(fields)):
+        raise _Mismatch(f"{where} has an unknown member {unknown[0]!r}")
+    required = [name for name, field in fields.items() if field.default is dataclasses.MISSING]
+    if missing := [name for name in required if name not in value]:
+        raise _Mismatch(f"{where} lacks {missing[0]!r}")
+    return kind(**{name: _decode(hints[name], each, f"{where}.{name}") for name, each in value.items()})
+
+
+def _mismatch(where: str, expected: str, value: Any) -> _Mismatch:
+    found = json.dumps(value)
+    return _Mismatch(f"{where}: expected {expected}, found {found if len(found) <= 40 else found[:39] + '…'}")

@@ -1,0 +1,123 @@
+"""A run for people: the table at the end of the terminal, and what was bad, line by line."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from collections.abc import Sequence
+
+from vm.results.model import KernelRun, Run, TestResult, Verdict
+
+WIDTH = 120
+_LONGEST_KERNEL = 32
+_SHORTEST_CONSOLE = 16
+
+# Always there, and only when they occur.
+_COLUMNS = {
+    Verdict.PASSED: "passed",
+    Verdict.FAILED: "failed",
+    Verdict.CRASHED: "crashed",
+    Verdict.SKIPPED: "skipped",
+    Verdict.XFAILED: "known",
+    Verdict.NOT_RUN: "not run",
+}
+_RARE = {
+    Verdict.HUNG: "hung",
+    Verdict.BOOT_FAILED: "boot failed",
+    Verdict.BUILD_FAILED: "build failed",
+    Verdict.VM_LOST: "vm lost",
+}
+
+
+def table(run: Run) -> str:
+    """Return one line a kernel below a line of titles, at most ``WIDTH`` columns wide, without a newline at the end."""
+    occurring = sum((kernel.counts() for kernel in run.kernels), Counter[Verdict]())
+    verdicts = {**_COLUMNS, **{verdict: title for verdict, title in _RARE.items() if occurring[verdict]}}
+    rows = [["kernel", "accel", "boot s", *verdicts.values()]]
+    for kernel in run.kernels:
+        counts = kernel.counts()
+        name = shortened(kernel.name, _LONGEST_KERNEL)
+        rows.append([name, kernel.accelerator or "-", _boots(kernel), *(str(counts[each]) for each in verdicts)])
+    left = _aligned(rows)
+    room = max(WIDTH - len(left[0]) - 2, _SHORTEST_CONSOLE)
+    right = ["console", *(_consoles(kernel, room) for kernel in run.kernels)]
+    return "\n".join(f"{front}  {console}".rstrip() for front, console in zip(left, right, strict=True))
+
+
+def summary_lines(run: Run) -> list[str]:
+    """Return one line for every kernel and test that is not good, then one with the totals.
+
+    A bad test's line is followed by the command that runs exactly it.
+    """
+    lines = []
+    for kernel in run.kernels:
+        if kernel.reason:
+            lines.append(f"{kernel.name}: {_brief(kernel.reason)}")
+        elif not kernel.tests:
+            lines.append(f"{kernel.name}: no test was run")
+        for test in kernel.tests:
+            lines += _bad(kernel, test)
+    return [*lines, _totals(run)]
+
+
+def shortened(text: str, width: int) -> str:
+    """Return ``text`` in at most ``width`` columns, its middle replaced by an ellipsis when it is longer."""
+    if len(text) <= width:
+        return text
+    kept = width - 1
+    return text[: kept - kept * 2 // 3] + "…" + text[len(text) - kept * 2 // 3 :]
+
+
+def _bad(kernel: KernelRun, test: TestResult) -> list[str]:
+    if test.verdict.good:
+        return []
+    line = f"{kernel.name}: {test.verdict.value}: {test.test}"
+    if test.reason:
+        line += f": {_brief(test.reason)}"
+    return [line, f"    {test.rerun}"] if test.rerun else [line]
+
+
+def _totals(run: Run) -> str:
+    counts = sum((kernel.counts() for kernel in run.kernels), Counter[Verdict]())
+    titles = {**_COLUMNS, **_RARE}
+    parts = [f"{counts[verdict]} {title}" for verdict, title in titles.items() if counts[verdict]]
+    kernels, tests = len(run.kernels), sum(counts.values())
+    found = ", ".join(parts) or "nothing was run"
+    return f"{_plural(kernels, 'kernel')}, {_plural(tests, 'result')}: {found}"
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _brief(text: str) -> str:
+    return textwrap.shorten(text, 200, placeholder=" …")
+
+
+def _boots(kernel: KernelRun) -> str:
+    """Return the seconds that booting took, as a range when several boots differ."""
+    if not kernel.boot_seconds:
+        return "-"
+    low, high = f"{min(kernel.boot_seconds):.1f}", f"{max(kernel.boot_seconds):.1f}"
+    return low if low == high else f"{low}-{high}"
+
+
+def _consoles(kernel: KernelRun, room: int) -> str:
+    """Return the path of the console to look into: that of the first machine that ended badly, else of the first."""
+    paths = [vm.console for vm in sorted(kernel.vms, key=lambda vm: not vm.reason) if vm.console]
+    if not paths:
+        return "-"
+    more = f" (+{len(paths) - 1})" if len(paths) > 1 else ""
+    return shortened(paths[0], room - len(more)) + more
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the rows as lines: the first two columns to the left, numbers to the right."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if index < 2 else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
