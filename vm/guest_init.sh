@@ -26,14 +26,14 @@ mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null
 mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null
 mount -t securityfs securityfs /sys/kernel/security 2>/dev/null
 
+@bind_kept@
+
 # What these directories show of the host can be changed in the guest; the changes end with it.
 for shown in @overlaid@; do
-    mkdir -p /run/vm/overlay$shown/upper /run/vm/overlay$shown/work
-    mount -t overlay -o lowerdir=$shown,upperdir=/run/vm/overlay$shown/upper,workdir=/run/vm/overlay$shown/work \
-        overlay $shown 2>/dev/null
+    changes=/run/vm/overlay$shown
+    mkdir -p "$changes/upper" "$changes/work"
+    mount -t overlay -o "lowerdir=$shown,upperdir=$changes/upper,workdir=$changes/work" overlay "$shown" 2>/dev/null
 done
-
-@bind_kept@
 
 # The kernel asks for modules by running modprobe: with this kernel's modules, and without the host's blacklists.
 if [ -n '@modules@' ]; then
