@@ -1,0 +1,64 @@
+# What people call; everything is explained by `make help`. Variables are passed on as they are:
+#   KERNEL  kernels to test, several make a matrix          TEST  what to run (files, ids)     ARGS  further pytest options
+#   VMS     virtual machines a kernel                       SUITE of the package mirror
+
+KERNEL ?=
+TEST ?=
+VMS ?=
+ARGS ?=
+SUITE ?=
+
+PYTHON := .venv/bin/python
+PYTEST := .venv/bin/pytest
+# Without a kernel: the newest packaged one of this machine's own sources.
+KERNELS := $(if $(strip $(KERNEL)),$(foreach kernel,$(KERNEL),--kernel '$(kernel)'),--kernel '')
+ONE := '$(firstword $(KERNEL))'
+
+.PHONY: help
+help: ## show this
+	@echo "make test [KERNEL=\"6.12 bullseye/5.10 path/to/bzImage\"] [TEST=tests/splice] [VMS=2] [ARGS=\"-k gcm -x\"]"
+	@echo
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do \
+	    printf '  make %-10s %s\n' "$$name" "$$text"; done
+	@echo
+	@echo "KERNEL is a bzImage, a kernel tree, a version (6.12), SUITE/VERSION (trixie-backports/7.3), source:VERSION, or running."
+	@echo "All options of the runner: .venv/bin/pytest --help (the group 'kernels in virtual machines')."
+
+.PHONY: setup
+setup:
+	@vm/setup.sh
+
+.PHONY: test
+test: setup ## boot kernels and run the suite in them
+	@$(PYTEST) $(KERNELS) $(if $(VMS),--vms $(VMS)) $(ARGS) $(TEST)
+
+.PHONY: check
+check: setup ## the project's own tests: lint, types, runner, oracles (no kernel is tested)
+	$(PYTHON) -m ruff check -q
+	$(PYTHON) -m ruff format -q --check
+	$(PYTHON) -m mypy --no-error-summary vm tests/afalg
+	$(PYTEST) -q -m 'not vm' -n 2 $(ARGS) $(or $(TEST),vm/tests tests/selftests)
+
+.PHONY: check-vm
+check-vm: setup ## the runner's tests that boot real machines
+	$(PYTEST) -q -m vm $(ARGS) $(or $(TEST),vm/tests)
+
+.PHONY: kernels
+kernels: setup ## list cached and available kernels [SUITE=trixie-backports]
+	@$(PYTHON) -m vm.kernels $(foreach suite,$(SUITE),--suite '$(suite)')
+
+.PHONY: shell
+shell: setup ## a shell in the guest the tests have [KERNEL=6.12]
+	@$(PYTHON) -m vm.shell $(ONE)
+
+.PHONY: gdb
+gdb: setup ## the same, waiting for gdb [KERNEL=path/to/tree]
+	@$(PYTHON) -m vm.shell --gdb $(ONE)
+
+.PHONY: doctor
+doctor: setup ## say what of AF_ALG works on a kernel, and why not [KERNEL=running]
+	@$(PYTHON) -m tests.doctor $(ONE)
+
+.PHONY: bench
+bench: setup ## fixed cost and speed of the runner, as ratios [KERNEL=6.12]
+	@$(PYTHON) -m vm.bench $(if $(KERNEL),--kernel $(ONE)) $(ARGS)

@@ -1,0 +1,101 @@
+#!/bin/sh
+# Makes a machine ready to run the suite: system packages that are missing, and .venv with pinned dependencies.
+# Does nothing when everything is there. Nothing is installed into the system's Python.
+#
+# usage: vm/setup.sh [build]      "build" also asks for what compiling kernels needs
+set -eu
+cd "$(dirname "$0")/.."
+
+fail() {
+    echo "setup: $*" >&2
+    exit 4
+}
+
+# What is needed, by a command or file that proves it, and the Debian package that has it.
+missing=
+need() {
+    package=$1
+    shift
+    for proof in "$@"; do
+        case $proof in
+        /*) for file in $proof; do [ -e "$file" ] && return 0; done ;;
+        *) PATH="$PATH:/usr/sbin:/sbin" command -v "$proof" >/dev/null 2>&1 && return 0 ;;
+        esac
+    done
+    missing="$missing $package"
+}
+
+need qemu-system-x86 qemu-system-x86_64
+need kmod modprobe
+need busybox-static /bin/busybox /usr/bin/busybox
+need libgcrypt20 '/usr/lib/*/libgcrypt.so.20' '/lib/*/libgcrypt.so.20' '/usr/lib/libgcrypt.so.20' '/usr/lib64/libgcrypt.so.20'
+need python3 python3
+need git git
+if command -v python3 >/dev/null 2>&1; then
+    python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
+fi
+if command -v apt-get >/dev/null 2>&1; then
+    need debian-archive-keyring '/usr/share/keyrings/debian-archive-*'
+    need dpkg dpkg-deb
+    # A dynamically linked busybox cannot run before the root is there.
+    case " $missing " in
+    *" busybox-static "*) ;;
+    *) [ -e /usr/share/doc/busybox-static ] || busybox --help 2>/dev/null | grep -q static || missing="$missing busybox-static" ;;
+    esac
+fi
+if [ "${1:-}" = build ]; then
+    need build-essential gcc
+    need build-essential make
+    need flex flex
+    need bison bison
+    need bc bc
+    need libelf-dev '/usr/include/libelf.h' '/usr/include/gelf.h'
+    need libssl-dev '/usr/include/openssl/opensslv.h'
+    need xz-utils xz
+    need rsync rsync
+    need ccache ccache
+fi
+
+if [ -n "$missing" ]; then
+    if ! command -v apt-get >/dev/null 2>&1; then
+        fail "this is not Debian: install by your package manager what Debian calls$missing, then call make again"
+    fi
+    sudo=
+    if [ "$(id -u)" != 0 ]; then
+        command -v sudo >/dev/null 2>&1 || fail "needs$missing: call make as root, or install sudo"
+        sudo=sudo
+    fi
+    echo "setup: installing$missing"
+    install() {
+        DEBIAN_FRONTEND=noninteractive $sudo apt-get install -qq -y --no-install-recommends $missing >/dev/null
+    }
+    # The package lists of a fresh machine are empty or old.
+    install 2>/dev/null || { $sudo apt-get update -qq && install; } ||
+        fail "cannot install$missing: see the messages above; with no network, install them by hand"
+fi
+
+python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
+    fail "needs Python 3.10 or newer, found $(python3 -V 2>&1); put a newer python3 first on PATH"
+
+# The stamps say which Python and which pins the environment was made from. Two calls at once: one waits. A changed
+# pin is installed into the environment as it is, under tests that may be running.
+python=$(python3 -c 'import sys; print(sys.version, sys.prefix)')
+pins=$(cksum <requirements.txt)
+if [ "$(cat .venv/python .venv/pins 2>/dev/null)" != "$python
+$pins" ]; then
+    (
+        flock 9
+        if [ "$(cat .venv/python 2>/dev/null)" != "$python" ]; then
+            echo "setup: making .venv"
+            rm -rf .venv
+            python3 -m venv .venv
+        fi
+        if [ "$(cat .venv/pins 2>/dev/null)" != "$pins" ]; then
+            echo "setup: installing pinned packages into .venv"
+            .venv/bin/python -m pip install -q --disable-pip-version-check -r requirements.txt ||
+                fail "cannot install requirements.txt into .venv: see pip's messages above"
+        fi
+        echo "$python" >.venv/python
+        echo "$pins" >.venv/pins
+    ) 9>.venv.lock
+fi
