@@ -6,14 +6,14 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from _pytest.junitxml import xml_key
 
-from vm.accel import probe
+from vm.accel import Accelerator, probe
 from vm.errors import UsageError
 from vm.guest import ROOT
 from vm.kernel import Kernel, resolve
@@ -44,28 +44,45 @@ def prepare(config: pytest.Config) -> None:
     if getattr(config.option, "usepdb", False):
         raise pytest.UsageError("--pdb cannot reach into a guest: use make shell KERNEL=… and run pytest there")
     try:
-        config.stash[RUN_DIRECTORY] = directory = _new_directory(Path(config.option.results or ROOT / "results"))
+        directory = config.stash[RUN_DIRECTORY] = _new_directory(Path(config.option.results or ROOT / "results"))
     except OSError as error:
         raise pytest.UsageError(f"cannot write results: {error}; give another directory by --results DIR") from error
     if not config.option.xmlpath:
         config.option.xmlpath = str(directory / "junit.xml")
 
 
-class Controller:
-    """Hooks of the controlling pytest process."""
-
-    final_table = ""
-    trouble = ""
+class KernelList:
+    """What ``--collect-only`` needs: the names of the kernels."""
 
     def __init__(self, config: pytest.Config) -> None:
-        self.config = config
         try:
             self.kernels = resolve(config.option.vm_kernels, _progress)
-            if config.option.collectonly:
-                return
-            self.accelerator = probe(config.option.qemu, config.option.accel)
         except UsageError as error:
             raise pytest.UsageError(str(error)) from None
+
+    def pytest_report_header(self) -> list[str]:
+        """Name them."""
+        return [f"kernels: {', '.join(kernel.name for kernel in self.kernels)}"]
+
+
+class Controller(KernelList):
+    """Hooks of the controlling pytest process."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        directory = config.stash[RUN_DIRECTORY]
+        try:
+            super().__init__(config)
+            try:
+                self.accelerator = _accelerator(self.kernels, config)
+            except UsageError as error:
+                raise pytest.UsageError(str(error)) from None
+        except BaseException:
+            directory.rmdir()
+            raise
+        _point_latest_to(directory)
+        self.config = config
+        self.final_table = ""
+        self.trouble = ""
         self.recorder = Recorder(self.kernels)
         self.session = VmSession(config, self._plan())
         config.pluginmanager.register(self.session, "dsession")
@@ -95,8 +112,6 @@ class Controller:
 
     def pytest_report_header(self) -> list[str]:
         """Say what will run, and how."""
-        if self.config.option.collectonly:
-            return [f"kernels: {', '.join(kernel.name for kernel in self.kernels)}"]
         lines = [f"accelerator: {self.accelerator.name} ({self.accelerator.reason})"]
         lines += [
             f"kernel {kernel.name}: {kernel.release}" + (f" ({kernel.version})" if kernel.version else "")
@@ -133,8 +148,6 @@ class Controller:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Write the results; JUnit's are written by pytest right after, with what is added here."""
-        if session.config.option.collectonly:
-            return
         # Machines say their last facts on the way out.
         self.session.nodemanager.teardown_nodes()
         run = self.recorder.run(
@@ -180,6 +193,13 @@ class Controller:
         terminalreporter.write_line(self.trouble or f"results: {_relative(self.session.plan.directory)}")
 
 
+def _accelerator(kernels: Sequence[Kernel], config: pytest.Config) -> Accelerator:
+    """Find out how QEMU runs guests, when there will be any."""
+    if all(kernel.image is None for kernel in kernels):
+        return Accelerator("none", "no virtual machine", 1.0)
+    return probe(config.option.qemu, config.option.accel)
+
+
 def _exact(kernel: Kernel) -> str:
     """Return a spec that means this kernel and no newer one: ``6.12`` may be another tomorrow."""
     if not kernel.version or kernel.image is None or Path(kernel.spec).exists() or kernel.spec.startswith("source:"):
@@ -200,7 +220,7 @@ def _progress(line: str) -> None:
 
 
 def _new_directory(parent: Path) -> Path:
-    """Make the directory of a new run, and let ``latest`` point to it."""
+    """Make the directory of a new run."""
     parent = parent.absolute()
     parent.mkdir(parents=True, exist_ok=True)
     stem = time.strftime("%Y-%m-%dT%H-%M-%S")
@@ -210,11 +230,14 @@ def _new_directory(parent: Path) -> Path:
             directory.mkdir()
         except FileExistsError:
             continue
-        link = parent / f".latest.{os.getpid()}"
-        link.symlink_to(directory.name)
-        link.rename(parent / "latest")
         return directory
     raise FileExistsError(f"too many runs in {parent} at {stem}")
+
+
+def _point_latest_to(directory: Path) -> None:
+    link = directory.parent / f".latest.{os.getpid()}"
+    link.symlink_to(directory.name)
+    link.rename(directory.parent / "latest")
 
 
 def _relative(path: Path) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from vm.controller import Controller
+    from vm.controller import KernelList
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -74,9 +74,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "vm: boots a real virtual machine; left out with -m 'not vm'")
     match role(config):
         case "controller":
-            from vm.controller import Controller
+            from vm.controller import Controller, KernelList
 
-            config.pluginmanager.register(Controller(config), "vm-controller")
+            kind = KernelList if config.option.collectonly else Controller
+            config.pluginmanager.register(kind(config), "vm-controller")
         case "worker" | "alone" if not config.option.collectonly:
             _register_guest(config)
 
@@ -92,7 +93,7 @@ def labels(config: pytest.Config) -> list[str]:
     """Return the kernels that test ids carry in this process; none without ``--kernel``."""
     match role(config):
         case "controller":
-            controller: Controller | None = config.pluginmanager.get_plugin("vm-controller")
+            controller: KernelList | None = config.pluginmanager.get_plugin("vm-controller")
             return [kernel.name for kernel in controller.kernels] if controller else []
         case "worker":
             workerinput: dict[str, Any] = config.workerinput  # type: ignore[attr-defined]
