@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Protocol
 
 
@@ -171,13 +172,14 @@ class KernelScheduling:
         for node in ready:
             fair = len(share.pending) // (2 * len(ready)) + 1
             room = min(self.ahead, max(2, fair)) - len(share.assigned[node])
-            tests = [share.pending.popleft() for _ in range(min(room, len(share.pending)))] if room > 0 else []
-            known = [test for test in tests if test in share.index[node]]
-            share.pending.extend(test for test in tests if test not in share.index[node])
+            known = list(islice((test for test in share.pending if test in share.index[node]), max(room, 0)))
             if known:
+                for test in known:
+                    share.pending.remove(test)
                 share.assigned[node] += known
                 node.send_runtest_some([share.index[node][test] for test in known])
-        if not share.pending:
-            for node in ready:
-                # The last test of a queue starts only when it is known to be the last.
+        for node in ready:
+            # The last test of a queue starts only when it is known to be the last. A machine may lack tests
+            # that another has collected: those are not for it to wait for.
+            if not any(test in share.index[node] for test in share.pending):
                 node.shutdown()

@@ -210,6 +210,10 @@ class VmSession(DSession):  # type: ignore[misc]
             super().pytest_runtestloop()
         except KeyboardInterrupt as stop:
             self.stopped = str(stop) or "interrupted"
+            if self.maxfail and self.countfailures >= self.maxfail:
+                # As pytest itself ends with -x: tests failed, nobody interrupted it.
+                session.shouldfail = self.stopped
+                raise session.Failed(self.stopped) from None
             raise
         self._report_missing()
         return True
@@ -282,11 +286,22 @@ class VmSession(DSession):  # type: ignore[misc]
         self.config.hook.pytest_testnodedown(node=node, error=None)
         output = node.workeroutput
         self.shouldstop = self.shouldstop or output["shouldfail"] or output["shouldstop"] or False
-        left = self.sched.drop(node, finished=()) if node in self.sched.nodes else []
-        self._dismiss(node)
-        if left and not self.shouldstop:
-            # It stopped by itself with work left (pytest.exit in a test); the work went back.
+        if output["exitstatus"] == pytest.ExitCode.INTERRUPTED and not self.shouldstop:
+            # A test, or something it ran, raised pytest.exit or KeyboardInterrupt: not ours to obey.
+            culprit, when = self._culprit(machine)
+            self._drop(node, [culprit] if culprit else [])
+            self._report(machine, culprit, "crashed", f"pytest was told to stop in the guest, by pytest.exit or ^C{when}")
+            self._dismiss(node)
             self._count_loss(machine, booted=True)
+            return
+        self._drop(node, ())
+        self._dismiss(node)
+        kernel = machine.kernel
+        if self.sched.wants_machine(kernel.name) and not self._alive(kernel) and not self.shouldstop:
+            reason = f"no machine of {kernel.name} that was left had it in its collection"
+            if self.losses[kernel.name] > self.plan.restarts:
+                reason = f"the restart budget is used up: {kernel.name} lost {self.losses[kernel.name]} machines"
+            self.sched.close(kernel.name, reason)
 
     def worker_errordown(self, node: WorkerController, error: object | None) -> None:
         """A machine died: find out how, say so once, and have the rest of its tests run elsewhere."""
@@ -365,14 +380,14 @@ class VmSession(DSession):  # type: ignore[misc]
         """Replace a lost machine while there is work for it and hope."""
         kernel = machine.kernel
         self.losses[kernel.name] += 1
-        if self.shuttingdown or self.shouldstop or not self.sched.wants_machine(kernel.name):
+        if self.shouldstop or not self.sched.wants_machine(kernel.name):
             return
         alive = self._alive(kernel)
         if not booted and kernel.name not in self.booted:
             # It never came up: nothing suggests that the next one would.
             if not alive:
                 self.sched.close(kernel.name, f"{kernel.name} did not boot")
-        elif not machine.collected and self.losses[kernel.name] >= 2:
+        elif self.sched.shares[kernel.name].collected is None and self.losses[kernel.name] >= 2:
             if not alive:
                 self.sched.close(kernel.name, f"{kernel.name} went down while collecting, twice")
         elif self.losses[kernel.name] > self.plan.restarts:
@@ -381,6 +396,8 @@ class VmSession(DSession):  # type: ignore[misc]
                 self.sched.close(kernel.name, reason)
                 self._report(machine, None, "not run", f"{reason} (--vm-restarts)")
         else:
+            # All had been told to finish, since nothing was left to hand out; now there is.
+            self.shuttingdown = False
             self._start(kernel)
 
     def _watch(self) -> None:
@@ -506,17 +523,18 @@ class VmSession(DSession):  # type: ignore[misc]
         self._handlefailures(report)
 
     def expected(self, label: str) -> list[str]:
-        """Return the ids of the tests to be reported for a kernel: as its guests collected them, else the host."""
-        collected = self.sched.shares[label].collected
-        if collected is not None:
-            return collected
-        return [test for test in self.host_items if kernel_of_id(test, self.started) == label]
+        """Return the ids of the tests to be reported for a kernel: those that its guests or the host collected."""
+        here = [test for test in self.host_items if kernel_of_id(test, self.started) == label]
+        return list(dict.fromkeys([*(self.sched.shares[label].collected or ()), *here]))
 
     def _report_missing(self) -> None:
         """Every test of every kernel that nobody reported becomes a failure."""
         for label, share in self.sched.shares.items():
-            reason = share.closed or f"no machine of {label} reported it"
+            collected = None if share.collected is None else set(share.collected)
             for test in self.expected(label):
+                reason = share.closed or f"no machine of {label} reported it"
+                if collected is not None and test not in collected:
+                    reason = f"collected on the host, but not in the guest ({label})"
                 if test not in self.complete:
                     self._emit(test, label, "not run", f"not run: {reason}")
 

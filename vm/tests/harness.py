@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -80,6 +82,24 @@ class Run:
     def outcomes(self) -> dict[str, str]:
         """Return the outcome of each case by its name."""
         return {name: case.outcome for name, case in self.cases.items()}
+
+    @property
+    def words(self) -> dict[str, list[str]]:
+        """Return the words that ``-v`` showed for each test id: ``PASSED``, ``NOT RUN``."""
+        found: dict[str, list[str]] = {}
+        for line in self.output.splitlines():
+            # "[gw1] [ 50%] PASSED test" of a machine, "test NOT RUN    [ 50%]" of none.
+            if shown := re.match(r"\[gw\d+\] \[ *\d+%\] ([A-Z ]+) (.*\S)", line):
+                found.setdefault(shown[2], []).append(shown[1])
+            elif shown := re.match(r"(\S*::.*?) ([A-Z][A-Z ]*[A-Z]) *(?:\[ *\d+%\])?$", line):
+                found.setdefault(shown[1], []).append(shown[2])
+        return found
+
+    @property
+    def verdicts(self) -> dict[str, str]:
+        """Return the verdict of each test id in ``results.json``."""
+        record = json.loads((self.directory / "results.json").read_text())
+        return {test["nodeid"]: test["verdict"] for kernel in record["kernels"] for test in kernel["tests"]}
 
     def console(self, machine: str) -> str:
         """Return the console of ``machine`` (``6.1.0-fake-1``)."""
@@ -177,6 +197,7 @@ class Project:
         began = time.monotonic()
         output, _ = process.communicate(timeout=seconds)
         took = time.monotonic() - began
+        print(output)  # pytest shows it below a test that fails
         return Run(process.returncode, output, (self.results / "latest").resolve(), took)
 
     def processes(self) -> list[str]:
