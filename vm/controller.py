@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from _pytest.junitxml import xml_key
 
+from vm import skips
 from vm.accel import Accelerator, probe
 from vm.errors import UsageError
 from vm.guest import ROOT
@@ -73,6 +74,7 @@ class Controller(KernelList):
         try:
             super().__init__(config)
             try:
+                self.skips = _skip_budget(config)
                 self.accelerator = _accelerator(self.kernels, config)
             except UsageError as error:
                 raise pytest.UsageError(str(error)) from None
@@ -84,6 +86,7 @@ class Controller(KernelList):
         self.final_table = ""
         self.trouble = ""
         self.recorder = Recorder(self.kernels)
+        self.configs = {kernel.name: skips.read_config(kernel.config) for kernel in self.kernels}
         self.session = VmSession(config, self._plan())
         config.pluginmanager.register(self.session, "dsession")
         # Lines per file make no sense when several machines answer at once.
@@ -134,10 +137,20 @@ class Controller(KernelList):
         machine = self.session.machines.get(node)
         label = getattr(report, "vm_kernel", None) or (machine.kernel.name if machine else self.kernels[0].name)
         kernel = next(kernel for kernel in self.kernels if kernel.name == label)
+        self._check_skip(report, label)
         again = self.rerun(kernel, report.nodeid)
         self.recorder.add(report, label, again, machine.name if machine else "")
         if report.failed and getattr(report, "verdict", "") != "not run":
             report.sections.append(("run this again", again))
+
+    def _check_skip(self, report: pytest.TestReport, label: str) -> None:
+        """Turn a skip outside the budget into a failure."""
+        if self.skips is None or not report.skipped or hasattr(report, "wasxfail"):
+            return
+        reason = report.longrepr[2].removeprefix("Skipped: ") if isinstance(report.longrepr, tuple) else ""
+        if (objection := skips.objection(reason, self.skips, self.configs[label])) is not None:
+            report.outcome = "failed"
+            report.longrepr = f"skipped outside the budget: {reason}: {objection}"
 
     def rerun(self, kernel: Kernel, nodeid: str) -> str:
         """Return the command that runs one test on one kernel."""
@@ -191,6 +204,14 @@ class Controller(KernelList):
         terminalreporter.write_sep("=", "kernels")
         terminalreporter.write_line(self.final_table)
         terminalreporter.write_line(self.trouble or f"results: {_relative(self.session.plan.directory)}")
+
+
+def _skip_budget(config: pytest.Config) -> list[skips.Rule] | None:
+    """Read the budget that the project's settings name, None without one."""
+    named = config.getini("skip_budget")
+    if not named:
+        return None
+    return skips.load(config.rootpath / named)
 
 
 def _accelerator(kernels: Sequence[Kernel], config: pytest.Config) -> Accelerator:

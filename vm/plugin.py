@@ -52,6 +52,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     # For the tests of the runner: a command that plays the guest, and what it is to do.
     add("--vm-command", default=None, help=argparse.SUPPRESS)
     parser.addini("guest_modules", "modules loaded in a guest before its first test", type="args", default=[])
+    parser.addini("skip_budget", "TOML file that lists acceptable skips (vm/skips.py)", type="string", default="")
     parser.addini("guest_sysctls", "NAME=VALUE set in a guest where the sysctl exists", type="args", default=[])
 
 

@@ -145,6 +145,7 @@ class VmSession(DSession):  # type: ignore[misc]
         self.host_items: dict[str, pytest.Item] = {}
         self.stopped = ""
         self.complete: set[str] = set()
+        self.tested: set[str] = set()
 
     # ---- hooks
 
@@ -277,7 +278,9 @@ class VmSession(DSession):  # type: ignore[misc]
 
     def worker_testreport(self, node: WorkerController, rep: pytest.TestReport) -> None:
         """A phase of a test ended."""
-        self._heard(node)
+        machine = self._heard(node)
+        if (not rep.skipped or hasattr(rep, "wasxfail")) and (rep.when == "call" or rep.failed):
+            self.tested.add(machine.kernel.name)
         super().worker_testreport(node, rep)
 
     def worker_workerfinished(self, node: WorkerController) -> None:
@@ -290,7 +293,9 @@ class VmSession(DSession):  # type: ignore[misc]
             # A test, or something it ran, raised pytest.exit or KeyboardInterrupt: not ours to obey.
             culprit, when = self._culprit(machine)
             self._drop(node, [culprit] if culprit else [])
-            self._report(machine, culprit, "crashed", f"pytest was told to stop in the guest, by pytest.exit or ^C{when}")
+            self._report(
+                machine, culprit, "crashed", f"pytest was told to stop in the guest, by pytest.exit or ^C{when}"
+            )
             self._dismiss(node)
             self._count_loss(machine, booted=True)
             return
@@ -537,6 +542,11 @@ class VmSession(DSession):  # type: ignore[misc]
                     reason = f"collected on the host, but not in the guest ({label})"
                 if test not in self.complete:
                     self._emit(test, label, "not run", f"not run: {reason}")
+                    self.tested.add(label)
+            if label not in self.tested:
+                # All skipped is no result, and certainly no good one.
+                text = f"not run: every test of {label} was skipped, see the reasons above"
+                self._emit(f"machine[{label}]::not-run", label, "not run", text)
 
 
 def kernel_of_id(nodeid: str, labels: Iterable[str]) -> str | None:
