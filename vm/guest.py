@@ -263,8 +263,9 @@ echo init >&9
 setsid cttyhack @shell@ </dev/ttyS0 >/dev/ttyS0 2>&1 9>&-
 echo exit $? >&9
 sleep 10""",
-    # Pipes between the command and the ports: a port opens only once, so that /dev/stderr would fail. The word
-    # at the end of each, set by vm/shell.py, tells that all of it has come through.
+    # The host's sh, since this one prefers its own applets. Pipes between the command and the ports: a port
+    # opens only once, so that /dev/stderr would fail. The word at the end of each, set by vm/shell.py, tells that
+    # all of it has come through.
     "command": """\
 exec 9>$(port vm.status)
 echo init >&9
@@ -272,7 +273,7 @@ echo init >&9
 mkfifo /run/vm/out /run/vm/err
 (cat /run/vm/out; printf %s $end) >$(port vm.out) 9>&- &
 (cat /run/vm/err; printf %s $end) >$(port vm.err) 9>&- &
-setsid sh -c @script@ </dev/null >/run/vm/out 2>/run/vm/err 9>&-
+setsid /bin/sh -c @script@ </dev/null >/run/vm/out 2>/run/vm/err 9>&-
 code=$?
 wait
 echo exit $code >&9

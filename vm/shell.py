@@ -169,7 +169,8 @@ def setup_lines(pyproject: Path) -> str:
         raise UsageError(f"expected pytest's options in {pyproject}: {error!r}; restore the file") from error
     lines = []
     if modules := options.get("guest_modules"):
-        lines.append(f"modprobe -a -q {shlex.join(modules)} 2>/dev/null")
+        # By its path: the shell that runs this prefers its own applets.
+        lines.append(f"/run/vm/bin/modprobe -a -q {shlex.join(modules)} 2>/dev/null")
     for assignment in options.get("guest_sysctls", []):
         name, _, value = assignment.partition("=")
         path = shlex.quote("/proc/sys/" + name.strip().replace(".", "/"))
