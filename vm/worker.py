@@ -183,7 +183,8 @@ class Watchdog:
         while True:
             # Once a second, not woken by each test: a wake-up costs more than a small test.
             time.sleep(1.0)
-            if self.due is None or time.monotonic() < self.due:
+            due = self.due  # The main thread changes it at any time.
+            if due is None or time.monotonic() < due:
                 told = 0
                 continue
             # Again each second: a test may swallow it, or be in code that restarts the call. When once was not
