@@ -320,8 +320,7 @@ class VmSession(DSession):  # type: ignore[misc]
         verdict, reason = self._verdict(machine, status)
         if not booted:
             self._drop(node, ())
-            if machine.kernel.name in self.booted or not self._alive(machine.kernel):
-                self._report(machine, None, verdict, reason)
+            self._report(machine, None, verdict, reason)
         else:
             culprit, when = self._culprit(machine)
             self._drop(node, [culprit] if culprit else [])
@@ -364,6 +363,8 @@ class VmSession(DSession):  # type: ignore[misc]
         assert self.nodemanager is not None
         self.nodemanager.group.allocate_id(spec)
         node = self.nodemanager.setup_node(spec, self.queue.put)
+        # Told by the guest when it is up; what reports say of a machine must not depend on that.
+        node.workerinfo = {"id": name, "sysplatform": sys.platform, "version_info": sys.version_info[:3], "executable": ""}
         self.machines[node] = Machine(kernel, name, directory, node)
         self.kernel_of[node] = kernel.name
         self._active_nodes.add(node)
@@ -491,7 +492,7 @@ class VmSession(DSession):  # type: ignore[misc]
             splats = console.find_splats(output)
             text.append(splats[-1].text if splats and verdict == "crashed" else console.tail(output, 25))
         self._emit(
-            nodeid or f"machine[{machine.kernel.name}]::{verdict.replace(' ', '-')}",
+            nodeid or f"machine[{machine.name}]::{verdict.replace(' ', '-')}",
             machine.kernel.name,
             verdict,
             "\n".join(text),

@@ -211,7 +211,7 @@ class Project:
         return found
 
     def assert_nothing_left(self, seconds: float = 5.0) -> None:
-        """Assert that no process of the run lives and no temporary file is there, ``seconds`` from now at the latest."""
+        """Assert that within ``seconds`` no process of the run lives, and that no temporary file is there."""
         poll(lambda: not self.processes(), seconds, lambda: f"still running: {self.processes()}")
         assert sorted(path.name for path in self.temporary.iterdir()) == []
 
