@@ -30,9 +30,11 @@ Progress = Callable[[str], None]
 
 ARCHITECTURE = "amd64"
 KEYRINGS = Path("/usr/share/keyrings")
+PROGRAMS = ("apt-get", "apt-config", "dpkg-deb")
 HELPER = Path("/usr/lib/apt/apt-helper")
-KEPT_PACKAGES = re.compile(r"linux-(image|base|binary|modules)(-unsigned)?-\d")
+KEPT_PACKAGES = re.compile(r"linux-(image|base|binary|modules|source)(-unsigned)?-\d")
 GENERATIONS_KEPT = 2
+WORK_PREFIX = "af-alg-tests.apt."
 REFRESH_DEADLINE = 600.0
 DOWNLOAD_DEADLINE = 3600.0
 STALL_SECONDS = 120.0
@@ -131,13 +133,18 @@ class Lists:
         return time.time() - int(self.directory.name)
 
 
+def available() -> bool:
+    """Say whether this machine has apt."""
+    return all(process.find(tool) for tool in PROGRAMS)
+
+
 def require() -> None:
     """Check that this machine can use packaged kernels at all.
 
     Raises:
         UsageError: apt is missing, or the machine is of another architecture.
     """
-    missing = [tool for tool in ("apt-get", "apt-config", "dpkg-deb") if process.find(tool) is None]
+    missing = [tool for tool in PROGRAMS if process.find(tool) is None]
     if missing:
         raise UsageError(
             f"packaged kernels need {', '.join(missing)} (Debian), not found here; "
@@ -226,16 +233,18 @@ def refresh(suite: str, sources: Sequence[Source], progress: Progress, *, older_
     """
     text = source_text(suite, sources)
     home = _home(suite, text)
-    with cache.locked(home / "lock"):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(cache.explained(home, "keeping package lists"))
+        stack.enter_context(cache.locked(home, lambda: progress(f"{suite}: waiting for another run")))
         present = kept(suite, sources)
         if present and present.age <= older_than:
             return present
         progress(f"{suite}: asking the mirror what kernels there are")
-        with workplace() as work:
-            _update(suite, text, work, present, progress)
-            packages = _read_index(work)
-            (work / "packages.json").write_text(json.dumps([asdict(package) for package in packages]))
-            _keep(work, home)
+        work = stack.enter_context(workplace())
+        _update(suite, text, work, present, progress)
+        packages = _read_index(work)
+        (work / "packages.json").write_text(json.dumps([asdict(package) for package in packages]))
+        _keep(work, home)
     fresh = kept(suite, sources)
     assert fresh is not None
     return fresh
@@ -285,21 +294,24 @@ def workplace() -> Iterator[Path]:
     """Provide an empty directory for apt to work in, removed at the end.
 
     As root, apt fetches as the user _apt, who must be able to reach it: then it is in the cache only where
-    everybody may pass, else under $TMPDIR or /var/tmp. What killed runs left there is removed.
+    everybody may pass, else in $TMPDIR or /var/tmp. What killed runs left there is removed.
+
+    Raises:
+        UsageError: it cannot be made, or is full.
     """
-    parent = cache.cache_dir() / "work"
-    if os.geteuid() == 0 and not _passable(cache.cache_dir()):
+    place = cache.cache_dir()
+    if os.geteuid() == 0 and not _passable(place):
         # /var/tmp and not /tmp: this is megabytes, and /tmp may be memory.
-        parent = Path(os.environ.get("TMPDIR") or "/var/tmp") / "af-alg-tests"
-    parent.mkdir(parents=True, exist_ok=True)
+        place = Path(os.environ.get("TMPDIR") or "/var/tmp")
     with contextlib.ExitStack() as stack:
-        with cache.locked(parent / "places"):
-            _sweep(parent)
-            work = Path(tempfile.mkdtemp(prefix="apt.", dir=parent))
+        stack.enter_context(cache.explained(place, "fetching packages", "TMPDIR"))
+        # So that no other run takes the new directory for one that was left, before it is locked.
+        with cache.locked(cache.cache_dir() / "workplaces"):
+            _sweep(place)
+            work = Path(tempfile.mkdtemp(prefix=WORK_PREFIX, dir=place))
             stack.callback(shutil.rmtree, work, ignore_errors=True)
             work.chmod(0o755)
-            lock = stack.enter_context((work / "lock").open("w"))
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            fcntl.flock(stack.enter_context((work / "lock").open("w")), fcntl.LOCK_EX)
         yield work
 
 
@@ -344,9 +356,7 @@ def _official(sources: Sequence[Source]) -> list[Source]:
     usable = [source for source in sources if "main" in source.components]
     path = re.compile(r"/debian(-security)?(/\d{8}T\d{6}Z)?(\.list)?/?$")
     return [
-        source
-        for source in usable
-        if any(map(path.search, source.uris)) or any(map(_is_security, source.suites))
+        source for source in usable if any(map(path.search, source.uris)) or any(map(_is_security, source.suites))
     ] or usable
 
 
@@ -367,9 +377,7 @@ def _paragraph(suite: str, uris: Sequence[str], options: Mapping[str, str]) -> s
 def _foreign(options: Mapping[str, str]) -> dict[str, str]:
     """Options for a suite of another release: its own keys, and no complaint that it is no longer renewed."""
     signed_by = options.get("signed-by", "")
-    keyrings = sorted(
-        str(path) for path in KEYRINGS.glob("debian-archive-*.gpg") if "removed" not in path.name
-    )
+    keyrings = sorted(str(path) for path in KEYRINGS.glob("debian-archive-*.gpg") if "removed" not in path.name)
     files = [name for name in signed_by.split() if name.startswith("/")]
     changed = {**options, "check-valid-until": "no"}
     if keyrings and "BEGIN PGP" not in signed_by:
@@ -394,10 +402,12 @@ def _generations(home: Path) -> list[Path]:
 def _update(suite: str, text: str, work: Path, present: Lists | None, progress: Progress) -> None:
     (work / "source.sources").write_text(text)
     lists = work / "lists"
+    (lists / "partial").mkdir(parents=True)
     if present:
         # apt then asks only for what has changed.
-        shutil.copytree(present.directory / "lists", lists, ignore=shutil.ignore_patterns("partial", "lock"))
-    (lists / "partial").mkdir(parents=True, exist_ok=True)
+        for file in (present.directory / "lists").iterdir():
+            if file.is_file():
+                shutil.copy2(file, lists)
     configuration = _configure(work, work / "source.sources", lists)
     result = process.run(
         ["apt-get", "-c", str(configuration), "-qq", "update"],
@@ -428,27 +438,27 @@ def _parse_index(text: str) -> Iterator[Package]:
             end = text.find("\n\n", match.start())
             stanza = text[match.start() : end if end >= 0 else len(text)]
             fields = dict(re.findall(r"^([\w-]+): (.*)$", stanza, re.MULTILINE))
-            if fields.get("Architecture") == ARCHITECTURE and "SHA256" in fields:
+            if fields.get("Architecture") in (ARCHITECTURE, "all") and "SHA256" in fields:
                 size, depends = int(fields["Size"]), fields.get("Depends", "")
                 yield Package(match[1], fields["Version"], size, fields["SHA256"], depends)
 
 
 def _keep(work: Path, home: Path) -> None:
     """Move what a refresh made in ``work`` to a new generation in ``home``, and remove the oldest ones."""
-    for stale in home.glob(".new.*"):
-        shutil.rmtree(stale, ignore_errors=True)
-    new = Path(tempfile.mkdtemp(prefix=".new.", dir=home))
-    try:
-        for name in ("lists", "packages.json", "source.sources"):
-            shutil.move(work / name, new / name)
-        new.chmod(0o755)
-        newest = max((int(path.name) for path in _generations(home)), default=0)
-        new.rename(home / str(max(int(time.time()), newest + 1)))
-    except OSError as error:
-        shutil.rmtree(new, ignore_errors=True)
-        raise UsageError(f"cannot keep package lists in {home}: {error.strerror}; free some space") from error
+    newest = max((int(path.name) for path in _generations(home)), default=0)
+
+    def move(temporary: Path) -> None:
+        for name in ("packages.json", "source.sources"):
+            shutil.copyfile(work / name, temporary / name)
+        (temporary / "lists").mkdir()
+        for file in (work / "lists").iterdir():
+            if file.is_file() and file.name != "lock":
+                shutil.copy2(file, temporary / "lists")
+
+    cache.entry(home / str(max(int(time.time()), newest + 1)), move)
     for old in _generations(home)[GENERATIONS_KEPT:]:
         shutil.rmtree(old, ignore_errors=True)
+        (home / f"{old.name}.lock").unlink(missing_ok=True)
 
 
 # -- running apt -------------------------------------------------------------------------------------------
@@ -552,9 +562,10 @@ def _give_to_sandbox(directory: Path) -> None:
         shutil.chown(directory, user="_apt")
 
 
-def _sweep(parent: Path) -> None:
-    """Remove the directories of runs that were killed: those whose lock nobody holds."""
-    for left in parent.glob("apt.*"):
-        with contextlib.suppress(BlockingIOError), (left / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(left, ignore_errors=True)
+def _sweep(place: Path) -> None:
+    """Remove the directories of runs that were killed: ours, and locked by nobody."""
+    for left in place.glob(f"{WORK_PREFIX}*"):
+        if left.lstat().st_uid == os.geteuid() and not left.is_symlink():
+            with contextlib.suppress(OSError), (left / "lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(left, ignore_errors=True)
