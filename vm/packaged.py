@@ -124,9 +124,7 @@ def resolve(suite: str | None, version: str, progress: Progress) -> Entry:
         return _offline(suite, version, str(error), progress)
 
 
-def candidates(
-    suite: str | None, progress: Progress, *, older_than: float = FRESH_SECONDS
-) -> list[Candidate]:
+def candidates(suite: str | None, progress: Progress, *, older_than: float = FRESH_SECONDS) -> list[Candidate]:
     """Return every kernel that ``suite`` (None: the machine's own suites) names, newest first.
 
     Those that cannot be had, for want of a package, are among them: their ``missing`` says what.
@@ -146,7 +144,11 @@ def fetch(candidate: Candidate, progress: Progress) -> Entry:
     Raises:
         UsageError: no network, no space, broken packages.
     """
-    path = cache.entry(candidate.entry, lambda temporary: _make(candidate, temporary, progress))
+    path = cache.entry(
+        candidate.entry,
+        lambda temporary: _make(candidate, temporary, progress),
+        lambda: progress(f"{candidate.suite}: waiting for another run that fetches {candidate.version}"),
+    )
     return read_entry(path)
 
 
@@ -250,9 +252,7 @@ def _choose(suite: str | None, version: str, found: Sequence[Candidate]) -> Cand
     hint = _hint(version, havable)
     if fitting:
         lacking = ", ".join(fitting[0].missing)
-        raise NoMatch(
-            f"{upstream(fitting[0].version)} of {where} cannot be had: its index names no {lacking}; {hint}"
-        )
+        raise NoMatch(f"{upstream(fitting[0].version)} of {where} cannot be had: its index names no {lacking}; {hint}")
     raise NoMatch(f"no kernel matches {version!r} in {where}; {hint}")
 
 
@@ -348,14 +348,23 @@ def _make(candidate: Candidate, entry: Path, progress: Progress) -> None:
     lists = apt.kept(candidate.suite, apt.machine_sources())
     assert lists is not None, "a candidate comes from kept lists"
     tree = entry / "unpacked"
+    tree.mkdir()
     with apt.workplace() as work:
         into = work / "packages"
         into.mkdir()
         files = apt.download(lists, candidate.packages, into, progress)
         progress(f"{candidate.suite}: unpacking {candidate.version}")
-        tree.mkdir()
-        for file in files:
-            _unpack(file, tree)
+        with cache.explained(entry.parent, f"making {candidate.version}"):
+            for file in files:
+                _unpack(file, tree)
+    _lay_out(candidate, tree, entry)
+    shutil.rmtree(tree)
+    record = {**asdict(candidate), "rules": modules.RULES, "size": candidate.size}
+    (entry / "kernel.json").write_text(json.dumps(record, indent=1) + "\n")
+
+
+def _lay_out(candidate: Candidate, tree: Path, entry: Path) -> None:
+    """Move what a guest needs of the unpacked packages in ``tree`` to its place in ``entry``."""
     release, boot = candidate.release, entry / "boot"
     boot.mkdir()
     lib = _first([tree / "usr/lib/modules" / release, tree / "lib/modules" / release])
@@ -370,9 +379,6 @@ def _make(candidate: Candidate, entry: Path, progress: Progress) -> None:
     if (said := image.read(boot / f"vmlinuz-{release}").release) != release:
         raise UsageError(f"the image of {candidate.version} calls itself {said}, its package {release}")
     modules.install(lib, entry, release)
-    shutil.rmtree(tree)
-    record = {**asdict(candidate), "rules": modules.RULES, "size": candidate.size}
-    (entry / "kernel.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
 def _unpack(package: Path, tree: Path) -> None:

@@ -1,0 +1,93 @@
+"""List the kernels that are cached and those that can be had: ``python -m vm.kernels [--suite SUITE]…``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vm import apt, packaged
+from vm.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        spec: what to type for exactly this kernel.
+        version: package version.
+        suite: where it comes from.
+        size: megabytes to download, empty when that is not known.
+        state: ``cached``, empty when it can be had, else what it lacks.
+    """
+
+    spec: str
+    version: str
+    suite: str
+    size: str
+    state: str
+
+
+HEADINGS = Row("KERNEL=", "version", "suite", "MB", "")
+
+
+def rows(suites: Sequence[str], progress: apt.Progress) -> list[Row]:
+    """Return the kernels of ``suites`` (none: the machine's own) and all cached ones, newest first.
+
+    Raises:
+        UsageError: no such suite, no network, no apt.
+    """
+    own = packaged.own_suites() if apt.available() else []
+    found: list[packaged.Candidate] = []
+    if not os.environ.get(packaged.OFFLINE_VARIABLE):
+        apt.require()
+        for suite in suites or own:
+            found += packaged.candidates(suite, progress)
+    # The machine's own suites are asked together, so that one version in two of them is one kernel.
+    named = {(c.suite in own or c.suite, c.version) for c in found}
+    revisions = Counter((where, packaged.upstream(version)) for where, version in named)
+    table = {}
+    for candidate in found:
+        where, short = candidate.suite in own or candidate.suite, packaged.upstream(candidate.version)
+        version = short if revisions[where, short] == 1 else candidate.version
+        spec = version if candidate.suite in own else f"{candidate.suite}/{version}"
+        table[candidate.entry.name] = _candidate_row(candidate, spec)
+    for entry in packaged.cached():
+        if entry.directory.name not in table:
+            spec = f"{entry.suite}/{entry.version}"
+            table[entry.directory.name] = Row(spec, entry.version, entry.suite, "", "cached")
+    return sorted(table.values(), key=lambda row: packaged.version_key(row.version), reverse=True)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the table; return 0, or 4 with one line on stderr when it cannot be made."""
+    parser = argparse.ArgumentParser(prog="python -m vm.kernels", description=__doc__)
+    parser.add_argument("--suite", action="append", default=[], help="ask this suite; may be repeated")
+    try:
+        options = parser.parse_args(arguments)
+        for row in [HEADINGS, *rows(options.suite, lambda line: print(line, file=sys.stderr, flush=True))]:
+            print(f"{row.spec:36} {row.version:26} {row.suite:22} {row.size:>4}  {row.state}".rstrip())
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 4
+    except SystemExit as stop:  # argparse has said it
+        return 4 if stop.code else 0
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _candidate_row(candidate: packaged.Candidate, spec: str) -> Row:
+    if candidate.missing:
+        lacking = f"cannot be had: the suite has no {', '.join(candidate.missing)}"
+        return Row(spec, candidate.version, candidate.suite, "", lacking)
+    state = "cached" if candidate.entry.is_dir() else ""
+    return Row(spec, candidate.version, candidate.suite, f"{candidate.size / 1e6:.0f}", state)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
