@@ -121,7 +121,8 @@ def run_shell(guest: Guest, gdb: bool = False) -> int:
             guest,
             directory,
             "shell",
-            setup=f"stty -F /dev/ttyS0 rows {rows} cols {columns}\n",
+            # Warnings stay in dmesg: pytest's marks of each test have their level.
+            setup=f"stty -F /dev/ttyS0 rows {rows} cols {columns}\necho 4 >/proc/sys/kernel/printk\n",
             kernel_arguments=["nokaslr"] if gdb else [],
             qemu_arguments=_gdb_stub(directory) if gdb else [],
         )
