@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 import time
@@ -44,6 +45,10 @@ def prepare(config: pytest.Config) -> None:
         raise pytest.UsageError("--kernel boots its own workers: give --vms N instead of -n or --tx")
     if getattr(config.option, "usepdb", False):
         raise pytest.UsageError("--pdb cannot reach into a guest: use make shell KERNEL=… and run pytest there")
+    place = str(Path(config.option.results or ROOT / "results").absolute())
+    if not re.fullmatch(r"(/[\w.+:@,~%=-]+)+", place, re.ASCII):
+        # Names in it travel over the kernel's command line.
+        raise pytest.UsageError(f"results cannot be in {place!r}: give --results DIR, a path without spaces and quotes")
     try:
         directory = config.stash[RUN_DIRECTORY] = _new_directory(Path(config.option.results or ROOT / "results"))
     except OSError as error:

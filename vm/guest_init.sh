@@ -36,22 +36,22 @@ for shown in @overlaid@; do
 done
 
 # The kernel asks for modules by running modprobe: with this kernel's modules, and without the host's blacklists.
-if [ -n '@modules@' ]; then
+if [ -n @modules@ ]; then
     mkdir -p /run/vm/root/usr/lib/modules
     ln -s usr/lib /run/vm/root/lib
-    ln -s '@modules@' /run/vm/root/usr/lib/modules/@release@
+    ln -s @modules@ /run/vm/root/usr/lib/modules/@release@
     printf '#!@busybox@ sh\nexec @modprobe@ -d /run/vm/root -C /run/vm/modprobe.d "$@"\n' >/run/vm/bin/modprobe
     chmod 755 /run/vm/bin/modprobe
     echo /run/vm/bin/modprobe >/proc/sys/kernel/modprobe
-    [ -d /lib/modules ] && mount -t tmpfs tmpfs /lib/modules && ln -s '@modules@' /lib/modules/@release@
+    [ -d /lib/modules ] && mount -t tmpfs tmpfs /lib/modules && ln -s @modules@ /lib/modules/@release@
 fi
 
 ifconfig lo up
-hostname '@hostname@'
+hostname @hostname@
 
-export PATH=/run/vm/bin:@path@ HOME=/tmp TERM='@term@' LANG=C.UTF-8
+export PATH=/run/vm/bin:@path@ HOME=/tmp TERM=@term@ LANG=C.UTF-8
 @environment@
-cd '@cwd@'
+cd @cwd@
 
 port() {
     for named in /sys/class/virtio-ports/*; do

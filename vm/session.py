@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import shlex
 import signal
 import sys
 import time
@@ -359,7 +360,8 @@ class VmSession(DSession):  # type: ignore[misc]
             qemu=self.plan.qemu,
             command=list(self.plan.command) if self.plan.command else None,
         ).save(directory)
-        spec = execnet.XSpec(f"popen//python={sys.executable} -m vm.guest {directory}//kernel={kernel.name}")
+        python = f"{shlex.quote(sys.executable)} -m vm.guest {directory}"
+        spec = execnet.XSpec(f"popen//python={python}//kernel={kernel.name}")
         assert self.nodemanager is not None
         self.nodemanager.group.allocate_id(spec)
         node = self.nodemanager.setup_node(spec, self.queue.put)
