@@ -31,9 +31,8 @@ need busybox-static /bin/busybox /usr/bin/busybox
 need libgcrypt20 '/usr/lib/*/libgcrypt.so.20' '/lib/*/libgcrypt.so.20' '/usr/lib/libgcrypt.so.20' '/usr/lib64/libgcrypt.so.20'
 need python3 python3
 need git git
-if command -v python3 >/dev/null 2>&1; then
-    python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
-fi
+# Debian's Python comes without what makes virtual environments.
+python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
 if command -v apt-get >/dev/null 2>&1; then
     need debian-archive-keyring '/usr/share/keyrings/debian-archive-*'
     need dpkg dpkg-deb
