@@ -41,7 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--vm-deadline", type=_seconds, default=20.0, metavar="S", help=(
         "seconds a machine may be silent before it is killed and its test called hung (default: 20)"
     ))  # fmt: skip
-    add("--vm-restarts", type=int, default=20, metavar="N", help=(
+    add("--vm-restarts", type=_whole, default=20, metavar="N", help=(
         "machines a kernel may lose before its remaining tests are given up as not run (default: 20)"
     ))  # fmt: skip
     add("--kernel-argument", action="append", default=[], metavar="ARG", dest="vm_kernel_arguments", help=(
@@ -133,6 +133,12 @@ def _register_guest(config: pytest.Config) -> None:
         in_machine=workerinput.get("vm_in_machine", False),
     )
     config.pluginmanager.register(guest, "vm-guest")
+
+
+def _whole(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, not {text!r}")
+    return int(text)
 
 
 def _count(text: str) -> int:

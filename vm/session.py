@@ -169,8 +169,18 @@ class VmSession(DSession):  # type: ignore[misc]
         """
         session.perform_collect()
         self.host_items = {item.nodeid: item for item in session.items}
+        for test in self.host_items:
+            if kernel_of_id(test, self.started) is None:
+                # Results of two kernels would be one; and what a kernel missed could not be told.
+                raise pytest.UsageError(
+                    f"{test} cannot carry the kernel in its id, as a unittest.TestCase or a doctest; make it a function"
+                )
         for kernel in self.plan.kernels:
             count = sum(1 for test in self.host_items if kernel_of_id(test, self.started) == kernel.name)
+            if self.host_items and not count:
+                self.sched.close(kernel.name, f"no test of {kernel.name} was selected")
+                for node in [node for node in self._active_nodes if self.machines[node].kernel is kernel]:
+                    self._dismiss(node)
             # Below some dozens of tests a second machine costs more than it brings.
             for _ in range(min(self.plan.vms, 1 + count // 24) - 1):
                 self._start(kernel)
@@ -527,6 +537,7 @@ class VmSession(DSession):  # type: ignore[misc]
         if node is not None:
             report.node = node  # type: ignore[attr-defined]
         self.complete.add(nodeid)
+        self.tested.add(label)
         self.config.hook.pytest_runtest_logreport(report=report)
         self._handlefailures(report)
 
@@ -546,7 +557,7 @@ class VmSession(DSession):  # type: ignore[misc]
                 if test not in self.complete:
                     self._emit(test, label, "not run", f"not run: {reason}")
                     self.tested.add(label)
-            if label not in self.tested:
+            if label not in self.tested and self.expected(label):
                 # All skipped is no result, and certainly no good one.
                 text = f"not run: every test of {label} was skipped, see the reasons above"
                 self._emit(f"machine[{label}]::not-run", label, "not run", text)

@@ -30,7 +30,7 @@ pytest_plugins = ["vm.plugin"]
 INI = """\
 [pytest]
 xfail_strict = true
-addopts = -ra -p no:cacheprovider
+addopts = -ra
 """
 
 
@@ -199,6 +199,17 @@ class Project:
         took = time.monotonic() - began
         print(output)  # pytest shows it below a test that fails
         return Run(process.returncode, output, (self.results / "latest").resolve(), took)
+
+    @contextlib.contextmanager
+    def mounted(self, options: str) -> Iterator[Path]:
+        """Mount a file system in memory with ``options`` (``size=64k``) for the block; needs root."""
+        path = self.directory / "mounted"
+        path.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(path)], check=True)
+        try:
+            yield path
+        finally:
+            subprocess.run(["umount", "-l", str(path)], check=True)
 
     def processes(self) -> list[str]:
         """Return the command lines of all living processes that have to do with this project."""
