@@ -27,6 +27,7 @@ need() {
 
 need qemu-system-x86 qemu-system-x86_64
 need kmod modprobe
+need binutils strings
 need busybox-static /bin/busybox /usr/bin/busybox
 need libgcrypt20 '/usr/lib/*/libgcrypt.so.20' '/lib/*/libgcrypt.so.20' '/usr/lib/libgcrypt.so.20' '/usr/lib64/libgcrypt.so.20'
 need python3 python3
