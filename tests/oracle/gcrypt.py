@@ -13,7 +13,7 @@ from typing import Any
 _INITIALIZATION_FINISHED = 38
 _ECB = 1
 _CBC = 3
-_CTR = 6
+_STREAM = 4
 _GCM = 9
 _CCM = 8
 
@@ -43,6 +43,11 @@ def cbc(name: str, key: bytes, iv: bytes, data: bytes, *, decrypt: bool = False)
     return _crypt(name, _CBC, key, iv, data, decrypt)
 
 
+def stream(name: str, key: bytes, iv: bytes, data: bytes) -> bytes:
+    """Return ``data`` XORed with the keystream of a stream cipher (``CHACHA20``, ``SALSA20``, ``ARCFOUR``)."""
+    return _crypt(name, _STREAM, key, iv, data, False)
+
+
 def gcm(name: str, key: bytes, iv: bytes, aad: bytes, plaintext: bytes) -> tuple[bytes, bytes]:
     """Return ciphertext and 16-byte tag (NIST SP 800-38D)."""
     with _Cipher(name, _GCM, key) as cipher:
@@ -51,9 +56,7 @@ def gcm(name: str, key: bytes, iv: bytes, aad: bytes, plaintext: bytes) -> tuple
         return cipher.crypt(plaintext, False), cipher.tag(16)
 
 
-def ccm(
-    name: str, key: bytes, nonce: bytes, aad: bytes, plaintext: bytes, taglen: int
-) -> tuple[bytes, bytes]:
+def ccm(name: str, key: bytes, nonce: bytes, aad: bytes, plaintext: bytes, taglen: int) -> tuple[bytes, bytes]:
     """Return ciphertext and tag (NIST SP 800-38C); the nonce has 7 to 13 bytes."""
     with _Cipher(name, _CCM, key) as cipher:
         cipher.set_iv(nonce)

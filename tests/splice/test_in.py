@@ -10,7 +10,7 @@ from tests.afalg import Aead, Hash, Pipe, Rng, Skcipher, Socket, set_assoclen, s
 from tests.afalg.constants import ALG_OP_ENCRYPT, MSG_MORE
 from tests.errors.raises import raises_errno
 from tests.need import need
-from tests.oracle import aeads, hashes, modes
+from tests.oracle import aeads, hashes, skciphers
 from tests.splice.files import tmpfs_file
 
 KEY, DATA = bytes(range(16)), bytes(i * 7 % 256 for i in range(8192))
@@ -28,7 +28,7 @@ def test_skcipher_of_spliced_pages() -> None:
         # A message before the splice: Linux before 6.5 starts no request by a splice alone.
         cipher.op.sendmsg([], set_op(ALG_OP_ENCRYPT) + set_iv(bytes(16)), MSG_MORE)
         splice_file_into(cipher.op, DATA)
-        assert cipher.op.recv(len(DATA)) == modes.crypt("cbc", "aes", KEY, bytes(16), DATA)
+        assert cipher.op.recv(len(DATA)) == skciphers.crypt("cbc(aes)", KEY, bytes(16), DATA)
 
 
 def test_aead_of_spliced_pages() -> None:
@@ -37,7 +37,7 @@ def test_aead_of_spliced_pages() -> None:
         control = set_op(ALG_OP_ENCRYPT) + set_assoclen(len(aad)) + set_iv(bytes(12))
         aead.op.sendmsg([], control, MSG_MORE)
         splice_file_into(aead.op, DATA)
-        sealed = aeads.gcm(KEY, bytes(12), aad, plaintext)
+        sealed = aeads.seal("gcm(aes)", KEY, bytes(12), aad, plaintext, 16)
         assert aead.op.recv(len(DATA) + 16) == aad + sealed
 
 

@@ -37,29 +37,22 @@ class Sealed:
     authsize: int
 
 
-def authencesn(authsize: int) -> Sealed:
-    key, iv = authenc_key(AUTHKEY, ENCKEY), bytes(range(16))
-    sealed = aeads.authencesn_cbc("hmac(sha256)", AUTHKEY, "aes", ENCKEY, iv, AAD, PLAINTEXT, authsize)
-    return Sealed("authencesn(hmac(sha256),cbc(aes))", key, iv, sealed, authsize)
+def sealed(name: str, authsize: int) -> Sealed:
+    key = authenc_key(AUTHKEY, ENCKEY) if name.startswith("authenc") else ENCKEY
+    iv = bytes(range(12 if name == "gcm(aes)" else 16))
+    return Sealed(name, key, iv, aeads.seal(name, key, iv, AAD, PLAINTEXT, authsize), authsize)
 
 
-def gcm(authsize: int) -> Sealed:
-    iv = bytes(range(12))
-    return Sealed("gcm(aes)", ENCKEY, iv, aeads.gcm(ENCKEY, iv, AAD, PLAINTEXT, authsize), authsize)
-
-
-MAKERS = {"authencesn": authencesn, "gcm": gcm}
+NAMES = ["authencesn(hmac(sha256),cbc(aes))", "gcm(aes)"]
 
 
 @pytest.mark.parametrize("offset", [0, 4096 - 16], ids=["page-start", "across-pages"])
 @pytest.mark.parametrize("tag", ["valid", "forged"])
 @pytest.mark.parametrize("authsize", [4, 16])
-@pytest.mark.parametrize("maker", list(MAKERS))
-def test_decrypting_a_spliced_file_leaves_it_as_it_was(
-    maker: str, authsize: int, tag: str, offset: int
-) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_decrypting_a_spliced_file_leaves_it_as_it_was(name: str, authsize: int, tag: str, offset: int) -> None:
     """Every byte of the file is compared, with a valid tag as with a forged one."""
-    message = MAKERS[maker](authsize)
+    message = sealed(name, authsize)
     body = bytearray(message.ciphertext_and_tag)
     body[-1] ^= tag == "forged"
     content = bytes(b"\xa5" * offset + body).ljust(8192, b"\x5a")
