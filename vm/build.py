@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vm import cache, kconfig, modules, process, sources
-from vm.errors import UsageError
+from vm.errors import BuildFailed, UsageError
 from vm.kconfig import Series
 from vm.kernel import BZIMAGE, SOURCE_PREFIX, SUITE, VERSION, Kernel
 from vm.symbols import scan
@@ -41,11 +41,12 @@ SAY_EVERY_PART = 1 / 20
 KEPT_RESULTS = 3
 
 # What a build calls, and the Debian package that has it. Each was missing once on a fresh machine.
-TOOLS = {"make": "make", "gcc": "gcc", "ld": "binutils", "flex": "flex", "bison": "bison", "bc": "bc", "perl": "perl"}
-
-
-class BuildFailed(UsageError):
-    """The kernel cannot be built: a verdict about this kernel, the rest of a run goes on."""
+TOOLS = {
+    **{"make": "make", "gcc": "gcc", "ld": "binutils", "flex": "flex", "bison": "bison", "bc": "bc"},
+    **{"perl": "perl", "depmod": "kmod"},
+}
+# Header of the library that objtool, a part of the kernel's build, reads object files with.
+HEADERS = {"gelf.h": "libelf-dev"}
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,6 @@ def build(tree: sources.Tree, variants: Sequence[str], progress: Progress) -> Ke
         BuildFailed: it does not build, or not with what its configuration must have.
         UsageError: a tool is missing; no space.
     """
-    _require_tools()
     with cache.locked(cache.cache_dir() / "builds" / f"shadow-{tree.label}"):
         shadow = sources.shadow(tree)
     out = shadow / "-".join((sources.BUILD_PREFIX, *variants))
@@ -207,6 +207,7 @@ def _built(plan: Plan, progress: Progress) -> Kernel:
     done = _read_json(plan.out / "done.json")
     if done and done["state"] == state and plan.tree.fixed and Path(done["entry"]).is_dir():
         return _kernel(plan, Path(done["entry"]))
+    _require_tools()
     started = time.monotonic()
     _mend(plan.out)
     plan.log.unlink(missing_ok=True)
@@ -227,7 +228,7 @@ def _asked(plan: Plan) -> dict[str, kconfig.Option]:
 
 
 def _state(plan: Plan, asked: Mapping[str, kconfig.Option]) -> str:
-    compiler = process.run(["gcc", "--version"], deadline=30).output
+    compiler = process.run(["gcc", "--version"], deadline=30).output if process.find("gcc") else ""
     parts = (str(plan.tree.path), kconfig.render(asked), *plan.make_variables, compiler)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
@@ -315,13 +316,19 @@ def _kernel(plan: Plan, entry: Path) -> Kernel:
 
 
 def _require_tools() -> None:
-    missing = [tool for tool in TOOLS if process.find(tool) is None]
+    missing = {tool: package for tool, package in TOOLS.items() if process.find(tool) is None}
+    if "gcc" not in missing:
+        missing |= {name: package for name, package in HEADERS.items() if not _has_header(name)}
     if missing:
-        packages = " ".join(dict.fromkeys(TOOLS[tool] for tool in missing))
+        packages = " ".join(dict.fromkeys(missing.values()))
         raise UsageError(
             f"building a kernel needs {', '.join(missing)}, not found here; "
             f"install them (on Debian: apt-get install {packages}), or give a packaged version"
         )
+
+
+def _has_header(name: str) -> bool:
+    return process.run(["gcc", "-E", "-include", name, "-x", "c", "/dev/null"], deadline=30).status == 0
 
 
 def _make(

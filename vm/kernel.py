@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vm import image as images
 from vm import modules, packaged
-from vm.errors import UsageError
+from vm.errors import BuildFailed, UsageError
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Kernel:
         config: the kernel's .config, None when it is unknown.
         version: full version of the package it comes from (``6.12.94-1~bpo12+1``), else the release.
         vmlinux: file with symbols for a debugger, None when there is none.
+        trouble: why it could not be built; such a kernel has a name and nothing else.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Kernel:
     config: Path | None = None
     version: str = ""
     vmlinux: Path | None = None
+    trouble: str = ""
 
 
 Progress = Callable[[str], None]
@@ -55,8 +57,7 @@ SUITE = re.compile(r"(?P<suite>[a-z][a-z0-9-]*(?:/updates)?)(?:/(?P<version>\d[A
 VARIANTS = re.compile(r".+?(\+(?!deb\d)[a-z][a-z0-9_-]*)+$")
 
 GRAMMAR = (
-    "a bzImage, a kernel tree, a version (6.12), SUITE/VERSION (trixie-backports/7.3), "
-    "source:VERSION or 'running'"
+    "a bzImage, a kernel tree, a version (6.12), SUITE/VERSION (trixie-backports/7.3), source:VERSION or 'running'"
 )
 
 
@@ -70,11 +71,17 @@ def resolve(specs: Sequence[str], progress: Progress) -> list[Kernel]:
         progress: told in one line each what is waited for.
 
     Raises:
-        UsageError: one of them names no kernel; nothing is left half-made.
+        UsageError: one of them names no kernel; nothing is left half-made. One that names a kernel which
+            does not build gives one with ``trouble`` instead.
     """
     found: list[Kernel] = []
     for spec in specs or [""]:
-        kernel = resolve_one(spec, progress)
+        try:
+            kernel = resolve_one(spec, progress)
+        except BuildFailed as error:
+            # A verdict about this kernel: the others are tested all the same.
+            found.append(Kernel(re.sub(r"[^A-Za-z0-9._+-]", "_", spec), spec, "", None, trouble=str(error)))
+            continue
         same = next((other for other in found if _same(kernel, other)), None)
         if same:
             progress(f"{spec!r} is the same kernel as {same.spec!r}: taken once")
@@ -98,29 +105,26 @@ def resolve_one(spec: str, progress: Progress) -> Kernel:
     """
     if spec == RUNNING:
         return _running()
-    if spec.startswith(SOURCE_PREFIX):
+    path = Path(spec)
+    with contextlib.suppress(RuntimeError):  # ~nobody-of-that-name: no such file, then
+        path = path.expanduser()
+    there = bool(spec) and os.path.lexists(path)
+    if spec.startswith(SOURCE_PREFIX) or (VARIANTS.match(spec) and not there):
         return _build(spec, progress)
     if spec == "" or VERSION.match(spec):
         return _packaged(spec, None, spec, progress)
-    path = Path(spec).expanduser()
-    if path.is_dir():
-        return _tree(spec, path, progress)
-    if path.exists():
-        return _image(spec, path)
-    if VARIANTS.match(spec):
-        return _build(spec, progress)
-    if (named := SUITE.match(spec)) and not spec.startswith("."):
+    if there:
+        return _tree(spec, path, progress) if path.is_dir() else _image(spec, path, progress)
+    if named := SUITE.match(spec):
         return _packaged(spec, named["suite"], named["version"] or "", progress)
-    if "/" in spec or spec.startswith((".", "~")):
+    if "/" in spec:
         raise UsageError(f"no file or directory {spec}; a kernel is {GRAMMAR}")
     raise UsageError(f"{spec!r} names no kernel; a kernel is {GRAMMAR}")
 
 
 def _running() -> Kernel:
     release = os.uname().release
-    config = _first(
-        [Path(f"/boot/config-{release}"), Path("/proc/config.gz"), Path(f"/lib/modules/{release}/config")]
-    )
+    config = _first([Path(f"/boot/config-{release}"), Path("/proc/config.gz"), Path(f"/lib/modules/{release}/config")])
     tree = Path("/lib/modules") / release
     return Kernel(RUNNING, RUNNING, release, None, Path("/") if tree.is_dir() else None, config, release)
 
@@ -138,22 +142,20 @@ def _packaged(spec: str, suite: str | None, version: str, progress: Progress) ->
     )
 
 
-def _image(spec: str, path: Path) -> Kernel:
+def _image(spec: str, path: Path, progress: Progress) -> Kernel:
     """A bzImage: an installed or unpacked one with its modules in lib/modules, or one in its build tree."""
     image = images.read(path)
     release = image.release
     path = path.absolute()
     if path.parts[-4:] == BZIMAGE.parts and (path.parents[3] / ".config").exists():
         return _built(spec, path.parents[3])
-    lib = _first(
-        folder / lib / "modules" / release for folder in path.resolve().parents for lib in ("lib", "usr/lib")
-    )
-    config = _first(
-        [path.with_name(f"config-{release}"), path.with_name("config"), *([lib / "config"] if lib else [])]
-    )
+    lib = _first(folder / lib / "modules" / release for folder in path.resolve().parents for lib in ("lib", "usr/lib"))
+    config = _first([path.with_name(f"config-{release}"), path.with_name("config"), *([lib / "config"] if lib else [])])
     vmlinux = _first([Path(f"/usr/lib/debug/boot/vmlinux-{release}")])
     view = None
-    if lib:
+    if lib is None:
+        progress(f"no lib/modules/{release} beside {path}: everything it needs must be built in")
+    else:
         # One of our own cache is pruned already.
         ready = (lib.parents[2] / "kernel.json").exists()
         view = lib.parents[2] if ready else _view(modules.find(lib), lib, release)
@@ -179,9 +181,7 @@ def _built(spec: str, tree: Path) -> Kernel:
     files = _built_modules(tree)
     view = _view(files, tree, release) if files else None
     vmlinux = _first([tree / "vmlinux"])
-    return Kernel(
-        packaged.printable(release), spec, release, tree / BZIMAGE, view, tree / ".config", release, vmlinux
-    )
+    return Kernel(packaged.printable(release), spec, release, tree / BZIMAGE, view, tree / ".config", release, vmlinux)
 
 
 def _built_modules(tree: Path) -> dict[str, Path]:
@@ -205,19 +205,9 @@ def _view(files: dict[str, Path], tables: Path, release: str) -> Path | None:
 
 
 def _build(spec: str, progress: Progress) -> Kernel:
-    # Only now: most runs build nothing.
-    try:
-        build = importlib.import_module("vm.build")
-    except ModuleNotFoundError as error:
-        if error.name != "vm.build":
-            raise
-        raise UsageError(
-            f"{spec}: no kernel can be built from source here yet; "
-            "give the path of a tree that is built (make bzImage modules)"
-        ) from error
-    kernel = build.resolve(spec, progress)
-    assert isinstance(kernel, Kernel)
-    return kernel
+    from vm import build  # only now: most runs build nothing
+
+    return build.resolve(spec, progress)
 
 
 def _same(one: Kernel, other: Kernel) -> bool:

@@ -147,7 +147,7 @@ class Recorder:
             config=files.get("config", ""),
             proc_crypto=files.get("proc_crypto", ""),
             taint=facts.get("taint", 0),
-            reason=next((m.reason for m in machines if m.verdict == "boot failed"), ""),
+            reason=kernel.trouble or next((m.reason for m in machines if m.verdict == "boot failed"), ""),
             vms=tuple(_vm(machine, plan.directory) for machine in machines),
             tests=tuple(_result(test, kernel.name) for test in tests.values()),
         )

@@ -13,7 +13,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty
@@ -158,7 +158,10 @@ class VmSession(DSession):  # type: ignore[misc]
         # xdist names each worker a directory below the temporary one, which that would create. Guests have their own.
         self.config._tmp_path_factory._basetemp = self.plan.directory / "tmp"
         for kernel in self.plan.kernels:
-            self._start(kernel)
+            if kernel.trouble:
+                self.sched.close(kernel.name, f"{kernel.name} was not built")
+            else:
+                self._start(kernel)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection(self, session: pytest.Session) -> bool:
@@ -182,7 +185,7 @@ class VmSession(DSession):  # type: ignore[misc]
                 for node in [node for node in self._active_nodes if self.machines[node].kernel is kernel]:
                     self._dismiss(node)
             # Below some dozens of tests a second machine costs more than it brings.
-            for _ in range(min(self.plan.vms, 1 + count // 24) - 1):
+            for _ in range(0 if kernel.trouble else min(self.plan.vms, 1 + count // 24) - 1):
                 self._start(kernel)
         return True
 
@@ -218,6 +221,10 @@ class VmSession(DSession):  # type: ignore[misc]
             raise session.Interrupted(f"{session.testsfailed} error(s) during collection")
         if not self.host_items:
             return True
+        for kernel in self.plan.kernels:
+            if kernel.trouble:
+                text = f"build failed: {kernel.trouble}"
+                self._emit(f"machine[{kernel.name}]::build-failed", kernel.name, "build failed", text)
         try:
             super().pytest_runtestloop()
         except KeyboardInterrupt as stop:
@@ -229,6 +236,16 @@ class VmSession(DSession):  # type: ignore[misc]
             raise
         self._report_missing()
         return True
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, None, None]:
+        """Let a full disk be one line: pytest writes JUnit's file now. The controller has ended the machines."""
+        try:
+            return (yield)
+        except OSError as error:
+            session.exitstatus = session.exitstatus or pytest.ExitCode.INTERNAL_ERROR
+            self._say(f"error: results are not complete: {error}; give another directory by --results DIR")
+            return None
 
     # ---- the loop
 
@@ -353,30 +370,45 @@ class VmSession(DSession):  # type: ignore[misc]
         self.started[kernel.name] += 1
         name = f"{kernel.name}-{self.started[kernel.name]}"
         directory = self.plan.directory / "vms" / name
-        directory.mkdir(parents=True)
-        Vm(
-            name=name,
-            kernel=kernel.name,
-            release=kernel.release,
-            image=str(kernel.image) if kernel.image else None,
-            modules=str(kernel.modules) if kernel.modules else None,
-            accelerator=self.plan.accelerator.name,
-            memory=self.plan.memory,
-            cpus=self.plan.cpus,
-            boot_deadline=self.plan.boot_deadline,
-            cwd=str(Path.cwd()),
-            environment=_guest_environment(self.config),
-            kernel_arguments=list(self.plan.kernel_arguments),
-            qemu=self.plan.qemu,
-            command=list(self.plan.command) if self.plan.command else None,
-        ).save(directory)
-        python = f"{shlex.quote(sys.executable)} -m vm.guest {directory}"
+        try:
+            directory.mkdir(parents=True)
+            Vm(
+                name=name,
+                kernel=kernel.name,
+                release=kernel.release,
+                image=str(kernel.image) if kernel.image else None,
+                modules=str(kernel.modules) if kernel.modules else None,
+                accelerator=self.plan.accelerator.name,
+                memory=self.plan.memory,
+                cpus=self.plan.cpus,
+                boot_deadline=self.plan.boot_deadline,
+                cwd=str(Path.cwd()),
+                environment=_guest_environment(self.config),
+                kernel_arguments=list(self.plan.kernel_arguments),
+                qemu=self.plan.qemu,
+                command=list(self.plan.command) if self.plan.command else None,
+            ).save(directory)
+            python = f"{shlex.quote(sys.executable)} -m vm.guest {directory}"
+        except OSError as error:
+            raise pytest.UsageError(
+                f"cannot write results: {error}; give another directory by --results DIR"
+            ) from error
         spec = execnet.XSpec(f"popen//python={python}//kernel={kernel.name}")
         assert self.nodemanager is not None
         self.nodemanager.group.allocate_id(spec)
-        node = self.nodemanager.setup_node(spec, self.queue.put)
+        # Ctrl-C goes to the whole process group: while blocked, it cannot meet that process unprepared.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            node = self.nodemanager.setup_node(spec, self.queue.put)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         # Told by the guest when it is up; what reports say of a machine must not depend on that.
-        node.workerinfo = {"id": name, "sysplatform": sys.platform, "version_info": sys.version_info[:3], "executable": ""}
+        node.workerinfo = {
+            "id": name,
+            "sysplatform": sys.platform,
+            "version_info": sys.version_info[:3],
+            "executable": "",
+        }
         self.machines[node] = Machine(kernel, name, directory, node)
         self.kernel_of[node] = kernel.name
         self._active_nodes.add(node)
@@ -416,7 +448,10 @@ class VmSession(DSession):  # type: ignore[misc]
         else:
             # All had been told to finish, since nothing was left to hand out; now there is.
             self.shuttingdown = False
-            self._start(kernel)
+            try:
+                self._start(kernel)
+            except pytest.UsageError as error:
+                self.sched.close(kernel.name, str(error))
 
     def _watch(self) -> None:
         """Kill what has been silent for too long."""

@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 
 from vm import build, cache, kconfig, process, sources
-from vm.build import BuildFailed
-from vm.errors import UsageError
+from vm.errors import BuildFailed, UsageError
 from vm.kernel import Kernel
 
 # What the kernel's Makefile does as seen from outside: O=, KCONFIG_ALLCONFIG, lines of progress, command files
