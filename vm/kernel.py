@@ -80,7 +80,8 @@ def resolve(specs: Sequence[str], progress: Progress) -> list[Kernel]:
             kernel = resolve_one(spec, progress)
         except BuildFailed as error:
             # A verdict about this kernel: the others are tested all the same.
-            found.append(Kernel(re.sub(r"[^A-Za-z0-9._+-]", "_", spec), spec, "", None, trouble=str(error)))
+            name = re.sub(r"[^A-Za-z0-9._+-]", "-", spec.rstrip("/").rpartition("/")[2])
+            found.append(Kernel(name, spec, "", None, trouble=str(error)))
             continue
         same = next((other for other in found if _same(kernel, other)), None)
         if same:

@@ -13,7 +13,7 @@ def properties(run: Run) -> list[tuple[str, str]]:
             "spec": kernel.spec,
             "release": kernel.release,
             "version": kernel.version,
-            "accelerator": f"{kernel.accelerator} ({kernel.accelerator_reason})",
+            "accelerator": f"{kernel.accelerator} ({kernel.accelerator_reason})" if kernel.accelerator else "",
             "boot_seconds": " ".join(map(str, kernel.boot_seconds)),
             "cmdline": kernel.cmdline,
             "config": kernel.config,
