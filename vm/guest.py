@@ -237,6 +237,7 @@ def main(arguments: list[str] | None = None) -> int:
     die_with_parent()
     # Ctrl-C is the controller's to handle; it closes our input, and the machine ends in order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     vm = Vm.load(directory)
     machine = _Machine(vm, directory)
     try:
@@ -244,7 +245,9 @@ def main(arguments: list[str] | None = None) -> int:
     except UsageError as error:
         machine.end("boot failed", str(error))
     except OSError as error:
-        machine.end("boot failed", f"cannot start the machine: {error}")
+        print(f"{vm.name}: {error}", file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # The disk that is full may be the one with the status.
+            machine.end("boot failed", f"cannot start the machine: {error}")
     return 3
 
 

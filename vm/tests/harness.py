@@ -69,7 +69,7 @@ class Run:
         found: dict[str, Case] = {}
         order = ["passed", "skipped", "error", "failed"]
         for case in ElementTree.parse(self.directory / "junit.xml").iter("testcase"):
-            name = case.attrib["name"]
+            name = case.attrib.get("name", "")  # nameless: begun when the run was interrupted
             for child in case:
                 word = {"failure": "failed", "skipped": "skipped", "error": "error"}.get(child.tag, "passed")
                 text = f"{child.attrib.get('message', '')}\n{child.text or ''}"

@@ -162,7 +162,7 @@ def test_results_without_space_to_begin(project: Project) -> None:
 
 
 @needs_root
-@pytest.mark.parametrize("size", [16, 32, 64])
+@pytest.mark.parametrize("size", [12, 16, 32, 64])
 def test_results_that_run_out_of_space(project: Project, size: int) -> None:
     """Wherever it happens: the run ends, does not call itself good, and says why."""
     project.tests(
@@ -173,6 +173,8 @@ def test_results_that_run_out_of_space(project: Project, size: int) -> None:
         run = project.run(f"--results={path}/results")
     assert run.status not in (0, 5), run.output
     assert "No space left on device" in run.output or "no space left" in run.output
+    assert "Traceback" not in run.output
+    assert "INTERNALERROR" not in run.output
     project.assert_nothing_left()
 
 
