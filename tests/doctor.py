@@ -1,7 +1,7 @@
 """Why AF_ALG does not work on this kernel, type by type, and which debugging aids the kernel has.
 
-``python -m tests.doctor`` looks at the kernel it runs on: ``make doctor KERNEL=…`` runs it in a guest, with
-``KERNEL=running`` here. Its exit status is 0 when the socket family and all four types work, else 1.
+``python -m tests.doctor`` looks at the kernel it runs on, ``python -m tests.doctor SPEC`` at that kernel in a guest
+(``running``: here). Its exit status is 0 when the socket family and all four types work, else 1.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class System:
         socket: open and close an AF_ALG socket; raises OSError.
         read: text of a file, None when it cannot be read.
         exists: whether a path exists.
-        modprobe_config: what ``modprobe --showconfig`` prints, empty when it cannot be run.
+        modprobe: what modprobe with these arguments prints, empty when it fails or cannot be run.
         executable: whether a path is a program that can be run.
         release: ``uname -r``.
         config: options by name without CONFIG_ (``y``, ``m`` or a value), None when it is unknown.
@@ -96,7 +96,7 @@ class System:
     socket: Callable[[], None]
     read: Callable[[str], str | None]
     exists: Callable[[str], bool]
-    modprobe_config: Callable[[], str]
+    modprobe: Callable[[Sequence[str]], str]
     executable: Callable[[str], bool]
     release: str
     config: dict[str, str] | None
@@ -126,7 +126,7 @@ def this_system() -> System:
         socket=lambda: Socket.create().close(),
         read=_read,
         exists=os.path.exists,
-        modprobe_config=_modprobe_config,
+        modprobe=_modprobe,
         executable=lambda path: os.access(path, os.X_OK),
         release=release,
         config=config,
@@ -162,8 +162,17 @@ def report(system: System, findings: Sequence[Finding], aids: Sequence[Finding])
     return "\n".join([*facts, "", *_table(findings), "", "debugging aids", *_table(aids)])
 
 
-def main() -> int:
-    """Print the table; return 0 when the family and all types work, else 1."""
+def main(arguments: Sequence[str] = ()) -> int:
+    """Print the table for this kernel, or for the one that ``arguments`` names (a spec, see vm/kernel.py).
+
+    Returns:
+        0 when the family and all types work, 1 when not, 4 when no such kernel can be had or booted.
+    """
+    if arguments:
+        # Only now: in a guest none of this is needed.
+        from vm import shell
+
+        return shell.main(["--command", "python -m tests.doctor", "--timeout", "600", "--", *arguments])
     system = this_system()
     findings = examine(system)
     print(report(system, findings, examine_aids(system)))
@@ -332,7 +341,7 @@ def _absent(system: System, what: str, module: str, option: str, seen: str) -> F
     if state == "missing":
         return _file_missing(system, what, module, option, configured)
     if reason := _blacklist(system, module):
-        return Finding(what, BLACKLISTED, reason, f"remove that, or load it by hand: insmod (modprobe -i {module})")
+        return Finding(what, BLACKLISTED, reason, "remove that, and try again")
     if reason := _no_autoload(system):
         return Finding(what, NO_AUTOLOAD, reason, f"load it by hand before: modprobe {module}")
     return Finding(
@@ -341,26 +350,24 @@ def _absent(system: System, what: str, module: str, option: str, seen: str) -> F
 
 
 def _file_missing(system: System, what: str, module: str, option: str, configured: str | None) -> Finding:
-    folder = f"/lib/modules/{system.release}"
     if system.read("/proc/modules") is None:
         return Finding(what, NOT_BUILT, f"{module} is not built in, and the kernel has no modules (CONFIG_MODULES)")
     if configured == "m":
         advice = "install the modules that belong to this kernel (make modules_install, or the distribution's package)"
-        return Finding(what, MODULE_MISSING, f"CONFIG_{option}=m, but {folder} has no {module}", advice)
+        return Finding(what, MODULE_MISSING, f"CONFIG_{option}=m, but there is no file of {module}", advice)
     advice = f"the kernel's config is unknown: name it in {CONFIG_VARIABLE}, or install its modules"
-    return Finding(what, MODULE_MISSING, f"{folder} has no {module}: not built, or not installed", advice)
+    return Finding(what, MODULE_MISSING, f"there is no file of {module}: not built, or not installed", advice)
 
 
 def _module_state(system: System, module: str) -> str:
     """Return ``loaded``, ``built in``, ``file`` (can be loaded) or ``missing``."""
     if any(line.split()[0] == module for line in (system.read("/proc/modules") or "").splitlines()):
         return "loaded"
-    for name, state in (("modules.builtin", "built in"), ("modules.dep", "file")):
-        listed = system.read(f"/lib/modules/{system.release}/{name}") or ""
-        files = (line.partition(":")[0].rpartition("/")[2] for line in listed.splitlines())
-        if any(file.partition(".ko")[0].replace("-", "_") == module for file in files):
-            return state
-    return "missing"
+    # "builtin NAME", "insmod PATH…", or "install COMMAND" for a module that is not to be loaded.
+    words = [line.split() for line in system.modprobe(["--show-depends", module]).splitlines()]
+    if any(line[:2] == ["builtin", module] for line in words):
+        return "built in"
+    return "file" if words else "missing"
 
 
 def _blacklist(system: System, module: str) -> str:
@@ -369,7 +376,7 @@ def _blacklist(system: System, module: str) -> str:
         name, _, value = word.partition("=")
         if name in ("module_blacklist", "modprobe.blacklist") and module in value.replace("-", "_").split(","):
             return f"the kernel's command line has {word}"
-    for line in system.modprobe_config().splitlines():
+    for line in system.modprobe(["--showconfig"]).splitlines():
         words = line.split()
         if len(words) >= 2 and words[0] in ("blacklist", "install") and words[1].replace("-", "_") == module:
             return f"modprobe's configuration (modprobe.d) has: {line.strip()}"
@@ -486,15 +493,15 @@ def _find_config(release: str) -> tuple[dict[str, str] | None, str]:
     return None, f"unknown ({', '.join(candidates)}: none there)"
 
 
-def _modprobe_config() -> str:
-    """Ask the modprobe that the kernel would run, or else the one on the path, for its configuration."""
+def _modprobe(arguments: Sequence[str]) -> str:
+    """Ask the modprobe that the kernel would run, or else the one on the path."""
     helper = (_read("/proc/sys/kernel/modprobe") or "").strip()
     search = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
     program = helper if os.access(helper, os.X_OK) else shutil.which("modprobe", path=search)
     if not program:
         return ""
     try:
-        answer = subprocess.run([program, "--showconfig"], capture_output=True, text=True, timeout=60)
+        answer = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return answer.stdout
@@ -508,4 +515,4 @@ def _read(path: str) -> str | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -13,7 +13,7 @@ from tests import doctor
 from tests.doctor import Finding, Kind, System, examine, examine_aids, parse_config, report
 
 RELEASE = "6.12.0-test"
-DEPENDENCIES = f"/lib/modules/{RELEASE}/modules.dep"
+FILE = "insmod /lib/modules/kernel/crypto/algif_hash.ko.xz \n"
 CRYPTO = """\
 name         : sha256
 driver       : sha256-generic
@@ -55,6 +55,7 @@ def machine(
     files: dict[str, str] | None = None,
     config: dict[str, str] | None = None,
     modprobe: str = "",
+    depends: str = FILE,
     executable: bool = True,
 ) -> System:
     """A machine where modules could be loaded, and nothing is wrong but what is asked for."""
@@ -63,7 +64,6 @@ def machine(
         "/proc/sys/kernel/modprobe": "/sbin/modprobe\n",
         "/proc/sys/kernel/modules_disabled": "0\n",
         "/proc/crypto": CRYPTO,
-        DEPENDENCIES: "kernel/crypto/af_alg.ko.xz:\nkernel/crypto/algif_hash.ko.xz: kernel/crypto/af_alg.ko.xz\n",
         **(files or {}),
     }
 
@@ -74,7 +74,7 @@ def machine(
         socket=open_socket,
         read=there.get,
         exists=lambda path: path in there,
-        modprobe_config=lambda: modprobe,
+        modprobe=lambda arguments: modprobe if arguments == ["--showconfig"] else depends,
         executable=lambda _: executable,
         release=RELEASE,
         config=config,
@@ -107,14 +107,14 @@ def test_the_second_algorithm_is_tried_when_the_first_is_not_there() -> None:
 
 
 def test_an_option_not_set_is_not_built() -> None:
-    finding = of_hash(machine(NO_TYPE, config={"CRYPTO_USER_API": "y"}, files={DEPENDENCIES: ""}))
+    finding = of_hash(machine(NO_TYPE, config={"CRYPTO_USER_API": "y"}, depends=""))
     assert finding.state == doctor.NOT_BUILT
     assert "CONFIG_CRYPTO_USER_API_HASH" in finding.detail
 
 
 @pytest.mark.parametrize("config", [{"CRYPTO_USER_API_HASH": "m"}, None], ids=["config-says-m", "config-unknown"])
 def test_a_module_without_file_is_missing(config: dict[str, str] | None) -> None:
-    assert of_hash(machine(NO_TYPE, config=config, files={DEPENDENCIES: ""})).state == doctor.MODULE_MISSING
+    assert of_hash(machine(NO_TYPE, config=config, depends="")).state == doctor.MODULE_MISSING
 
 
 @pytest.mark.parametrize("line", ["blacklist algif_hash", "blacklist algif-hash", "install algif_hash /bin/true"])
@@ -143,15 +143,15 @@ def test_nothing_can_be_loaded(files: dict[str, str], executable: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "line"),
+    ("files", "depends"),
     [
-        ("/proc/modules", "algif_hash 20480 0 - Live 0x0\n"),
-        (f"/lib/modules/{RELEASE}/modules.builtin", "kernel/crypto/algif_hash.ko\n"),
+        ({"/proc/modules": "algif_hash 20480 0 - Live 0x0\n"}, FILE),
+        ({}, "builtin algif_hash\n"),
     ],
     ids=["loaded", "built-in"],
 )
-def test_a_type_that_is_there_lacks_algorithms(path: str, line: str) -> None:
-    assert of_hash(machine(NO_TYPE, files={path: line})).state == doctor.NO_ALGORITHM
+def test_a_type_that_is_there_lacks_algorithms(files: dict[str, str], depends: str) -> None:
+    assert of_hash(machine(NO_TYPE, files=files, depends=depends)).state == doctor.NO_ALGORITHM
 
 
 def test_the_restriction_hides_algorithms() -> None:
@@ -166,7 +166,7 @@ def test_the_restriction_denies_the_family_and_so_every_type() -> None:
 
 
 def test_a_lifted_restriction_is_not_blamed() -> None:
-    system = machine(NO_TYPE, files={"/proc/sys/crypto/af_alg_restrict": "0\n", DEPENDENCIES: ""})
+    system = machine(NO_TYPE, files={"/proc/sys/crypto/af_alg_restrict": "0\n"}, depends="")
     assert of_hash(system).state == doctor.MODULE_MISSING
 
 
@@ -201,8 +201,7 @@ def test_a_family_that_is_not_built_is_said_once_and_fails_every_type() -> None:
 
 
 def test_a_kernel_without_modules_and_config_has_not_built_it() -> None:
-    system = machine(NO_TYPE)
-    bare = replace(system, read=lambda _: None)
+    bare = replace(machine(NO_TYPE, depends=""), read=lambda _: None)
     assert of_hash(bare).state == doctor.NOT_BUILT
 
 

@@ -1,0 +1,437 @@
+"""What the runner costs, as ratios measured in one run, and where the time goes.
+
+``python -m vm.bench --kernel 6.12`` prints
+
+- fixed cost: one trivial test by the whole command, warm, over a bare boot (same QEMU command, the same kernel,
+  an initial RAM disk with nothing but a static process 1 that switches off);
+- speed: small tests a second in a guest through the runner, over the same functions called in a plain loop
+  in a guest;
+- sharing: a set of small tests on one machine, over the same set on two;
+- stages of one run: where the fixed cost goes.
+
+Everything is done several times and the least time is taken: whatever else a machine does makes things slower
+and never faster.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import io
+import json
+import os
+import re
+import runpy
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+from virtme import cpiowriter
+
+from vm import initramfs
+from vm.accel import DEFAULT_QEMU, Accelerator, probe
+from vm.errors import UsageError
+from vm.guest import ROOT, Status, Vm, die_with_parent, qemu_command
+from vm.kernel import Kernel, resolve
+
+GOALS = {"fixed cost": 4.0, "tests a second": 60.0, "two machines": 1.8}
+"""At most, at least, at least; under TCG on two cores."""
+
+_SMALL_TESTS = 480
+_DEADLINE = 900.0
+_TRIVIAL = "def test_nothing() -> None:\n    assert True\n"
+# Two system calls and a comparison: what a small test of a kernel's interface amounts to.
+_SMALL = f"""\
+import os
+
+import pytest
+
+
+@pytest.mark.parametrize("number", range({_SMALL_TESTS}))
+def test_small(number: int) -> None:
+    read_end, write_end = os.pipe()
+    try:
+        os.write(write_end, b"%d" % number)
+        assert os.read(read_end, 16) == b"%d" % number
+    finally:
+        os.close(read_end)
+        os.close(write_end)
+"""
+# The bare guest tells how long its kernel has run: what came before is QEMU and its firmware.
+_BARE_INIT = b"""#!/bin/busybox sh
+/bin/busybox mount -t proc none /proc
+/bin/busybox cat /proc/uptime
+/bin/busybox poweroff -f
+"""
+
+
+@dataclass(frozen=True)
+class Bare:
+    """One bare boot.
+
+    Attributes:
+        seconds: from the start of QEMU to its end.
+        uptime: seconds the kernel had run when it was switched off.
+    """
+
+    seconds: float
+    uptime: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the whole command: moments, in seconds since its start.
+
+    Attributes:
+        moments: by name, in order of time: what had just been done.
+        seconds: to the end of the process.
+        tests: that were reported.
+        busy: seconds from the first test's begin to the last one's end, as the controller saw them.
+    """
+
+    moments: dict[str, float]
+    seconds: float
+    tests: int
+    busy: float
+
+
+def bare_boot(kernel: Kernel, accelerator: Accelerator, qemu: str, directory: Path) -> Bare:
+    """Boot ``kernel`` with nothing but a static process 1, by the command line a test machine gets.
+
+    Raises:
+        UsageError: it did not run to its end.
+    """
+    disk = directory / "bare.cpio"
+    disk.write_bytes(_bare_disk())
+    vm = Vm(
+        name="bare",
+        kernel=kernel.name,
+        release=kernel.release,
+        image=str(kernel.image),
+        modules=None,
+        accelerator=accelerator.name,
+        memory=1024,
+        cpus=1,
+        boot_deadline=_DEADLINE,
+        cwd=str(directory),
+        qemu=qemu,
+        # The last one wins.
+        qemu_arguments=["-initrd", str(disk)],
+        kernel_arguments=["rdinit=/init"],
+        mode="command",
+    )
+    console = directory / "console.log"
+    console.unlink(missing_ok=True)
+    status = os.open("/dev/null", os.O_WRONLY)
+    ours, theirs = socket.socketpair()
+    try:
+        command = qemu_command(vm, directory, status, theirs.fileno())
+        started = time.monotonic()
+        _checked(command, pass_fds=[status, theirs.fileno()])
+        seconds = time.monotonic() - started
+    finally:
+        os.close(status)
+        ours.close()
+        theirs.close()
+    uptime = re.search(r"^(\d+\.\d+) \d+\.\d+\s*$", console.read_text(errors="replace"), re.MULTILINE)
+    if uptime is None:
+        raise UsageError(f"{kernel.name} did not run the bare process 1; see {console}")
+    return Bare(seconds, float(uptime[1]))
+
+
+def whole_command(spec: str, file: Path, results: Path, extra: Sequence[str] = ()) -> Run:
+    """Run ``pytest --kernel`` on ``file`` in a process of its own; return what it took.
+
+    Raises:
+        UsageError: a test did not pass.
+    """
+    out = results / "moments.json"
+    arguments = ["--kernel", spec, "--results", str(results), "-q", *extra, str(file)]
+    started = time.monotonic()
+    _checked([sys.executable, "-m", "vm.bench", "--record", str(out), *arguments])
+    seconds = time.monotonic() - started
+    recorded = json.loads(out.read_text())
+    offset = time.time() - time.monotonic()
+    moments = {name: moment - (started + offset) for name, moment in recorded["moments"].items()}
+    moments |= _moments_of_machine(results / "latest", started + offset)
+    ordered = dict(sorted(moments.items(), key=lambda pair: pair[1]))
+    return Run(ordered, seconds, recorded["tests"], recorded["busy"])
+
+
+def guest_rate(results: Path) -> float:
+    """Return the tests a second of the only machine of the latest run below ``results``, by its own clock."""
+    (console,) = results.joinpath("latest", "vms").glob("*/console.log")
+    return rate_of_console(console.read_text(errors="replace"))
+
+
+def rate_of_console(text: str) -> float:
+    """Return tests a second between the mark of the first test's begin and that of the last one's end.
+
+    Raises:
+        ValueError: there are not two tests in it.
+    """
+    begins = [stamp for stamp, line in _stamped(text) if line.startswith("vm-test: begin ")]
+    ends = [stamp for stamp, line in _stamped(text) if line.startswith("vm-test: end ")]
+    if len(begins) < 2 or not ends:
+        raise ValueError(f"expected the marks of at least two tests on the console, found {len(begins)}")
+    return len(ends) / (ends[-1] - begins[0])
+
+
+def plain_loop(path: Path, calls: int = _SMALL_TESTS) -> float:
+    """Call the function of ``path`` with each number, as a loop would; return calls a second."""
+    test = runpy.run_path(str(path))["test_small"]
+    started = time.perf_counter()
+    for number in range(calls):
+        test(number)
+    return calls / (time.perf_counter() - started)
+
+
+def stages(run: Run, bare: Bare) -> list[tuple[str, float]]:
+    """Return where the time of ``run`` went, in order: name and seconds.
+
+    Args:
+        bare: of the same kernel: tells how long QEMU takes to get to the kernel.
+    """
+    moments = dict(run.moments)
+    firmware = max(0.0, bare.seconds - bare.uptime)
+    started = moments["QEMU started"]
+    moments["kernel entered (firmware)"] = started + firmware
+    for name in ("process 1 of the RAM disk", "process 1 of the guest"):
+        if name in moments:
+            # Told by the guest's clock, which began with the kernel.
+            moments[name] += started + firmware
+    ordered = sorted(moments.items(), key=lambda pair: pair[1])
+    names = [name for name, _ in ordered] + ["teardown"]
+    times = [0.0, *(moment for _, moment in ordered), run.seconds]
+    return [(name, after - before) for name, before, after in zip(names, times, times[1:], strict=True)]
+
+
+def verdict(name: str, value: float) -> str:
+    """Return how ``value`` compares with its goal: ``goal at most 4: missed``."""
+    goal = GOALS[name]
+    met, word = (value <= goal, "at most") if name == "fixed cost" else (value >= goal, "at least")
+    return f"goal {word} {goal:g}: {'met' if met else 'missed'}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print: ``python -m vm.bench --help``. Returns the exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["--record"]:
+        return _record(Path(words[1]), words[2:])
+    if words[:1] == ["--loop"]:
+        print(max(plain_loop(Path(words[1])) for _ in range(3)))
+        return 0
+    try:
+        options = _options(words)
+        kernel = resolve([options.kernel] if options.kernel else [], _say)[0]
+        if kernel.image is None:
+            raise UsageError("expected a kernel for a machine, not 'running': give a version or an image")
+        with _work() as work:
+            _measure(kernel, options, work)
+    except UsageError as error:
+        _say(f"error: {error}")
+        return 4
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+class Recorder:
+    """A pytest plugin of the controller that writes down when what was done."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.moments: dict[str, float] = {"pytest imported": time.time()}
+        self.tests = 0
+        self.first = self.last = 0.0
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_configure(self) -> None:
+        self.moments["options, kernel, accelerator"] = time.time()
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodeready(self) -> None:
+        self.moments.setdefault("pytest in the guest", time.time())
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self) -> None:
+        self.moments.setdefault("collected in the guest", time.time())
+
+    def pytest_runtest_logstart(self) -> None:
+        self.first = self.first or time.time()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.last = time.time()
+        self.tests += report.when == "call"
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_unconfigure(self) -> None:
+        self.moments |= {"tests": self.last, "machines off, results written": time.time()}
+        recorded = {"moments": self.moments, "tests": self.tests, "busy": self.last - self.first}
+        self.out.write_text(json.dumps(recorded))
+
+
+def _measure(kernel: Kernel, options: argparse.Namespace, work: Path) -> None:
+    accelerator = probe(options.qemu, options.accel)
+    trivial, small = work / "test_trivial.py", work / "test_small.py"
+    trivial.write_text(_TRIVIAL)
+    small.write_text(_SMALL)
+    # Not the empty spec of the newest kernel, nor one that is looked up in the mirror each time.
+    spec = options.kernel
+    common = ["--qemu", options.qemu, "--accel", options.accel]
+    print(f"{kernel.name} under {accelerator.name}; {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}; ")
+    print(f"least of {options.rounds} rounds", flush=True)
+
+    whole_command(spec, trivial, work, common)  # Warm: bytecode, RAM disk.
+    bare = min(_rounds(options, lambda: bare_boot(kernel, accelerator, options.qemu, work)), key=_seconds)
+    fixed = min(_rounds(options, lambda: whole_command(spec, trivial, work, common)), key=_seconds)
+    ratio = fixed.seconds / bare.seconds
+    print(f"fixed cost   {ratio:5.1f}   {fixed.seconds:.1f} s over a bare boot of {bare.seconds:.1f} s", end="   ")
+    print(verdict("fixed cost", ratio), flush=True)
+
+    rates, ones = [], []
+    for _ in range(options.rounds):
+        ones.append(whole_command(spec, small, work, [*common, "--vms", "1"]))
+        rates.append(guest_rate(work))
+    loop = max(_rounds(options, lambda: _loop_in_guest(spec, small, options)))
+    print(f"speed        {max(rates):5.0f}   tests a second; the plain loop {loop:.0f} calls a second", end="   ")
+    print(verdict("tests a second", max(rates)), flush=True)
+
+    one = min(ones, key=lambda run: run.busy)
+    runs = _rounds(options, lambda: whole_command(spec, small, work, [*common, "--vms", "2"]))
+    two = min(runs, key=lambda run: run.busy)
+    gain = one.busy / two.busy
+    print(f"two machines {gain:5.2f}   {one.busy:.1f} s over {two.busy:.1f} s for {one.tests} tests", end="   ")
+    print(verdict("two machines", gain))
+    print(
+        f"             {one.seconds / two.seconds:5.2f}   the whole commands: {one.seconds:.1f} s, {two.seconds:.1f} s"
+    )
+
+    print("\nwhere the fixed cost goes (one run, kernel messages on)")
+    verbose = whole_command(spec, trivial, work, [*common, "--kernel-argument", "loglevel=7"])
+    for name, seconds in stages(verbose, bare):
+        print(f"  {seconds:6.2f} s  {name}")
+
+
+def _rounds(options: argparse.Namespace, measure: Callable[[], Any]) -> list[Any]:
+    return [measure() for _ in range(options.rounds)]
+
+
+def _seconds(measured: Bare | Run) -> float:
+    return measured.seconds
+
+
+def _loop_in_guest(spec: str, file: Path, options: argparse.Namespace) -> float:
+    command = [sys.executable, "-m", "vm.shell", "--qemu", options.qemu, "--accel", options.accel]
+    command += ["--command", f"python -m vm.bench --loop {file}", *([spec] if spec else [])]
+    return float(_checked(command))
+
+
+def _record(out: Path, arguments: Sequence[str]) -> int:
+    return int(pytest.main(list(arguments), plugins=[Recorder(out)]))
+
+
+def _moments_of_machine(run: Path, began: float) -> dict[str, float]:
+    """Return the moments of a run's first machine, from its files; those of the guest by the guest's clock."""
+    directory = min(run.joinpath("vms").iterdir(), key=lambda path: (path / "vm.json").stat().st_mtime)
+    started = (directory / "command").stat().st_mtime - began
+    moments = {"machine asked for": (directory / "vm.json").stat().st_mtime - began, "QEMU started": started}
+    boot = Status.load(directory).boot_seconds
+    if boot is not None:
+        moments["Python in the guest"] = started + boot
+    inits = [stamp for stamp, line in _stamped((directory / "console.log").read_text()) if "as init process" in line]
+    return moments | dict(zip(("process 1 of the RAM disk",), inits, strict=False))
+
+
+def _stamped(text: str) -> Iterator[tuple[float, str]]:
+    for line in text.splitlines():
+        match = re.match(r"\[ *(\d+\.\d+)\]\s*(.*)", line)
+        if match:
+            yield float(match[1]), match[2]
+
+
+def _bare_disk() -> bytes:
+    archive = io.BytesIO()
+    writer = cpiowriter.CpioWriter(archive)
+    for name in (b"bin", b"dev", b"proc"):
+        writer.mkdir(name, 0o755)
+    writer.mkchardev(b"dev/console", (5, 1), mode=0o600)
+    writer.write_file(b"bin/busybox", body=initramfs.busybox().read_bytes(), mode=0o755)
+    writer.write_file(b"init", body=_BARE_INIT, mode=0o755)
+    writer.write_trailer()
+    return archive.getvalue()
+
+
+def _checked(command: Sequence[str], pass_fds: Sequence[int] = ()) -> str:
+    """Run a command to its end; return its standard output.
+
+    Raises:
+        UsageError: it failed or hung, with its last lines.
+    """
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        pass_fds=pass_fds,
+        cwd=ROOT,
+        preexec_fn=die_with_parent,  # noqa: PLW1509 (there are no threads here)
+    )
+    try:
+        out, err = process.communicate(timeout=_DEADLINE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, err = process.communicate()
+        err += f"\nnot done after {_DEADLINE:g} s"
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    if process.returncode != 0:
+        words = " / ".join((out + err).strip().splitlines()[-4:])
+        raise UsageError(f"cannot measure: {command[0]} … ended with status {process.returncode}: {words}")
+    return out
+
+
+@contextlib.contextmanager
+def _work() -> Iterator[Path]:
+    """Give a directory inside the project, where the guests see it and pytest finds the runner's conftest.py."""
+    parent = ROOT / "results"
+    parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=parent) as name:
+        yield Path(name)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (python -m vm.bench --help)")
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = _Parser(prog="python -m vm.bench", description="What the runner costs, as ratios.")
+    parser.add_argument("--kernel", default="", metavar="SPEC", help="kernel (default: the newest packaged one)")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="least of N (default: %(default)s)")
+    parser.add_argument("--accel", default="auto", help="auto (default), kvm or tcg")
+    parser.add_argument("--qemu", default=DEFAULT_QEMU, metavar="PATH", help="the QEMU to use")
+    options = parser.parse_args(arguments)
+    if options.rounds < 1:
+        raise UsageError(f"expected at least one round, not {options.rounds}")
+    return options
+
+
+if __name__ == "__main__":
+    # Not the main of this file's second life as __main__.
+    sys.exit(importlib.import_module("vm.bench").main())
