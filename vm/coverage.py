@@ -72,8 +72,8 @@ class FileCoverage:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add --coverage-dir."""
     parser.getgroup("coverage of the kernel").addoption(
-        "--coverage-dir", metavar="DIR", default="results/coverage",
-        help="where coverage of the kernel goes: counters, HTML (default: %(default)s)",
+        "--coverage-dir", metavar="DIR",
+        help="where coverage of the kernel goes: counters, HTML (default: coverage in the run's results)",
     )  # fmt: skip
 
 
@@ -84,8 +84,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if in_guest or not distributed:
         config.pluginmanager.register(Sender(DEBUGFS), "kernel-coverage-sender")
     if not in_guest:
-        directory = config.rootpath / config.getoption("--coverage-dir")
-        config.pluginmanager.register(Collector(directory), "kernel-coverage-collector")
+        config.pluginmanager.register(Collector(), "kernel-coverage-collector")
 
 
 class Sender:
@@ -117,8 +116,7 @@ class Sender:
 class Collector:
     """The host's half: keeps the newest counters of each guest, and reports at the end."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    def __init__(self) -> None:
         self.newest: dict[str, dict[str, bytes]] = {}
         self.text = ""
 
@@ -136,9 +134,10 @@ class Collector:
         """Write the counters and the report; a run for coverage that has none is a failure."""
         if session.config.option.collectonly:
             return
+        directory = _directory(session.config)
         try:
-            save(self.newest, self.directory / "counters")
-            self.text = report(self.directory / "counters", self.directory / "html")
+            save(self.newest, directory / "counters")
+            self.text = report(directory / "counters", directory / "html")
         except UsageError as error:
             self.text = f"error: no coverage of the kernel: {error}"
             session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
@@ -200,6 +199,17 @@ def table(total: Mapping[str, FileCoverage]) -> str:
     for name, lines, branches in [*rows, ("total", all_lines, all_branches)]:
         text.append(f"{name:26} {_share(lines):>18} {_share(branches):>18}")
     return "\n".join(text)
+
+
+def _directory(config: pytest.Config) -> Path:
+    named: str = config.getoption("--coverage-dir") or ""
+    if named:
+        return config.rootpath / named
+    # Only here: the guest has no need of it, and imports cost seconds there.
+    from vm.controller import RUN_DIRECTORY
+
+    run: Path = config.stash.get(RUN_DIRECTORY, config.rootpath / "results")
+    return run / "coverage"
 
 
 # -- reading -----------------------------------------------------------------------------------------------
