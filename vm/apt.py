@@ -63,9 +63,9 @@ Acquire::AllowInsecureRepositories "false";
 Acquire::AllowDowngradeToInsecureRepositories "false";
 Acquire::Languages "none";
 Acquire::GzipIndexes "true";
-Acquire::Retries "2";
-Acquire::http::Timeout "30";
-Acquire::https::Timeout "30";
+Acquire::Retries "1";
+Acquire::http::Timeout "20";
+Acquire::https::Timeout "20";
 """
 
 
@@ -389,7 +389,8 @@ def _foreign(options: Mapping[str, str]) -> dict[str, str]:
 
 
 def _home(suite: str, text: str) -> Path:
-    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    # What is kept of an index belongs to the name: lists of other rules are no lists of ours.
+    digest = hashlib.sha256(f"{KEPT_PACKAGES.pattern}\0{text}".encode()).hexdigest()[:8]
     return cache.cache_dir() / "apt" / f"{suite.replace('/', '_')}-{digest}"
 
 
@@ -502,7 +503,7 @@ EXPLANATIONS: Sequence[tuple[str, type[UsageError], str]] = (
     ("No space left on device", UsageError,
      "no space left in {where}; free some, or set TMPDIR to a directory on a larger disk"),
     ("does not have a Release file", UsageError,
-     "no suite {suite!r} on this machine's mirror; suites are called bookworm, trixie-backports, sid"),
+     "no suite {suite!r} on this machine's mirror (a suite: bookworm, trixie-backports, sid; a file: by its path)"),
     ("NO_PUBKEY", UsageError,
      "the signature of {suite} is by a key this machine does not have; install debian-archive-keyring"),
     ("EXPKEYSIG", UsageError, "the key that signed {suite} has expired; upgrade debian-archive-keyring"),

@@ -59,6 +59,8 @@ def read(path: Path) -> Image:
     Raises:
         UsageError: it cannot be read, is no kernel image, or is one of another architecture.
     """
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path} is no regular file; expected {WANTED}")
     try:
         with path.open("rb") as file:
             header = file.read(HEADER_BYTES)

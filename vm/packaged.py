@@ -271,10 +271,16 @@ def _hint(version: str, havable: Sequence[Candidate]) -> str:
 
 
 def _newest_cached(suite: str | None, version: str) -> Entry | None:
-    fitting = (entry for entry in cached() if matches(version, entry.version, entry.release))
-    if suite is not None:
-        return next((entry for entry in fitting if entry.suite == suite), None)
-    return next(fitting, None)
+    """Return the newest cached kernel that matches: by its own record, or by what the kept lists name."""
+    sources = apt.machine_sources() if apt.available() else ()
+    suites = [suite] if suite is not None else apt.own_suites(sources)
+    # Without apt there are no suites of the machine's own: a cache brought along is all there is.
+    here = [entry for entry in cached() if entry.suite in suites or not sources]
+    for one in suites if sources else []:
+        if lists := apt.kept(one, sources):
+            here += [read_entry(c.entry) for c in _candidates(lists) if c.entry.is_dir()]
+    fitting = [entry for entry in here if matches(version, entry.version, entry.release)]
+    return max(fitting, key=lambda entry: version_key(entry.version), default=None)
 
 
 def _offline(suite: str | None, version: str, reason: str, progress: Progress) -> Entry:
