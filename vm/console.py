@@ -361,8 +361,8 @@ _END = r"---\[ end "
 # What a report consists of apart from indented lines, once its trace has begun.
 _PART = (
     r"\s|$|\[|Call |CPU: |Hardware |RIP: |R[0-9A-Z]{2}: |Code: |RSP: |FS: |CS: |CR2: |DR\d: |PKRU: "
-    r"|Modules linked|pc : |lr : |sp : |x\d+ ?: |pstate: |Tainted: |irq event|(hard|soft)irqs last|page|raw: |flags: |head"
-    r"|The buggy|Memory state|>[0-9a-f]{8}|([Aa]llocated|[Ff]reed|Last potentially|[Ww]rite|[Rr]ead)[ -]"
+    r"|Modules linked|pc : |lr : |sp : |x\d+ ?: |pstate: |Tainted: |irq event|(hard|soft)irqs last|page|raw: |flags: "
+    r"|head|The buggy|Memory state|>[0-9a-f]{8}|([Aa]llocated|[Ff]reed|Last potentially|[Ww]rite|[Rr]ead)[ -]"
     r"|value changed|Reported by|kfence-|Object|Redzone|Padding|Bytes b4|Slab |INFO: |FIX |\d+ locks? held"
     r"|no locks held|Showing |Disabling lock|note: |={20,}|-{20,}|---\[|Mem-Info|active_|Node |lowmem_"
     r"|\d+ (total|pages)|Free swap|Total swap|Tasks state|oom-kill:|Kernel Offset|Rebooting|rcu: |task:"
@@ -392,7 +392,7 @@ _GENERIC = (
     # memory
     r"|slab_|_+slab|object_err|check_(slab|bytes)|init_object|(free|alloc)_debug|on_freelist|free_to_partial"
     r"|free_consistency|_*kmem_cache_|_*kmalloc|cache_from_obj|virt_to_cache|_*kfree\b|oom_|out_of_memory|dump_header"
-    r"|_*alloc_(pages|frozen)|folio_alloc|get_page_from|mem(set|cpy|move)|rep_|_*copy_(from|to)_user"
+    r"|_*alloc_(pages|frozen)|_*folio_alloc|get_(free_)?page|free_unref|mem(set|cpy|move)|rep_|_*copy_(from|to)_user"
     # locks and the scheduler
     r"|_*lock_(acquire|release)|_+lock|validate_chain|check_(noncircular|prev|deadlock|wait|chain)|mark_(lock|usage|held)"
     r"|valid_state|lockdep_|debug_(check|lock|mutex|spin|object)|register_lock_class|_*might_|__schedule|schedule\b"
@@ -471,7 +471,7 @@ def _events(lines: Sequence[_Line]) -> list[_Event]:
         start, end = _lead_in(lines, position, free), _end(lines, position, kind)
         line = lines[position]
         event = _Event(kind, line.text, line.number, tuple(lines[start:end]), deadly=kind in _DEADLY)
-        if events and _belongs(event, events[-1]):
+        if events and _belongs(event, events[-1], start - free):
             events[-1] = _joined(events[-1], event)
         else:
             events.append(replace(event, panic=event.title if kind == "kernel panic" else ""))
@@ -513,16 +513,21 @@ def _lead_in(lines: Sequence[_Line], position: int, free: int) -> int:
 
 def _end(lines: Sequence[_Line], position: int, kind: str) -> int:
     """Return the position after the last line of the report whose title is at ``position``."""
-    bare = re.match(_NO_TRACE, lines[position].text)
-    trace = None if bare else _trace_begins(lines, position + 1, _MOST_HEAD_LINES)
-    if trace is None:
+    if re.match(_NO_TRACE, lines[position].text):
         return position + 1
+    trace = _trace_begins(lines, position + 1, _MOST_HEAD_LINES)
+    if trace is None:
+        ruled = position > 0 and re.fullmatch(_RULE, lines[position - 1].text)
+        last = position + (_MOST_ADVICE_LINES if ruled else 0)
+        ends = (here for here in range(position + 1, last + 1) if here >= len(lines) or _stops(lines, here))
+        return next(ends, last + 1)
     fenced = kind in ("KASAN", "KFENCE", "KCSAN", "KMSAN")
     for end in range(trace, len(lines)):
         text = lines[end].text
         if re.match(_END, text) or (fenced and re.fullmatch(_RULE, text)):
             return end + 1
-        if _stops(lines, end) or (end > trace and not re.match(_PART, text)):
+        # What is printed between the trace and the kill for memory differs from kernel to kernel.
+        if _stops(lines, end) or not (end == trace or kind == "out of memory" or re.match(_PART, text)):
             return end
     return len(lines)
 
@@ -558,22 +563,22 @@ def _is_marker(line: _Line) -> bool:
     return line.text.startswith((BEGIN, END))
 
 
-def _belongs(event: _Event, former: _Event) -> bool:
-    """Say whether ``event`` is the consequence of the event before it rather than one of its own."""
+def _belongs(event: _Event, former: _Event, between: int) -> bool:
+    """Say whether ``event``, ``between`` lines below the former, is its consequence rather than one of its own."""
     last, first = former.lines[-1], event.lines[0]
     if last.time is not None and first.time is not None and first.time - last.time > 2 * _MOST_SECONDS:
         return False
     if event.kind == "kernel panic":
         reason = event.title.partition("not syncing: ")[2]
         return not former.panic and bool(re.match(_CARRIED_OUT, reason))
-    return first.number - last.number <= _NEAR_LINES and former.kind in _CONSEQUENCES.get(event.kind, frozenset())
+    return between < _NEAR_LINES and former.kind in _CONSEQUENCES.get(event.kind, frozenset())
 
 
 def _joined(former: _Event, event: _Event) -> _Event:
     return replace(
         former,
-        # "Killed process 126 (python3)" tells more than who asked for memory.
-        title=event.title if event.kind == former.kind == "out of memory" else former.title,
+        # "Killed process 126 (python3)" tells more than who asked for memory, "deadlocked on memory" too.
+        title=event.title if former.kind == "out of memory" else former.title,
         lines=former.lines + event.lines,
         deadly=former.deadly or event.deadly,
         panic=event.title if event.kind == "kernel panic" else former.panic,
@@ -591,6 +596,9 @@ def _splat(event: _Event) -> Splat:
 
 def _fingerprint(event: _Event) -> str:
     """Return the kind and the first functions that matter, else the kind and the title without numbers."""
+    if event.kind == "KCSAN":
+        # Which of the two accesses is reported first is chance; the kernel sorts their names in the title.
+        return f"{event.kind}: {event.title.rpartition(' in ')[2]}"
     lines = [line.text for line in event.lines]
     places = [place["function"].split(".")[0] for place in re.finditer(_PLACE, event.title)]
     guesses = [line.replace(" ? ", " ", 1) for line in lines]
@@ -612,10 +620,8 @@ def _relevant(functions: Iterable[str]) -> list[str]:
 
 def _functions(lines: Sequence[str]) -> Iterator[str]:
     """Yield the functions of the trace that matters, innermost first, without the compiler's suffixes."""
-    # Lockdep prints the traces of earlier locks first; its own comes last, under this title.
-    marked = [position for position, line in enumerate(lines) if line.startswith("stack backtrace")]
     begun = False
-    for line in lines[marked[0] :] if marked else lines:
+    for line in lines[_trace_of_event(lines) :]:
         if begun and (line.strip() == "</TASK>" or re.match(_OTHER_TRACE, line)):
             return
         found = re.match(_FRAME, line)
@@ -624,6 +630,17 @@ def _functions(lines: Sequence[str]) -> Iterator[str]:
         found = found or (None if begun else re.match(_AT, line))
         if found is not None:
             yield found["function"].split(".")[0]
+
+
+def _trace_of_event(lines: Sequence[str]) -> int:
+    """Return where to look for the event's own trace: lockdep and SLUB print those of earlier events first."""
+    for position, line in enumerate(lines):
+        if line.startswith("stack backtrace"):
+            return position
+        if re.match(_TRACE, line):
+            processors = [here for here in range(position) if re.match(_PROCESSOR, lines[here])]
+            return processors[0] if processors else 0
+    return 0
 
 
 def _unescape(data: bytes) -> str:
