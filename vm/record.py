@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import platform
@@ -223,14 +224,16 @@ def _keep_facts(kernel: Kernel, facts: dict[str, Any], directory: Path) -> dict[
     """Copy what is too long for the record beside it; return the relative paths."""
     kept: dict[str, str] = {}
     place = directory / "kernels" / kernel.name
-    place.mkdir(parents=True, exist_ok=True)
-    if facts.get("proc_crypto"):
-        (place / "proc_crypto").write_text(facts["proc_crypto"])
-        kept["proc_crypto"] = str((place / "proc_crypto").relative_to(directory))
-    if kernel.config is not None and kernel.config.is_file():
-        target = place / ("config.gz" if kernel.config.suffix == ".gz" else "config")
-        shutil.copyfile(kernel.config, target)
-        kept["config"] = str(target.relative_to(directory))
+    # A configuration of this system may be root's alone; a full disk is told of with the record itself.
+    with contextlib.suppress(OSError):
+        place.mkdir(parents=True, exist_ok=True)
+        if facts.get("proc_crypto"):
+            (place / "proc_crypto").write_text(facts["proc_crypto"])
+            kept["proc_crypto"] = str((place / "proc_crypto").relative_to(directory))
+        if kernel.config is not None and kernel.config.is_file():
+            target = place / ("config.gz" if kernel.config.suffix == ".gz" else "config")
+            shutil.copyfile(kernel.config, target)
+            kept["config"] = str(target.relative_to(directory))
     return kept
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -173,6 +174,26 @@ def test_results_that_run_out_of_space(project: Project, size: int) -> None:
         run = project.run(f"--results={path}/results")
     assert run.status not in (0, 5), run.output
     assert "No space left on device" in run.output or "no space left" in run.output
+    assert "Traceback" not in run.output
+    assert "INTERNALERROR" not in run.output
+    project.assert_nothing_left()
+
+
+@needs_root
+def test_disk_that_is_full_when_a_machine_is_to_be_replaced(project: Project) -> None:
+    project.tests(
+        "def test_a():\n    with open(os.path.dirname(os.environ['VM_CONSOLE']) + '/filler', 'wb', buffering=0) as file:\n"
+        "        try:\n            while True: file.write(b'x' * 512)\n        except OSError: guest.panic()\n"
+        "def test_b(): pass\ndef test_c(): pass\n"
+    )
+    with project.mounted("size=256k") as path:
+        run = project.run("-v", f"--results={path}/results")
+    assert run.status == 1
+    # What its process knew of its end could not be written either.
+    assert run.words["t/test_it.py::test_a[6.1.0-fake]"][-1] in ("CRASHED", "VM LOST")
+    assert run.words["t/test_it.py::test_c[6.1.0-fake]"][-1] == "NOT RUN"
+    assert "2 tests not run: cannot write results: [Errno 28] No space left on device" in run.output
+    assert re.search(r"^6.1.0-fake +kvm ", run.output, re.MULTILINE), "the table of kernels"
     assert "Traceback" not in run.output
     assert "INTERNALERROR" not in run.output
     project.assert_nothing_left()

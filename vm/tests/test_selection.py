@@ -122,6 +122,7 @@ def test_kernel_without_any_test_of_its_own_is_not_waited_for(project: Project) 
     project.tests("def test_a(): pass\n")
     run = project.run("t/test_it.py::test_a[6.1.0-fake]", kernels=TWO_KERNELS, fake="slow@7.3")
     assert run.status == 0, run.output
+    assert "7.3.0-fake-1: up" not in run.output
     assert run.outcomes == {"test_a[6.1.0-fake]": "passed"}
 
 

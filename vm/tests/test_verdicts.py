@@ -297,6 +297,13 @@ def test_internal_error_in_the_guest_is_reported_and_the_rest_runs(project: Proj
     project.assert_nothing_left()
 
 
+def test_megabytes_of_output_come_through(project: Project) -> None:
+    project.tests("def test_a():\n    print('y' * 99999 * 100)\n    assert 0\ndef test_b(): pass\n")
+    run = project.run("-q")
+    assert run.outcomes == {"test_a[6.1.0-fake]": "failed", "test_b[6.1.0-fake]": "passed"}
+    assert "y" * 99999 * 100 in run.output
+
+
 @pytest.mark.parametrize("what", ["pytest.exit('enough')", "raise KeyboardInterrupt"])
 def test_stopping_pytest_in_a_guest_fails_that_test_only(project: Project, what: str) -> None:
     project.tests(f"def test_a(): pass\ndef test_stops(): {what}\ndef test_c(): pass\n")
