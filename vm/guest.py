@@ -17,6 +17,7 @@ import ctypes
 import dataclasses
 import json
 import os
+import re
 import select
 import shlex
 import shutil
@@ -287,6 +288,9 @@ sleep 10""",
 _CACHE = {"worker": "loose", "shell": "none", "command": "loose"}
 
 
+_OUR_WORDS = re.compile(r"(\[ *[0-9.]+\] )?vm: ")
+
+
 class _Machine:
     """The relay between execnet and one guest, and the watch over its boot."""
 
@@ -484,7 +488,9 @@ class _Machine:
         cause = self._cause()
         if cause is not None and cause not in reason:
             reason += f" ({cause})"
-        self.end("boot failed", reason)
+        # What our own scripts said before they gave up tells more than how the machine ended then.
+        said = [line.partition("vm: ")[2] for line in self._text("console.log").splitlines() if _OUR_WORDS.match(line)]
+        self.end("boot failed", f"{said[-1].strip()}; {reason}" if said else reason)
 
     def _cause(self) -> str | None:
         return cause_of_death(self._text("console.log"))

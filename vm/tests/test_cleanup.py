@@ -70,6 +70,21 @@ def test_interrupt_of_a_deaf_guest(project: Project) -> None:
     assert run.seconds < 15
 
 
+def test_interrupt_again_and_again(project: Project) -> None:
+    """Whoever presses Ctrl-C until it is over interrupts the cleaning up as well."""
+    project.tests(LONG.replace("time.sleep(300)", "guest.deaf()"))
+    with project.started("--vms=2") as process:
+        wait_until_in_test(project)
+
+        def gone() -> bool:
+            os.killpg(process.pid, signal.SIGINT)
+            return process.poll() is not None
+
+        poll(gone, 20, "pytest did not end")
+        project.assert_nothing_left()
+    assert process.returncode != 0
+
+
 def test_interrupt_while_fetching(project: Project) -> None:
     project.tests(LONG)
     tools = project.directory / "bin"
@@ -182,7 +197,8 @@ def test_results_that_run_out_of_space(project: Project, size: int) -> None:
 @needs_root
 def test_disk_that_is_full_when_a_machine_is_to_be_replaced(project: Project) -> None:
     project.tests(
-        "def test_a():\n    with open(os.path.dirname(os.environ['VM_CONSOLE']) + '/filler', 'wb', buffering=0) as file:\n"
+        "def test_a():\n    filler = os.path.dirname(os.environ['VM_CONSOLE']) + '/filler'\n"
+        "    with open(filler, 'wb', buffering=0) as file:\n"
         "        try:\n            while True: file.write(b'x' * 512)\n        except OSError: guest.panic()\n"
         "def test_b(): pass\ndef test_c(): pass\n"
     )

@@ -161,7 +161,7 @@ def test_all_passed_is_status_zero(project: Project) -> None:
     ("fake", "reason"),
     [
         ("panics-in-boot", "Requested init /nonexistent failed"),
-        ("without-virtio", "no virtio port"),
+        ("without-virtio", "boot failed: the guest has no virtio port vm.worker; the guest switched itself off"),
         ("power-off", "the guest switched itself off"),
         ("qemu-fails", "QEMU exited with status 1: qemu-system-x86_64: -cpu nonsense"),
         ("killed", "QEMU was killed by SIGKILL"),

@@ -1,6 +1,9 @@
 """Ways for a guest to misbehave, each a test of its own; run by vm/tests/test_real_vms.py, never collected.
 
-Everything is done with what any kernel offers: sysrq, reboot(2), /dev/kmsg, signals, memory.
+Everything is done with what any kernel offers: sysrq, reboot(2), /dev/kmsg, signals, priorities, memory. User
+space cannot switch interrupts off (since Linux kernel commit c8137ace5638 ("x86/iopl: Restrict iopl() permission
+scope") (in v5.5) not even by iopl(3)); a spinning thread that nothing preempts on the only processor is as near
+as it gets.
 """
 
 from __future__ import annotations
@@ -8,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -31,27 +35,46 @@ def test_between() -> None:
 
 def test_warning() -> None:
     # What a WARN_ON prints; no kernel has a trigger for a real one that user space can pull.
-    with open("/dev/kmsg", "w") as log:
-        log.write("<4>------------[ cut here ]------------\n")
-        log.flush()
-        log.write("<4>WARNING: CPU: 0 PID: 1 at crypto/af_alg.c:123 af_alg_fake+0x12/0x34\n")
-        log.flush()
-        log.write("<4>---[ end trace 0000000000000000 ]---\n")
+    with Path("/dev/kmsg").open("w") as log:
+        for line in (
+            "------------[ cut here ]------------",
+            "WARNING: CPU: 0 PID: 1 at crypto/af_alg.c:123 af_alg_fake+0x12/0x34",
+            "---[ end trace 0000000000000000 ]---",
+        ):
+            log.write(f"<4>{line}\n")
+            log.flush()
+
+
+def test_known_to_the_kernel() -> None:
+    # The taint flag of a WARN_ON, set by hand (Documentation/admin-guide/tainted-kernels.rst: W is 512).
+    Path("/proc/sys/kernel/tainted").write_text("512")
 
 
 def test_power_off() -> None:
     ctypes.CDLL(None).reboot(0x4321FEDC)
+    time.sleep(60)
 
 
+@pytest.mark.deadline(2)
 def test_hang_in_user_space() -> None:
     while True:
         pass
 
 
+@pytest.mark.deadline(2)
 def test_hang_deaf_to_signals() -> None:
     # The guest cannot interrupt this: the signal of the deadline is blocked, and so is Python.
     signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))
     ctypes.CDLL(None).pause()
+
+
+@pytest.mark.deadline(2)
+def test_lockup() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))
+    Path("/proc/sys/kernel/sched_rt_runtime_us").write_text("-1")
+    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(99))
+    while True:
+        pass
 
 
 def test_out_of_memory() -> None:
@@ -60,11 +83,7 @@ def test_out_of_memory() -> None:
     assert not hoard
 
 
-def test_interpreter_gone() -> None:
-    os._exit(7)
-
-
-def test_kill_init_process() -> None:
+def test_skip() -> None:
     pytest.skip("a skip between crashes")
 
 
