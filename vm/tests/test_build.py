@@ -244,6 +244,18 @@ def test_a_new_and_a_removed_file_are_noticed(tree: Path, make_kernel: Callable[
     assert compiled(tree) == ["crypto/new.o"]
     (shadow,) = (p for p in cache.cache_dir().glob("builds/linux*") if p.is_dir())
     assert (shadow / "new_at_the_top").exists()
+    (tree / "new_at_the_top").unlink()
+    make_kernel()
+    assert not (shadow / "new_at_the_top").is_symlink()
+
+
+def test_a_file_removed_from_a_tree_built_in_place_is_noticed(tree: Path, make_kernel: Callable[..., Kernel]) -> None:
+    (tree / ".config").write_text("made in place\n")
+    make_kernel()
+    (link,) = cache.cache_dir().glob("builds/*/crypto/algif_hash.c")
+    (tree / "crypto/algif_hash.c").unlink()
+    make_kernel()
+    assert not link.is_symlink()
 
 
 def test_config_is_written_only_when_it_changed(
