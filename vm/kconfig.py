@@ -101,9 +101,7 @@ class Missing:
     explained: bool
 
     def __str__(self) -> str:
-        return (
-            f"CONFIG_{self.option.name}={self.option.value} ({self.option.where}), got {self.got}: {self.why}"
-        )
+        return f"CONFIG_{self.option.name}={self.option.value} ({self.option.where}), got {self.got}: {self.why}"
 
 
 def variants() -> list[str]:
@@ -120,9 +118,7 @@ def chosen(names: Iterable[str]) -> list[Fragment]:
     wanted = dict.fromkeys(names)
     for name in wanted:
         if name not in variants():
-            raise UsageError(
-                f"no kernel variant +{name}; there are: {', '.join('+' + v for v in variants())}"
-            )
+            raise UsageError(f"no kernel variant +{name}; there are: {', '.join('+' + v for v in variants())}")
     return [parse(FRAGMENTS / (name + SUFFIX)) for name in (*FIRST, *sorted(wanted), *LAST)]
 
 
@@ -197,9 +193,7 @@ def read_config(path: Path) -> dict[str, str]:
     return values
 
 
-def missing(
-    options: Mapping[str, Option], config: Mapping[str, str], version: Series, tree: Path
-) -> list[Missing]:
+def missing(options: Mapping[str, Option], config: Mapping[str, str], version: Series, tree: Path) -> list[Missing]:
     """Return the options asked for and not got, each with its reason, for which ``tree`` is asked.
 
     Args:
@@ -225,9 +219,7 @@ _LINE = re.compile(
 def _option(line: str, where: str) -> Option:
     found = _LINE.fullmatch(line.rstrip())
     if found is None:
-        raise UsageError(
-            f"{where}: expected 'CONFIG_NAME=value  # reason' or '# comment', found {line.strip()!r}"
-        )
+        raise UsageError(f"{where}: expected 'CONFIG_NAME=value  # reason' or '# comment', found {line.strip()!r}")
     return Option(
         name=found["name"],
         value=found["value"],
@@ -262,9 +254,7 @@ def _satisfied(asked: str, got: str) -> bool:
     return got == asked or (asked == "m" and got == "y")
 
 
-def _explain(
-    option: Option, config: Mapping[str, str], version: Series, symbols: Mapping[str, Symbol]
-) -> Missing:
+def _explain(option: Option, config: Mapping[str, str], version: Series, symbols: Mapping[str, Symbol]) -> Missing:
     expected = option.expected(version)
     symbol = symbols.get(option.name)
     if symbol is None:

@@ -223,9 +223,7 @@ def _offline(suite: str, version: str, reason: str, progress: Progress) -> Tree:
     if hit := _newest_cached(suite, version):
         progress(f"{reason}; taking the cached source of {hit.version}")
         return hit
-    raise UsageError(
-        f"{reason}; no cached kernel source matches {version!r}; give the path of a tree instead"
-    )
+    raise UsageError(f"{reason}; no cached kernel source matches {version!r}; give the path of a tree instead")
 
 
 # -- trees -------------------------------------------------------------------------------------------------
@@ -237,9 +235,7 @@ def _release(path: Path) -> tuple[str, Series]:
         head = (path / "Makefile").read_text(encoding="utf-8", errors="replace")[:2000]
     except OSError as error:
         raise UsageError(f"cannot read {path / 'Makefile'}: {error.strerror}") from error
-    fields = dict(
-        re.findall(r"^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION) *=[ \t]*(\S*)", head, re.MULTILINE)
-    )
+    fields = dict(re.findall(r"^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION) *=[ \t]*(\S*)", head, re.MULTILINE))
     if not (fields.get("VERSION", "").isdigit() and fields.get("PATCHLEVEL", "").isdigit()):
         raise UsageError(f"{path / 'Makefile'} names no kernel version; expected the top of a Linux tree")
     numbers = ".".join(fields[name] for name in ("VERSION", "PATCHLEVEL", "SUBLEVEL") if fields.get(name))

@@ -149,9 +149,7 @@ def _definitions(path: Path) -> Iterator[Symbol]:
         rest = rest.strip()
         if word in _ENTRIES:
             if entry in ("config", "menuconfig"):
-                yield Symbol(
-                    name, kind, prompt, (tuple(c for level in around for c in level) + tuple(depends),)
-                )
+                yield Symbol(name, kind, prompt, (tuple(c for level in around for c in level) + tuple(depends),))
             entry, name, kind, prompt, depends = word, rest, "", False, []
         if word in ("if", "menu", "choice"):
             around.append([rest] if word == "if" else [])
