@@ -100,11 +100,6 @@ HARMLESS: tuple[tuple[str, str], ...] = (
     (r"BUG: arch topology borken", "QEMU's processor topology without a real one's levels"),
     (r"WARNING: kernel not compiled with|WARNING: .*mitigation", "a notice of a processor flaw"),
     (r"sysrq: ", "asked for: Show Blocked State and the like print traces"),
-    (r"NMI backtrace for cpu|Sending NMI from CPU", "a trace asked for, or part of another report"),
-    (r"INFO: NMI handler .* took too long", "an emulated or stolen processor was slow"),
-    (r"clocksource: timekeeping watchdog", "an emulated or stolen processor was slow"),
-    (r"workqueue: .* hogged CPU", "an emulated or stolen processor was slow"),
-    (r"sched: (RT throttling activated|DL replenish lagged)", "an emulated or stolen processor was slow"),
 )
 
 
@@ -346,7 +341,7 @@ _AT_CODE = r"WARNING: (CPU: \d+ PID: \d+ at |.*\bat \S+\+0x[0-9a-f]+/0x)"
 _HINT = re.compile(
     r"BUG|WARNING|PANIC|panic|Oops|Internal error|SAN: |LOCKUP|INFO: |rcu|refcount_t|list_|slab|_cache"
     r"|usercopy|detected |overran|Unable to|general protection|\[#|ut of memory|oom-killer|unreferenced|kmemleak"
-    r"|traps: |\]: |FAULT_INJ|allocation failure|unchecked MSR|sysrq: |NMI|clocksource|hogged|sched: "
+    r"|traps: |\]: |FAULT_INJ|allocation failure|unchecked MSR|sysrq: |NMI "
 )
 _PREFIX = re.compile(r"\[ *(?P<time>\d+\.\d{6})\](?:\[ *(?P<caller>[TC]\d+)\])? ?")
 _PLACE = r"(?P<function>[A-Za-z_][\w.$]*)\+0x[0-9a-f]+/0x[0-9a-f]+"
@@ -554,7 +549,7 @@ def _stops(lines: Sequence[_Line], position: int) -> bool:
     if re.fullmatch(_CUT_HERE, line.text) or _is_marker(line):
         return True
     if _is_harmless(line.text):
-        return not line.text.startswith(("Sending NMI", "NMI backtrace"))  # a lockup's report goes on so
+        return True
     kind = _kind_by_words(line.text)
     return kind is not None and (kind != "WARNING" or bool(re.match(_AT_CODE, line.text)))
 
@@ -570,7 +565,7 @@ def _belongs(event: _Event, former: _Event, between: int) -> bool:
         return False
     if event.kind == "kernel panic":
         reason = event.title.partition("not syncing: ")[2]
-        return not former.panic and bool(re.match(_CARRIED_OUT, reason))
+        return bool(re.match(_CARRIED_OUT, reason))
     return between < _NEAR_LINES and former.kind in _CONSEQUENCES.get(event.kind, frozenset())
 
 
@@ -581,7 +576,7 @@ def _joined(former: _Event, event: _Event) -> _Event:
         title=event.title if former.kind == "out of memory" else former.title,
         lines=former.lines + event.lines,
         deadly=former.deadly or event.deadly,
-        panic=event.title if event.kind == "kernel panic" else former.panic,
+        panic=former.panic or (event.title if event.kind == "kernel panic" else ""),
     )
 
 
@@ -635,8 +630,6 @@ def _functions(lines: Sequence[str]) -> Iterator[str]:
 def _trace_of_event(lines: Sequence[str]) -> int:
     """Return where to look for the event's own trace: lockdep and SLUB print those of earlier events first."""
     for position, line in enumerate(lines):
-        if line.startswith("stack backtrace"):
-            return position
         if re.match(_TRACE, line):
             processors = [here for here in range(position) if re.match(_PROCESSOR, lines[here])]
             return processors[0] if processors else 0

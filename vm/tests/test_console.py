@@ -179,6 +179,8 @@ SPELLINGS = {
     "lockdep key": ("lockdep", "INFO: trying to register non-static key."),
     "lockdep sleeping": ("lockdep", "BUG: sleeping function called from invalid context at mm/slab.h:345"),
     "lockdep preemptible": ("lockdep", "BUG: using smp_processor_id() in preemptible [00000000] code: python3/321"),
+    "lockdep atomic": ("lockdep", "BUG: assuming atomic context at kernel/ptrace.c:272"),
+    "lockdep section": ("lockdep", "BUG: scheduling in a non-blocking section: python3/321/1"),
     "spinlock": ("lockdep", "BUG: spinlock bad magic on CPU#1, python3/321"),
     # kernel/watchdog.c, watchdog_hld.c
     "soft lockup old": ("soft lockup", "NMI watchdog: BUG: soft lockup - CPU#3 stuck for 22s! [python3:321]"),
@@ -191,6 +193,7 @@ SPELLINGS = {
     "RCU starved": ("RCU stall", "rcu: rcu_preempt kthread starved for 2500 jiffies! g1289 f0x0 RCU_GP_WAIT_FQS(5)"),
     # kernel/hung_task.c
     "hung task": ("hung task", "INFO: task python3:321 blocked for more than 120 seconds."),
+    "hung task I/O": ("hung task", "INFO: task python3:321 blocked in I/O wait for more than 120 seconds."),
     # lib/refcount.c, lib/list_debug.c
     "refcount leak": ("refcount_t", "refcount_t: saturated; leaking memory."),
     "list double add": ("list corruption", "list_add double add: new=ffff888000b54440, prev=ffff888000b54440, next=0."),
@@ -288,9 +291,9 @@ def test_captured_console_has_exactly_these_splats(name: str) -> None:
 def test_every_spelling_is_found_with_its_kind_and_place(spelling: str) -> None:
     kind, title = SPELLINGS[spelling]
     traceless = kind == "out of memory"
-    (splat,) = find_splats(stamped(f"{title}\n{'' if traceless else TRACE}") + stamped("all is well", 20))
+    (splat,) = find_splats(stamped(f"{title}\n{'' if traceless else TRACE}random: crng init done\nall is well"))
     assert (splat.kind, splat.title) == (kind, title)
-    assert "all is well" not in splat.text
+    assert "crng init done" not in splat.text
     if not traceless:
         assert splat.fingerprint == f"{kind}: skcipher_recvmsg < sock_read_iter < new_sync_read"
 
@@ -308,27 +311,33 @@ def test_every_kind_has_a_sample_and_a_near_miss() -> None:
     assert set(NEAR_MISSES) == kinds
 
 
-def test_every_harmless_line_is_harmless_for_a_reason() -> None:
-    assert all(reason for _, reason in console.HARMLESS)
-    assert len({pattern for pattern, _ in console.HARMLESS}) == len(console.HARMLESS)
+# One for each line of the table, in its order: a trace that follows is not a complaint.
+HARMLESS = """
+traps: python3[126] general protection fault ip:7fbc7aedc000 sp:7ffe20bb2248 error:0 in zero[7fbc7aed+1000]
+python3[125]: segfault at 8 ip 00007f53124d4219 sp 00007ffcda90df68 error 4 in libc.so.6[0+1]
+FAULT_INJECTION: forcing a failure.
+python3: page allocation failure: order:5, mode:0x40cc0(GFP_KERNEL|__GFP_COMP), nodemask=(null)
+unchecked MSR access error: RDMSR from 0x10a at rIP: 0xffffffff8107a0f4 (native_read_msr+0x4/0x30)
+BUG: arch topology borken
+WARNING: kernel not compiled with MITIGATION_SRSO.
+sysrq: Show Blocked State
+""".strip().splitlines()
 
 
-@pytest.mark.parametrize(
-    "title",
-    [
-        "FAULT_INJECTION: forcing a failure.\nname failslab, interval 1, probability 100, space 0, times 0",
-        "python3: page allocation failure: order:5, mode:0x40cc0(GFP_KERNEL|__GFP_COMP), nodemask=(null)",
-        "unchecked MSR access error: RDMSR from 0x10a at rIP: 0xffffffff8107a0f4 (native_read_msr+0x4/0x30)",
-        "sysrq: Show Blocked State\ntask:python3         state:D stack:0     pid:321   ppid:1      flags:0x00000002",
-        "NMI backtrace for cpu 1",
-    ],
-)
-def test_a_trace_that_is_no_complaint_is_no_splat(title: str) -> None:
-    assert find_splats(stamped(f"{title}\n{TRACE}")) == []
+def test_every_harmless_line_has_a_reason_and_a_sample() -> None:
+    for (pattern, reason), sample in zip(console.HARMLESS, HARMLESS, strict=True):
+        assert re.match(pattern, sample)
+        assert reason
+
+
+@pytest.mark.parametrize("line", HARMLESS)
+def test_the_trace_of_a_harmless_line_makes_no_splat_of_it_or_of_advice_above(line: str) -> None:
+    assert find_splats(stamped(f"{line}\n{TRACE}")) == []
+    assert find_splats(stamped(f"WARNING: take care\n{line}\n{TRACE}")) == []
+    assert len(find_splats(stamped(f"WARNING: take care\n{TRACE}"))) == 1
 
 
 def test_advice_is_not_made_a_splat_by_a_later_trace_of_another_thing() -> None:
-    assert find_splats(stamped(f"WARNING: take care\nsysrq: Show Blocked State\n{TRACE}")) == []
     (splat,) = find_splats(stamped(f"WARNING: take care\nBUG: KASAN: use-after-free in f+0x1/0x2\n{TRACE}"))
     assert splat.kind == "KASAN"
 
@@ -432,6 +441,32 @@ def test_fingerprint_of_kcsan_does_not_depend_on_who_is_reported_first() -> None
     assert one.fingerprint == other.fingerprint == "KCSAN: reader / writer"
 
 
+def fingerprint(report: str) -> str:
+    (splat,) = find_splats(stamped(report))
+    return splat.fingerprint
+
+
+def test_fingerprint_counts_a_function_that_calls_itself_once() -> None:
+    (splat,) = find_splats(captured("stack-guard"))
+    assert splat.fingerprint == "stack corruption: recursive_loop < lkdtm_EXHAUST_STACK < lkdtm_do_action"
+
+
+def test_fingerprint_is_of_the_events_trace_only() -> None:
+    title = "BUG: KASAN: slab-use-after-free in f+0x1/0x2\n"
+    trace = "CPU: 0 PID: 1 Comm: sh\nCall Trace:\n <TASK>\n dump_stack+0x1/0x2\n f+0x1/0x2\n"
+    allocated = "Allocated by task 1:\n kasan_save_stack+0x1/0x2\n allocator+0x1/0x2\n"
+    assert fingerprint(f"{title}{trace}{allocated}") == "KASAN: f"
+    assert fingerprint(f"{title}{trace} </TASK>\n other+0x1/0x2\n") == "KASAN: f"
+
+
+def test_fingerprint_leaves_out_who_was_interrupted() -> None:
+    report = (
+        "watchdog: BUG: soft lockup - CPU#0 stuck for 23s! [sh:1]\nCPU: 0 PID: 1 Comm: sh\nRIP: 0010:spins+0x1/0x2\n"
+        "Call Trace:\n <IRQ>\n timer+0x1/0x2\n </IRQ>\nRIP: 0010:interrupted+0x1/0x2\n"
+    )
+    assert fingerprint(report) == "soft lockup: spins < timer"
+
+
 @pytest.mark.parametrize("name", [name for name, splats in CAPTURES.items() if splats])
 def test_excerpt_is_the_report_and_bounded(name: str) -> None:
     for splat in find_splats(captured(name)):
@@ -448,6 +483,13 @@ def test_excerpt_begins_at_cut_here_and_ends_with_the_trace() -> None:
     assert lines[0] == "------------[ cut here ]------------"
     assert lines[1] == "af_alg: bad thing 42"
     assert lines[-1] == "---[ end trace 0000000000000000 ]---"
+
+
+def test_excerpt_ends_at_the_end_mark_whatever_follows() -> None:
+    mark = "---[ end trace 0000000000000000 ]---"
+    warning = f"WARNING: CPU: 0 PID: 1 at a.c:1 f+0x1/0x2\n{TRACE}{mark}\n"
+    (splat,) = find_splats(stamped(f"{warning} vda: vda1 vda2\n"))
+    assert splat.text.split("\n")[-1] == mark
 
 
 def test_excerpt_of_kasan_begins_and_ends_at_its_rules() -> None:
@@ -491,6 +533,39 @@ def test_what_follows_from_a_crash_is_the_same_splat() -> None:
     (splat,) = find_splats(captured("kasan-oops-panic"))
     assert splat.kind == "KASAN"
     assert splat.panic == "Kernel panic - not syncing: Fatal exception"
+
+
+FAULTS = [
+    "Oops: general protection fault, probably for non-canonical address 0xdffffc0000000001: 0000 [#1] SMP KASAN",
+    "BUG: unable to handle page fault for address: ffffed1000000001\n#PF: supervisor read access in kernel mode\n"
+    "Oops: Oops: 0000 [#1] SMP KASAN",
+    "BUG: kernel NULL pointer dereference, address: 0000000000000008\nOops: Oops: 0000 [#1] SMP KASAN",
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_kasan_adds_to_a_fault_is_the_same_splat(fault: str) -> None:
+    explained = f"{fault}\nKASAN: null-ptr-deref in range [0x0000000000000008-0x000000000000000f]\n{TRACE}"
+    (splat,) = find_splats(stamped(explained))
+    assert splat.title == fault.split("\n")[0]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("checker", ["KASAN", "KFENCE"])
+def test_the_fault_after_the_checkers_report_is_the_same_splat(checker: str, fault: str) -> None:
+    rule = "=" * 66
+    report = f"{rule}\nBUG: {checker}: null-ptr-deref in f+0x1/0x2\n{TRACE}{rule}\n"
+    taint = "Disabling lock debugging due to kernel taint\n"
+    (splat,) = find_splats(stamped(f"{report}{taint}{fault}\n{TRACE}"))
+    assert splat.kind == checker
+    assert console.cause_of_death(stamped(f"{report}{taint}{fault}\n{TRACE}")) == splat.title
+
+
+def test_what_an_rcu_stall_says_of_its_thread_is_the_same_splat() -> None:
+    stall = f"rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:\nrcu: \t0-...!: (1 GPs behind) idle=a64c\n{TRACE}"
+    thread = "rcu: rcu_preempt kthread starved for 2500 jiffies! g1289 f0x0 RCU_GP_WAIT_FQS(5) ->state=0x0 ->cpu=0\n"
+    (splat,) = find_splats(stamped(f"{stall}{thread}rcu: RCU grace-period kthread stack dump:\n{TRACE}"))
+    assert splat.title == "rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:"
 
 
 def test_a_panic_of_its_own_is_not_the_consequence_of_an_earlier_warning() -> None:
