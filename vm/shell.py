@@ -231,8 +231,8 @@ class _Stream:
             self.complete = True
             self.held = self.held[: -len(self.end)]
         keep = 0 if self.complete or not data else len(self.end) - 1
-        passed = self.held[: len(self.held) - keep]
-        self.held = self.held[len(self.held) - keep :] if keep else b""
+        certain = max(0, len(self.held) - keep)
+        passed, self.held = self.held[:certain], self.held[certain:]
         while passed:
             passed = passed[os.write(self.target, passed) :]
         return bool(data) and not self.complete
