@@ -10,7 +10,8 @@
 - stages of one run: where the fixed cost goes.
 
 Everything is done several times and the least time is taken: whatever else a machine does makes things slower
-and never faster.
+and never faster. Beside the time stands the processor's time of all processes that took part, which says the
+same on a machine that has other things to do.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import io
 import json
 import os
 import re
+import resource
 import runpy
 import socket
 import subprocess
@@ -79,10 +81,12 @@ class Bare:
 
     Attributes:
         seconds: from the start of QEMU to its end.
+        processor: seconds of processor time.
         uptime: seconds the kernel had run when it was switched off.
     """
 
     seconds: float
+    processor: float
     uptime: float
 
 
@@ -93,14 +97,18 @@ class Run:
     Attributes:
         moments: by name, in order of time: what had just been done.
         seconds: to the end of the process.
+        processor: seconds of processor time, all processes.
         tests: that were reported.
         busy: seconds from the first test's begin to the last one's end, as the controller saw them.
+        guests: seconds of processor time of all QEMU together meanwhile.
     """
 
     moments: dict[str, float]
     seconds: float
+    processor: float
     tests: int
     busy: float
+    guests: float
 
 
 def bare_boot(kernel: Kernel, accelerator: Accelerator, qemu: str, directory: Path) -> Bare:
@@ -134,9 +142,10 @@ def bare_boot(kernel: Kernel, accelerator: Accelerator, qemu: str, directory: Pa
     ours, theirs = socket.socketpair()
     try:
         command = qemu_command(vm, directory, status, theirs.fileno())
+        before = _processor()
         started = time.monotonic()
         _checked(command, pass_fds=[status, theirs.fileno()])
-        seconds = time.monotonic() - started
+        seconds, processor = time.monotonic() - started, _processor() - before
     finally:
         os.close(status)
         ours.close()
@@ -144,7 +153,7 @@ def bare_boot(kernel: Kernel, accelerator: Accelerator, qemu: str, directory: Pa
     uptime = re.search(r"^(\d+\.\d+) \d+\.\d+\s*$", console.read_text(errors="replace"), re.MULTILINE)
     if uptime is None:
         raise UsageError(f"{kernel.name} did not run the bare process 1; see {console}")
-    return Bare(seconds, float(uptime[1]))
+    return Bare(seconds, processor, float(uptime[1]))
 
 
 def whole_command(spec: str, file: Path, results: Path, extra: Sequence[str] = ()) -> Run:
@@ -155,15 +164,16 @@ def whole_command(spec: str, file: Path, results: Path, extra: Sequence[str] = (
     """
     out = results / "moments.json"
     arguments = ["--kernel", spec, "--results", str(results), "-q", *extra, str(file)]
+    before = _processor()
     started = time.monotonic()
     _checked([sys.executable, "-m", "vm.bench", "--record", str(out), *arguments])
-    seconds = time.monotonic() - started
+    seconds, processor = time.monotonic() - started, _processor() - before
     recorded = json.loads(out.read_text())
     offset = time.time() - time.monotonic()
     moments = {name: moment - (started + offset) for name, moment in recorded["moments"].items()}
     moments |= _moments_of_machine(results / "latest", started + offset)
     ordered = dict(sorted(moments.items(), key=lambda pair: pair[1]))
-    return Run(ordered, seconds, recorded["tests"], recorded["busy"])
+    return Run(ordered, seconds, processor, recorded["tests"], recorded["busy"], recorded["guests"])
 
 
 def guest_rate(results: Path) -> float:
@@ -211,7 +221,7 @@ def stages(run: Run, bare: Bare) -> list[tuple[str, float]]:
     ordered = sorted(moments.items(), key=lambda pair: pair[1])
     names = [name for name, _ in ordered] + ["teardown"]
     times = [0.0, *(moment for _, moment in ordered), run.seconds]
-    return [(name, after - before) for name, before, after in zip(names, times, times[1:], strict=True)]
+    return [(name, after - before) for name, before, after in zip(names, times[:-1], times[1:], strict=True)]
 
 
 def verdict(name: str, value: float) -> str:
@@ -247,11 +257,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 class Recorder:
     """A pytest plugin of the controller that writes down when what was done."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, results: Path) -> None:
         self.out = out
+        self.results = results
         self.moments: dict[str, float] = {"pytest imported": time.time()}
         self.tests = 0
         self.first = self.last = 0.0
+        self.guests = 0.0
 
     @pytest.hookimpl(trylast=True)
     def pytest_configure(self) -> None:
@@ -266,17 +278,25 @@ class Recorder:
         self.moments.setdefault("collected in the guest", time.time())
 
     def pytest_runtest_logstart(self) -> None:
-        self.first = self.first or time.time()
+        if not self.first:
+            self.first = time.time()
+            self.guests = -_processor_of_guests(self.results / "latest")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.last = time.time()
         self.tests += report.when == "call"
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self) -> None:
+        # The first machine that is through: all of them are at their end, and none is gone yet.
+        if self.guests < 0:
+            self.guests += _processor_of_guests(self.results / "latest")
+
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
         self.moments |= {"tests": self.last, "machines off, results written": time.time()}
         recorded = {"moments": self.moments, "tests": self.tests, "busy": self.last - self.first}
-        self.out.write_text(json.dumps(recorded))
+        self.out.write_text(json.dumps({**recorded, "guests": self.guests}))
 
 
 def _measure(kernel: Kernel, options: argparse.Namespace, work: Path) -> None:
@@ -287,38 +307,50 @@ def _measure(kernel: Kernel, options: argparse.Namespace, work: Path) -> None:
     # Not the empty spec of the newest kernel, nor one that is looked up in the mirror each time.
     spec = options.kernel
     common = ["--qemu", options.qemu, "--accel", options.accel]
-    print(f"{kernel.name} under {accelerator.name}; {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}; ")
-    print(f"least of {options.rounds} rounds", flush=True)
+    print(
+        f"{kernel.name} under {accelerator.name}; {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}, "
+        f"least of {options.rounds} rounds",
+        flush=True,
+    )
 
     whole_command(spec, trivial, work, common)  # Warm: bytecode, RAM disk.
     bare = min(_rounds(options, lambda: bare_boot(kernel, accelerator, options.qemu, work)), key=_seconds)
     fixed = min(_rounds(options, lambda: whole_command(spec, trivial, work, common)), key=_seconds)
-    ratio = fixed.seconds / bare.seconds
-    print(f"fixed cost   {ratio:5.1f}   {fixed.seconds:.1f} s over a bare boot of {bare.seconds:.1f} s", end="   ")
-    print(verdict("fixed cost", ratio), flush=True)
+    _row("fixed cost", fixed.seconds / bare.seconds, f"{fixed.seconds:.1f} s over a bare boot of {bare.seconds:.1f} s")
+    _note(fixed.processor / bare.processor, f"{fixed.processor:.1f} s over {bare.processor:.1f} s of processor time")
 
     rates, ones = [], []
     for _ in range(options.rounds):
         ones.append(whole_command(spec, small, work, [*common, "--vms", "1"]))
         rates.append(guest_rate(work))
     loop = max(_rounds(options, lambda: _loop_in_guest(spec, small, options)))
-    print(f"speed        {max(rates):5.0f}   tests a second; the plain loop {loop:.0f} calls a second", end="   ")
-    print(verdict("tests a second", max(rates)), flush=True)
-
     one = min(ones, key=lambda run: run.busy)
+    _row("tests a second", max(rates), f"of {one.tests}; the plain loop makes {loop:.0f} calls a second")
+    guests = min(run.guests for run in ones)
+    _note(one.tests / guests, f"a second of the guest's processor time ({guests:.1f} s)")
+
     runs = _rounds(options, lambda: whole_command(spec, small, work, [*common, "--vms", "2"]))
     two = min(runs, key=lambda run: run.busy)
-    gain = one.busy / two.busy
-    print(f"two machines {gain:5.2f}   {one.busy:.1f} s over {two.busy:.1f} s for {one.tests} tests", end="   ")
-    print(verdict("two machines", gain))
-    print(
-        f"             {one.seconds / two.seconds:5.2f}   the whole commands: {one.seconds:.1f} s, {two.seconds:.1f} s"
+    _row("two machines", one.busy / two.busy, f"{one.busy:.1f} s over {two.busy:.1f} s for {one.tests} tests")
+    both = min(run.guests for run in runs)
+    _note(
+        2 * guests / both,
+        f"by the processor time of the guests, {guests:.1f} s and {both:.1f} s: what free cores allow",
     )
+    _note(one.seconds / two.seconds, f"the whole commands: {one.seconds:.1f} s over {two.seconds:.1f} s")
 
     print("\nwhere the fixed cost goes (one run, kernel messages on)")
     verbose = whole_command(spec, trivial, work, [*common, "--kernel-argument", "loglevel=7"])
     for name, seconds in stages(verbose, bare):
         print(f"  {seconds:6.2f} s  {name}")
+
+
+def _row(name: str, value: float, text: str) -> None:
+    print(f"{name:14} {value:6.2f}  {text}; {verdict(name, value)}", flush=True)
+
+
+def _note(value: float, text: str) -> None:
+    print(f"{'':14} {value:6.2f}  {text}", flush=True)
 
 
 def _rounds(options: argparse.Namespace, measure: Callable[[], Any]) -> list[Any]:
@@ -336,7 +368,23 @@ def _loop_in_guest(spec: str, file: Path, options: argparse.Namespace) -> float:
 
 
 def _record(out: Path, arguments: Sequence[str]) -> int:
-    return int(pytest.main(list(arguments), plugins=[Recorder(out)]))
+    return int(pytest.main(list(arguments), plugins=[Recorder(out, out.parent)]))
+
+
+def _processor() -> float:
+    """Return the seconds of processor time that children of this process had until they were waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _processor_of_guests(run: Path) -> float:
+    """Return the seconds of processor time that the machines of a run have had; proc(5), stat, fields 14 and 15."""
+    total = 0
+    for directory in run.joinpath("vms").iterdir():
+        with contextlib.suppress(OSError):
+            stat = Path(f"/proc/{Status.load(directory).pid}/stat").read_text()
+            total += sum(int(ticks) for ticks in stat.rpartition(")")[2].split()[11:13])
+    return total / os.sysconf("SC_CLK_TCK")
 
 
 def _moments_of_machine(run: Path, began: float) -> dict[str, float]:
