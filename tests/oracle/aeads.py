@@ -54,7 +54,11 @@ def _gcm(name: Name, key: bytes, iv: bytes, aad: bytes, plaintext: bytes, authsi
     if library:
         ciphertext, tag = gcrypt.gcm(library, key, iv, aad, plaintext)
         return ciphertext + tag[:authsize]
-    block = blocks.cipher(cipher, key)
+    return gcm_over(blocks.cipher(cipher, key), iv, aad, plaintext, authsize)
+
+
+def gcm_over(block: blocks.Block, iv: bytes, aad: bytes, plaintext: bytes, authsize: int) -> bytes:
+    """Return ciphertext and tag of GCM over any 16-byte block cipher, for those no library has it for."""
     start = int.from_bytes(iv + b"\0\0\0\1", "big")
     ciphertext = xor(plaintext, skciphers.counter_stream(block, start + 1, len(plaintext)))
     hashed = _gcm_hash(block.encrypt(bytes(16)), aad, ciphertext)
@@ -71,8 +75,28 @@ def _gcm_hash(key: bytes, aad: bytes, ciphertext: bytes) -> bytes:
 
 def _ccm(name: Name, key: bytes, iv: bytes, aad: bytes, plaintext: bytes, authsize: int) -> bytes:
     """RFC 3610; the kernel's IV is its counter block: a byte L-1, a nonce of 15-L bytes, L bytes of zero."""
-    nonce = iv[1 : 15 - iv[0]]
-    return b"".join(gcrypt.ccm(_LIBRARY[name.parts[0].text, len(key)], key, nonce, aad, plaintext, authsize))
+    cipher = name.parts[0].text
+    library = _LIBRARY.get((cipher, len(key)))
+    if library:
+        return b"".join(gcrypt.ccm(library, key, iv[1 : 15 - iv[0]], aad, plaintext, authsize))
+    return ccm_over(blocks.cipher(cipher, key), iv, aad, plaintext, authsize)
+
+
+def ccm_over(block: blocks.Block, iv: bytes, aad: bytes, plaintext: bytes, authsize: int) -> bytes:
+    """Return ciphertext and tag of CCM over any 16-byte block cipher, for those no library has it for."""
+    width = iv[0] + 1
+    flags = (64 if aad else 0) + 8 * ((authsize - 2) // 2) + iv[0]
+    first = bytes([flags]) + iv[1 : 16 - width] + len(plaintext).to_bytes(width, "big")
+    header = b""
+    if aad:
+        size = len(aad).to_bytes(2, "big") if len(aad) < 0xFF00 else b"\xff\xfe" + len(aad).to_bytes(4, "big")
+        header = size + aad
+        header += bytes(-len(header) % 16)
+    body = first + header + plaintext + bytes(-len(plaintext) % 16)
+    mac = skciphers.cbc_encrypt(block, bytes(16), body)[-16:]
+    start = int.from_bytes(iv[: 16 - width] + bytes(width), "big")
+    stream = skciphers.counter_stream(block, start, 16 + len(plaintext))
+    return xor(plaintext, stream[16:]) + xor(mac, stream[:16])[:authsize]
 
 
 def _rfc4106(name: Name, key: bytes, iv: bytes, aad: bytes, plaintext: bytes, authsize: int) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from tests.oracle import cast6, gcrypt, small
+from tests.oracle import cast6, gcrypt, libcrypto, nessie, small, twofish
 from tests.oracle.bits import blocks_of
 
 
@@ -91,6 +91,29 @@ def _cast5(key: bytes) -> Block:
     return Block(8, lambda data: ecb.encryptor().update(data), lambda data: ecb.decryptor().update(data))
 
 
+def _aria(key: bytes) -> Block:
+    name = f"ARIA-{8 * len(key)}-ECB"
+    return Block(
+        16, lambda data: libcrypto.ecb(name, key, data), lambda data: libcrypto.ecb(name, key, data, decrypt=True)
+    )
+
+
+def _twofish(key: bytes) -> Block:
+    """libgcrypt has no 24-byte keys."""
+    if len(key) in _GCRYPT["twofish"]:
+        return _from_gcrypt(_GCRYPT["twofish"][len(key)], 16, key)
+    return _per_block(16, *twofish.functions(key))
+
+
+def _per_block(size: int, encrypt: Callable[[bytes], bytes], decrypt: Callable[[bytes], bytes]) -> Block:
+    """Return a cipher from functions over one block."""
+    return Block(
+        size,
+        lambda data: b"".join(encrypt(piece) for piece in blocks_of(data, size)),
+        lambda data: b"".join(decrypt(piece) for piece in blocks_of(data, size)),
+    )
+
+
 def _cast6(key: bytes) -> Block:
     rounds = cast6.schedule(key)
     return Block(
@@ -122,6 +145,10 @@ def _one_by_one(single: _Single) -> Callable[[bytes], Block]:
 _SPECIAL: dict[str, Callable[[bytes], Block]] = {
     "serpent": _serpent,
     "tnepres": _tnepres,
+    "aria": _aria,
+    "twofish": _twofish,
+    "anubis": lambda key: _per_block(16, *nessie.anubis(key)),
+    "khazad": lambda key: _per_block(8, *nessie.khazad(key)),
     "cast5": _cast5,
     "cast6": _cast6,
     "cipher_null": _null,

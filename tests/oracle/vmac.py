@@ -47,8 +47,10 @@ def _l2(data: bytes, nh_key: tuple[int, ...], poly_key: int) -> int:
 
 def _nh(piece: bytes, key: tuple[int, ...]) -> int:
     words = struct.unpack(f"<{len(piece) // 8}Q", piece)
-    total = sum(((words[i] + key[i]) & _M64) * ((words[i + 1] + key[i + 1]) & _M64) for i in range(0, len(words), 2))
-    return total % (1 << 128)
+    total = 0
+    for i in range(0, len(words), 2):
+        total += ((words[i] + key[i]) & _M64) * ((words[i + 1] + key[i + 1]) & _M64)
+    return total & ((1 << 128) - 1)
 
 
 def _l3_key(stream: bytes) -> tuple[int, int]:

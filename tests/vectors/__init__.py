@@ -1,5 +1,8 @@
 """Published known answers as data: one JSON file a source, which says where it comes from.
 
+A file with ``"use": "oracle"`` holds answers that the kernel's own self-tests check already: only the oracles are
+compared with them, on the host.
+
 A file holds ``source``, ``licence`` and any of the lists ``hash``, ``skcipher`` and ``aead``; bytes are hex.
 An entry has the kernel's name of the algorithm and:
 
@@ -56,8 +59,8 @@ class AeadVector:
     tag: bytes
 
 
-def hashes() -> list[HashVector]:
-    """Return every known answer of a hash."""
+def hashes(*, all_files: bool = False) -> list[HashVector]:
+    """Return the known answers of hashes; those for the oracles alone too with ``all_files``."""
     return [
         HashVector(
             identity,
@@ -66,25 +69,25 @@ def hashes() -> list[HashVector]:
             _bytes(entry["digest"]),
             _bytes(entry["key"]) if "key" in entry else None,
         )
-        for identity, entry in _entries("hash")
+        for identity, entry in _entries("hash", all_files)
     ]
 
 
-def skciphers() -> list[SkcipherVector]:
-    """Return every known answer of a skcipher."""
+def skciphers(*, all_files: bool = False) -> list[SkcipherVector]:
+    """Return the known answers of skciphers, as hashes does."""
     fields = ("key", "iv", "plaintext", "ciphertext")
     return [
         SkcipherVector(identity, entry["name"], *(_bytes(entry[field]) for field in fields))
-        for identity, entry in _entries("skcipher")
+        for identity, entry in _entries("skcipher", all_files)
     ]
 
 
-def aeads() -> list[AeadVector]:
-    """Return every known answer of an aead."""
+def aeads(*, all_files: bool = False) -> list[AeadVector]:
+    """Return the known answers of aeads, as hashes does."""
     fields = ("key", "iv", "aad", "plaintext", "ciphertext", "tag")
     return [
         AeadVector(identity, entry["name"], *(_bytes(entry[field]) for field in fields))
-        for identity, entry in _entries("aead")
+        for identity, entry in _entries("aead", all_files)
     ]
 
 
@@ -94,11 +97,12 @@ def files() -> list[tuple[str, dict[str, Any]]]:
     return [(path.stem, json.loads(path.read_text())) for path in sorted(_HERE.glob("*.json"))]
 
 
-def _entries(kind: str) -> list[tuple[str, dict[str, str]]]:
+def _entries(kind: str, all_files: bool) -> list[tuple[str, dict[str, str]]]:
     """Return id and fields of the entries of a kind: the id is ``name-source-number``."""
     return [
         (f"{entry['name']}-{stem}-{number}", entry)
         for stem, content in files()
+        if all_files or content.get("use") != "oracle"
         for number, entry in enumerate(content.get(kind, []))
     ]
 
