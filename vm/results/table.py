@@ -10,7 +10,6 @@ from vm.results.model import KernelRun, Run, TestResult, Verdict
 
 WIDTH = 120
 _LONGEST_KERNEL = 32
-_SHORTEST_CONSOLE = 16
 
 # Always there, and only when they occur.
 _COLUMNS = {
@@ -23,25 +22,34 @@ _COLUMNS = {
 }
 _RARE = {
     Verdict.HUNG: "hung",
-    Verdict.BOOT_FAILED: "boot failed",
-    Verdict.BUILD_FAILED: "build failed",
-    Verdict.VM_LOST: "vm lost",
+    Verdict.VM_LOST: "lost",
+    Verdict.BOOT_FAILED: "no boot",
+    Verdict.BUILD_FAILED: "no build",
 }
 
 
 def table(run: Run) -> str:
-    """Return one line a kernel below a line of titles, at most ``WIDTH`` columns wide, without a newline at the end."""
+    """Return one line a kernel below a line of titles, without a newline at the end.
+
+    At most ``WIDTH`` columns wide: a long kernel name loses its middle, and when paths of consoles have no room
+    beside the numbers, all stand below them, each whole, however long.
+    """
     occurring = sum((kernel.counts() for kernel in run.kernels), Counter[Verdict]())
     verdicts = {**_COLUMNS, **{verdict: title for verdict, title in _RARE.items() if occurring[verdict]}}
-    rows = [["kernel", "accel", "boot s", *verdicts.values()]]
+    numbers = [["boot s", *verdicts.values()]]
     for kernel in run.kernels:
         counts = kernel.counts()
-        name = shortened(kernel.name, _LONGEST_KERNEL)
-        rows.append([name, kernel.accelerator or "-", _boots(kernel), *(str(counts[each]) for each in verdicts)])
-    left = _aligned(rows)
-    room = max(WIDTH - len(left[0]) - 2, _SHORTEST_CONSOLE)
-    right = ["console", *(_consoles(kernel, room) for kernel in run.kernels)]
-    return "\n".join(f"{front}  {console}".rstrip() for front, console in zip(left, right, strict=True))
+        numbers.append([_boots(kernel), *(str(counts[verdict]) for verdict in verdicts)])
+    right = _aligned([["accel", *(kernel.accelerator or "-" for kernel in run.kernels)], *_columns(numbers)])
+    most = min(_LONGEST_KERNEL, WIDTH - len(right[0]) - 2)
+    names = ["kernel", *(shortened(kernel.name, most) for kernel in run.kernels)]
+    fronts = _aligned([names, right])
+    consoles = ["console", *(_console(kernel) for kernel in run.kernels)]
+    lines = [f"{front}  {console}" for front, console in zip(fronts, consoles, strict=True)]
+    if max(map(len, lines)) <= WIDTH:
+        return "\n".join(lines)
+    below = ["", *(f"\n    console: {console}" if console != "-" else "" for console in consoles[1:])]
+    return "\n".join(front.rstrip() + console for front, console in zip(fronts, below, strict=True))
 
 
 def summary_lines(run: Run) -> list[str]:
@@ -79,7 +87,7 @@ def _bad(kernel: KernelRun, test: TestResult) -> list[str]:
 
 def _totals(run: Run) -> str:
     counts = sum((kernel.counts() for kernel in run.kernels), Counter[Verdict]())
-    titles = {**_COLUMNS, **_RARE}
+    titles = {**_COLUMNS, **{verdict: verdict.value for verdict in _RARE}}
     parts = [f"{counts[verdict]} {title}" for verdict, title in titles.items() if counts[verdict]]
     kernels, tests = len(run.kernels), sum(counts.values())
     found = ", ".join(parts) or "nothing was run"
@@ -102,22 +110,20 @@ def _boots(kernel: KernelRun) -> str:
     return low if low == high else f"{low}-{high}"
 
 
-def _consoles(kernel: KernelRun, room: int) -> str:
-    """Return the path of the console to look into: that of the first machine that ended badly, else of the first."""
+def _console(kernel: KernelRun) -> str:
+    """Return the path of the console to look into: of the first machine that ended badly, else of the first."""
     paths = [vm.console for vm in sorted(kernel.vms, key=lambda vm: not vm.reason) if vm.console]
     if not paths:
         return "-"
-    more = f" (+{len(paths) - 1})" if len(paths) > 1 else ""
-    return shortened(paths[0], room - len(more)) + more
+    return paths[0] + (f" (+{len(paths) - 1})" if len(paths) > 1 else "")
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the rows as lines: the first two columns to the left, numbers to the right."""
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if index < 2 else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
+def _columns(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Return rows of numbers as columns, padded on the left."""
+    return [[cell.rjust(max(map(len, column))) for cell in column] for column in zip(*rows, strict=True)]
+
+
+def _aligned(columns: Sequence[Sequence[str]]) -> list[str]:
+    """Return columns as lines, padded on the right."""
+    padded = [[cell.ljust(max(map(len, column))) for cell in column] for column in columns]
+    return ["  ".join(line) for line in zip(*padded, strict=True)]
