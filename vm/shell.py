@@ -230,12 +230,17 @@ class _Stream:
         if self.held.endswith(self.end):
             self.complete = True
             self.held = self.held[: -len(self.end)]
-        keep = 0 if self.complete or not data else len(self.end) - 1
-        certain = max(0, len(self.held) - keep)
+        keep = 0 if self.complete or not data else self._begun()
+        certain = len(self.held) - keep
         passed, self.held = self.held[:certain], self.held[certain:]
         while passed:
             passed = passed[os.write(self.target, passed) :]
         return bool(data) and not self.complete
+
+    def _begun(self) -> int:
+        """Return how many bytes at the end of what is held may be the beginning of the word that ends it."""
+        longest = min(len(self.end) - 1, len(self.held))
+        return next((n for n in range(longest, 0, -1) if self.end.startswith(self.held[-n:])), 0)
 
 
 class _Status:

@@ -58,6 +58,17 @@ def test_output_that_looks_like_the_beginning_of_the_end_comes_through() -> None
     assert pass_through([data, END.encode()]) == (data, True)
 
 
+def test_output_comes_out_as_soon_as_it_cannot_be_the_end() -> None:
+    """Else a guest that hangs would take the last words of its command with it."""
+    reader, writer = os.pipe()
+    stream = shell._Stream(writer, END)
+    os.write(stream.writer, b"short\n")
+    assert stream.take()
+    assert os.read(reader, 100) == b"short\n"
+    for descriptor in (reader, writer, stream.reader, stream.writer):
+        os.close(descriptor)
+
+
 def test_output_of_a_guest_that_died_comes_through_and_is_incomplete() -> None:
     assert pass_through([b"begun, and 01234"]) == (b"begun, and 01234", False)
 
