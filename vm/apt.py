@@ -11,6 +11,7 @@ changed, so that a reader needs no lock and a broken refresh leaves the previous
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -266,8 +267,8 @@ def download(lists: Lists, packages: Sequence[Package], into: Path, progress: Pr
     total = sum(package.size for package in packages)
     if (free := shutil.disk_usage(into).free) < total:
         raise UsageError(
-            f"no space in {into.parent}: the packages have {_mega(total)}, {_mega(free)} are free; "
-            "free some, or set TMPDIR to a directory on a larger disk"
+            f"no space left in {_place()[0]}: the packages have {_mega(total)}, {_mega(free)} are free; "
+            f"free some, or set {_place()[1]} to a directory on a larger disk"
         )
     names = ", ".join(package.name for package in packages)
     progress(f"{lists.suite}: fetching {names} {packages[0].version} ({_mega(total)})")
@@ -281,7 +282,7 @@ def download(lists: Lists, packages: Sequence[Package], into: Path, progress: Pr
         deadline=DOWNLOAD_DEADLINE, cwd=into, watch=_watcher(lists.suite, into, total, progress),
     )  # fmt: skip
     if result.status:
-        raise _explain(lists.suite, result, into)
+        raise _explain(lists.suite, result)
     files = [_only(into, package) for package in packages]
     for file, package in zip(files, packages, strict=True):
         if file.stat().st_size != package.size:
@@ -299,12 +300,9 @@ def workplace() -> Iterator[Path]:
     Raises:
         UsageError: it cannot be made, or is full.
     """
-    place = cache.cache_dir()
-    if os.geteuid() == 0 and not _passable(place):
-        # /var/tmp and not /tmp: this is megabytes, and /tmp may be memory.
-        place = Path(os.environ.get("TMPDIR") or "/var/tmp")
+    place, variable = _place()
     with contextlib.ExitStack() as stack:
-        stack.enter_context(cache.explained(place, "fetching packages", "TMPDIR"))
+        stack.enter_context(cache.explained(place, "fetching packages", variable))
         # So that no other run takes the new directory for one that was left, before it is locked.
         with cache.locked(cache.cache_dir() / "workplaces"):
             _sweep(place)
@@ -371,7 +369,11 @@ def _paragraph(suite: str, uris: Sequence[str], options: Mapping[str, str]) -> s
     }  # fmt: skip
     ours = {"arch", "lang", "target", *fixed}
     kept_options = {name: value for name, value in options.items() if name not in ours}
-    return "".join(f"{name}: {value}\n" for name, value in {**fixed, **kept_options}.items())
+    # A key as it stands in the source begins on the next line.
+    fields = {name: value if value.startswith("\n") else f" {value}" for name, value in kept_options.items()}
+    return "".join(f"{name}: {value}\n" for name, value in fixed.items()) + "".join(
+        f"{name}:{value}\n" for name, value in fields.items()
+    )
 
 
 def _foreign(options: Mapping[str, str]) -> dict[str, str]:
@@ -415,7 +417,7 @@ def _update(suite: str, text: str, work: Path, present: Lists | None, progress: 
         deadline=REFRESH_DEADLINE, watch=_watcher(suite, lists, 0, progress),
     )  # fmt: skip
     if result.status or "W: Failed to fetch" in result.errors:
-        raise _explain(suite, result, lists)
+        raise _explain(suite, result)
 
 
 def _read_index(work: Path) -> list[Package]:
@@ -425,7 +427,7 @@ def _read_index(work: Path) -> list[Package]:
         deadline=60,
     ).output.split()
     if not files:
-        raise UsageError("apt fetched no index of packages; is the suite empty?")
+        return []  # apt keeps no index of a suite that has no packages
     index = process.run([str(HELPER), "-c", configuration, "cat-file", *files], deadline=120)
     if index.status:
         raise UsageError(f"apt cannot read the index it fetched: {_complaint(index)}")
@@ -500,8 +502,6 @@ def _bytes_in(directory: Path) -> int:
 
 
 EXPLANATIONS: Sequence[tuple[str, type[UsageError], str]] = (
-    ("No space left on device", UsageError,
-     "no space left in {where}; free some, or set TMPDIR to a directory on a larger disk"),
     ("does not have a Release file", UsageError,
      "no suite {suite!r} on this machine's mirror (a suite: bookworm, trixie-backports, sid; a file: by its path)"),
     ("NO_PUBKEY", UsageError,
@@ -518,6 +518,7 @@ EXPLANATIONS: Sequence[tuple[str, type[UsageError], str]] = (
     ("was not found", Gone, "{suite}: {last}"),
     ("404", Gone, "{suite}: the mirror no longer has what its index names: {last}"),
     ("File not found", Gone, "{suite}: the mirror no longer has what its index names: {last}"),
+    ("No such file", Gone, "{suite}: the mirror no longer has what its index names: {last}"),
     ("resolv", Unreachable, "no network, or the mirror of {suite} has no address: {last}"),
     ("onnect", Unreachable, "no network, or the mirror of {suite} does not answer: {last}"),
     ("timed out", Unreachable, "no network, or the mirror of {suite} does not answer: {last}"),
@@ -525,17 +526,19 @@ EXPLANATIONS: Sequence[tuple[str, type[UsageError], str]] = (
 )  # fmt: skip
 
 
-def _explain(suite: str, result: process.Result, where: Path) -> UsageError:
+def _explain(suite: str, result: process.Result) -> Exception:
     """Turn apt's complaint about ``suite`` into the one line that helps."""
+    if "No space left on device" in result.errors:
+        return OSError(errno.ENOSPC, "No space left on device")  # the workplace says where
     for sign, kind, text in EXPLANATIONS:
         if sign in result.errors:
-            return kind(text.format(suite=suite, where=where, last=_complaint(result)))
+            return kind(text.format(suite=suite, last=_complaint(result)))
     return UsageError(f"apt-get failed for {suite} (status {result.status}): {_complaint(result)}")
 
 
 def _complaint(result: process.Result) -> str:
     """Return the first of apt's complaints: the ones after it are consequences."""
-    lines = [line.strip() for line in result.errors.splitlines() if line.startswith(("E:", "W:"))]
+    lines = [line.strip() for kind in ("E:", "W:") for line in result.errors.splitlines() if line.startswith(kind)]
     telling = [line for line in lines if "Some index files failed" not in line]
     return (telling or lines or result.errors.strip().splitlines()[-1:] or ["it does not say why"])[0]
 
@@ -552,6 +555,15 @@ def _mega(size: int) -> str:
 
 
 # -- places ------------------------------------------------------------------------------------------------
+
+
+def _place() -> tuple[Path, str]:
+    """Return where apt can work, and the environment variable by which the user puts it elsewhere."""
+    place = cache.cache_dir()
+    if os.geteuid() == 0 and not _passable(place):
+        # /var/tmp and not /tmp: this is megabytes, and /tmp may be memory.
+        return Path(os.environ.get("TMPDIR") or "/var/tmp"), "TMPDIR"
+    return place, cache.ENVIRONMENT_VARIABLE
 
 
 def _passable(path: Path) -> bool:

@@ -16,12 +16,15 @@ from pathlib import Path
 from vm.errors import UsageError
 
 POLL_SECONDS = 0.1
+# When this process is killed, its child is told, and takes the whole group along: a signal to the child alone
+# would leave apt's methods and make's compilers.
+GUARD = 'trap "kill -KILL 0" TERM; "$@" & wait $!'
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a program said, as text, and its exit status (negative: the signal that ended it)."""
+    """What a program said, as text, and its exit status (128 and more: the signal that ended it)."""
 
     status: int
     output: str
@@ -60,8 +63,8 @@ def run(
     if program is None:
         raise UsageError(f"{argv[0]} is not installed; install it (on Debian: apt-get install it)")
     command = [program, *argv[1:]]
-    if setpriv := find("setpriv"):
-        command = [setpriv, "--pdeathsig", "KILL", "--", *command]
+    if (setpriv := find("setpriv")) and (shell := find("sh")):
+        command = [setpriv, "--pdeathsig", "TERM", "--", shell, "-c", GUARD, "guard", *command]
     env = {**os.environ, **(environment or {}), "LC_ALL": "C.UTF-8", "LANGUAGE": "en"}
     started = time.monotonic()
     # Files and not pipes: a pipe that nobody reads stops the program, and one read by a thread outlives us.
