@@ -340,12 +340,17 @@ class VmSession(DSession):  # type: ignore[misc]
         """A machine died: find out how, say so once, and have the rest of its tests run elsewhere."""
         machine = self.machines[node]
         self.config.hook.pytest_testnodedown(node=node, error=error)
-        machine.ended(5.0)
+        # The machine goes on, but execnet could make nothing of what it sent and gave up.
+        garbled = machine.status.state == "up" and not isinstance(getattr(node.gateway, "_error", None), EOFError)
+        if not garbled:
+            machine.ended(5.0)
         status = machine.status
         self._active_nodes.discard(node)
         self._dismiss(node)
         booted = status.boot_seconds is not None
         verdict, reason = self._verdict(machine, status)
+        if garbled and not machine.hung:
+            verdict, reason = "vm lost", "what came out of the guest's port was not said by its pytest"
         if not booted:
             self._drop(node, ())
             self._report(machine, None, verdict, reason)

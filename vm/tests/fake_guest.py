@@ -137,9 +137,9 @@ def deaf() -> NoReturn:
         time.sleep(3600)
 
 
-def garbage() -> NoReturn:
+def garbage(data: bytes = b"Segmentation fault\n") -> NoReturn:
     """Write to the worker's port what no execnet worker says, then hang."""
-    os.write(int(os.environ["FAKE_PORT"]), b"Segmentation fault\n" * 50)
+    os.write(int(os.environ["FAKE_PORT"]), data * 50)
     deaf()
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from pathlib import Path
 
 import pytest
 
+from vm import cache
 from vm.tests.harness import Project, Run
 
 # One session in which every test ends in another way. Those that cost a machine alternate with those that do
@@ -83,8 +85,19 @@ JUNIT = {"passed": "passed", "skipped": "skipped", "xfailed": "skipped", "error"
 
 
 @pytest.fixture(scope="module")
-def every_fault(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    project = Project(tmp_path_factory.mktemp("faults"))
+def every_fault(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Run:
+    """Make one run for everybody: xdist's workers share the parent of their temporary directories."""
+    base = tmp_path_factory.getbasetemp()
+    place = (base if worker_id == "master" else base.parent) / "every-fault"
+    with cache.locked(place):
+        if not (place / "run").exists():
+            (place / "run").write_bytes(pickle.dumps(run_every_fault(place)))
+    run: Run = pickle.loads((place / "run").read_bytes())
+    return run
+
+
+def run_every_fault(directory: Path) -> Run:
+    project = Project(directory)
     project.tests(FAULTS)
     run = project.run("-v", "--vms=2", "--test-deadline=5", "--vm-deadline=3")
     project.assert_nothing_left()
@@ -318,15 +331,28 @@ def test_stopping_pytest_in_a_guest_fails_that_test_only(project: Project, what:
     project.assert_nothing_left()
 
 
-def test_garbage_on_the_port_loses_the_machine_only(project: Project) -> None:
-    project.tests("def test_a(): pass\ndef test_garbage(): guest.garbage()\ndef test_c(): pass\n")
+@pytest.mark.parametrize(
+    ("data", "verdict"),
+    [
+        # Taken for the beginning of a long message, whose rest is waited for.
+        (b"Segmentation fault\n", "hung"),
+        # No message of execnet's, and one that holds no value.
+        (b"\xff", "vm lost"),
+        (bytes.fromhex("04 00000001 00000003 616263"), "vm lost"),
+    ],
+    ids=["text", "noise", "almost"],
+)
+def test_garbage_on_the_port_loses_the_machine_only(project: Project, data: bytes, verdict: str) -> None:
+    project.tests(f"def test_a(): pass\ndef test_garbage(): guest.garbage({data!r})\ndef test_c(): pass\n")
     run = project.run("-v", "--test-deadline=1", "--vm-deadline=2")
     assert run.status == 1
-    assert run.outcomes == {
-        "test_a[6.1.0-fake]": "passed",
-        "test_garbage[6.1.0-fake]": "failed",
-        "test_c[6.1.0-fake]": "passed",
+    assert run.verdicts == {
+        "t/test_it.py::test_a[6.1.0-fake]": "passed",
+        "t/test_it.py::test_garbage[6.1.0-fake]": verdict,
+        "t/test_it.py::test_c[6.1.0-fake]": "passed",
     }
+    if verdict == "vm lost":
+        assert "was not said by its pytest" in run.cases["test_garbage[6.1.0-fake]"].text
     assert "INTERNALERROR" not in run.output
     project.assert_nothing_left()
 
