@@ -5,6 +5,7 @@ The offsets are those of the kernel's Documentation/arch/x86/boot.rst ("The Real
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +51,7 @@ class Image:
     @property
     def release(self) -> str:
         """``uname -r`` of this kernel: the version string's first word."""
-        return self.version.split()[0]
+        return (self.version.split() or [""])[0]
 
 
 def read(path: Path) -> Image:
@@ -75,9 +76,11 @@ def read(path: Path) -> Image:
             version = file.read(512).split(b"\0")[0].decode("ascii", "replace") if start else ""
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}; expected {WANTED}") from error
-    if not version.split():
-        raise UsageError(f"{path} has a boot header without a version string; expected {WANTED}")
-    return Image(path, version)
+    found = Image(path, version)
+    # It becomes the name of files and tests.
+    if not re.fullmatch(r"\d[A-Za-z0-9._+~-]*", found.release):
+        raise UsageError(f"{path} has a boot header without a kernel's version ({found.release!r}); expected {WANTED}")
+    return found
 
 
 def _number(header: bytes, offset: int, size: int) -> int:
