@@ -48,8 +48,8 @@ def _diagnosis(test: TestResult) -> Iterator[str]:
     if test.verdict.good:
         return
     yield f"verdict: {test.verdict.value}"
-    if test.reason:
-        yield f"reason: {_one_line(test.reason)}"
+    if reason := _one_line(test.reason):
+        yield f"reason: {reason}"
     for splat in test.splats:
         yield f"splat: {_one_line(splat.title)}"
     for title, text in (("details", test.details), ("kernel log", test.kernel_log)):

@@ -55,7 +55,7 @@ def _replace(path: Path, text: str) -> None:
     temporary = None
     try:
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+        with open(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
             os.fchmod(file.fileno(), 0o644)
         Path(temporary).replace(path)
