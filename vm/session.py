@@ -33,6 +33,8 @@ from vm.schedule import KernelScheduling
 
 # Seconds a machine that was sent an NMI has to print where it hangs.
 _LAST_WORDS = 3.0
+# Seconds a machine that was told to end may take (vm/guest.py gives it two).
+_SECONDS_TO_LEAVE = 5.0
 
 
 @dataclass
@@ -234,6 +236,7 @@ class VmSession(DSession):  # type: ignore[misc]
                 session.shouldfail = self.stopped
                 raise session.Failed(self.stopped) from None
             raise
+        self._report_splats_outside_tests()
         self._report_missing()
         return True
 
@@ -585,6 +588,31 @@ class VmSession(DSession):  # type: ignore[misc]
         """Return the ids of the tests to be reported for a kernel: those that its guests or the host collected."""
         here = [test for test in self.host_items if kernel_of_id(test, self.started) == label]
         return list(dict.fromkeys([*(self.sched.shares[label].collected or ()), *here]))
+
+    def _report_splats_outside_tests(self) -> None:
+        """What a kernel complained of while it booted, or after the last test, is no test's and no less bad.
+
+        Machines that died have been reported with all that was on their consoles.
+        """
+        seen: set[tuple[str, str]] = set()
+        for machine in self.machines.values():
+            machine.ended(_SECONDS_TO_LEAVE)
+            if machine.verdict:
+                continue
+            log = console.split(machine.console_text())
+            for when, text in (("before its first test", log.boot), ("after its last test", log.after)):
+                splats = [s for s in console.find_splats(text) if (machine.kernel.name, s.fingerprint) not in seen]
+                seen |= {(machine.kernel.name, splat.fingerprint) for splat in splats}
+                if splats:
+                    titles = "; ".join(splat.title for splat in splats)
+                    self._emit(
+                        f"machine[{machine.name}]::{when.replace(' ', '-')}",
+                        machine.kernel.name,
+                        "failed",
+                        "\n".join([f"the kernel complained {when}: {titles}", *(splat.text for splat in splats)]),
+                        machine.node,
+                        [[splat.kind, splat.title, splat.fingerprint] for splat in splats],
+                    )
 
     def _report_missing(self) -> None:
         """Every test of every kernel that nobody reported becomes a failure."""

@@ -166,9 +166,14 @@ def slow() -> None:
     time.sleep(1)
 
 
+def warns() -> None:
+    """Boot a kernel that complains."""
+    console(WARNING)
+
+
 BEHAVIOURS: dict[str, Callable[[], None]] = {
     behaviour.__name__.replace("_", "-"): behaviour
-    for behaviour in (deaf, garbage, killed, panics_in_boot, power_off, qemu_fails, slow, without_virtio)
+    for behaviour in (deaf, garbage, killed, panics_in_boot, power_off, qemu_fails, slow, warns, without_virtio)
 }
 
 

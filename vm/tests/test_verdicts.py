@@ -282,6 +282,35 @@ def test_death_after_the_last_test_is_a_failure(project: Project) -> None:
     assert run.machines == ["6.1.0-fake-1"], "nothing was left to do: no further machine"
 
 
+def test_splat_while_booting_fails_the_run_once(project: Project) -> None:
+    project.tests(ALL_PASS + "def test_c(): guest.killed()\ndef test_d(): pass\n")
+    run = project.run("-v", fake="warns")
+    assert run.status == 1
+    machines = {name: word for name, word in run.verdicts.items() if name.startswith("machine[")}
+    assert machines == {"machine[6.1.0-fake-2]::before-its-first-test": "failed"}
+    assert "the kernel complained before its first test: WARNING: CPU: 0" in run.output
+    assert run.verdicts["t/test_it.py::test_a[6.1.0-fake]"] == "passed"
+
+
+def test_splat_after_the_last_test_fails_the_run(project: Project) -> None:
+    project.tests(ALL_PASS)
+    (project.directory / "t" / "conftest.py").write_text(
+        "import os\n"
+        "def pytest_sessionfinish():\n"
+        "    from vm.tests import fake_guest as guest\n"
+        "    if 'VM_CONSOLE' in os.environ:\n"
+        "        guest.console(guest.WARNING)\n"
+    )
+    run = project.run("-v")
+    assert run.status == 1
+    assert run.verdicts == {
+        "t/test_it.py::test_a[6.1.0-fake]": "passed",
+        "t/test_it.py::test_b[6.1.0-fake]": "passed",
+        "machine[6.1.0-fake-1]::after-its-last-test": "failed",
+    }
+    assert "the kernel complained after its last test: WARNING: CPU: 0" in run.output
+
+
 def test_restart_budget_used_up_leaves_the_rest_not_run(project: Project) -> None:
     project.tests("@pytest.mark.parametrize('n', range(5))\ndef test_n(n): guest.panic()\n")
     run = project.run("-v", "--vm-restarts=2")
