@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vm import initramfs
+from vm import initramfs, vmlinux
 from vm.console import cause_of_death
 from vm.errors import UsageError
 
@@ -179,6 +179,9 @@ def qemu_command(vm: Vm, directory: Path, status_fd: int, qmp_fd: int) -> list[s
     if vm.accelerator == "tcg":
         # A later -cpu wins over virtme's plain max: QEMU 7.2's TCG corrupts flags on cmpxchg16b.
         command += ["-cpu", "max,-cx16"]
+        # A later -kernel wins too: the decompressor of a bzImage takes longer than the kernel's own start.
+        if vm.image and (unpacked := vmlinux.cached(Path(vm.image))) is not None:
+            command += ["-kernel", str(unpacked)]
     if vm.modules is not None or vm.release:
         image = initramfs.cached(Path(vm.modules) if vm.modules else None, vm.release)
         if image is not None:
