@@ -506,8 +506,12 @@ EXPLANATIONS: Sequence[tuple[str, type[UsageError], str]] = (
      "no suite {suite!r} on this machine's mirror (a suite: bookworm, trixie-backports, sid; a file: by its path)"),
     ("NO_PUBKEY", UsageError,
      "the signature of {suite} is by a key this machine does not have; install debian-archive-keyring"),
+    ("Missing key", UsageError,  # sqv, which verifies since Debian 13
+     "the signature of {suite} is by a key this machine does not have; install debian-archive-keyring"),
     ("EXPKEYSIG", UsageError, "the key that signed {suite} has expired; upgrade debian-archive-keyring"),
     ("BADSIG", UsageError, "the signature of {suite} is wrong, the mirror cannot be trusted: {last}"),
+    ("signature verification failed", UsageError,
+     "the signature of {suite} is wrong, the mirror cannot be trusted: {last}"),
     ("is not signed", UsageError, "{suite} is not signed, so that nothing from it can be trusted: {last}"),
     ("is expired", UsageError, "the mirror's copy of {suite} is out of date: {last}"),
     ("Hash Sum mismatch", UsageError,
@@ -538,7 +542,9 @@ def _explain(suite: str, result: process.Result) -> Exception:
 
 def _complaint(result: process.Result) -> str:
     """Return the first of apt's complaints: the ones after it are consequences."""
-    lines = [line.strip() for kind in ("E:", "W:") for line in result.errors.splitlines() if line.startswith(kind)]
+    # Both ways of apt to mark them: the short one is apt-get's up to now.
+    kinds = ("E:", "Error:"), ("W:", "Warning:")
+    lines = [line.strip() for kind in kinds for line in result.errors.splitlines() if line.startswith(kind)]
     telling = [line for line in lines if "Some index files failed" not in line]
     return (telling or lines or result.errors.strip().splitlines()[-1:] or ["it does not say why"])[0]
 

@@ -38,15 +38,13 @@ HEADINGS = Row("KERNEL=", "version", "suite", "MB", "")
 def rows(suites: Sequence[str], progress: apt.Progress) -> list[Row]:
     """Return the kernels of ``suites`` (none: the machine's own) and all cached ones, newest first.
 
+    Without a network (or with AFALG_OFFLINE set) there are only the cached ones, which is said.
+
     Raises:
-        UsageError: no such suite, no network, no apt.
+        UsageError: no such suite, no apt.
     """
     own = packaged.own_suites() if apt.available() else []
-    found: list[packaged.Candidate] = []
-    if not os.environ.get(packaged.OFFLINE_VARIABLE):
-        apt.require()
-        for suite in suites or own:
-            found += packaged.candidates(suite, progress)
+    found = _available(suites or own, progress)
     # The machine's own suites are asked together, so that one version in two of them is one kernel.
     named = {(c.suite in own or c.suite, c.version) for c in found}
     revisions = Counter((where, packaged.upstream(version)) for where, version in named)
@@ -79,6 +77,18 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _available(suites: Sequence[str], progress: apt.Progress) -> list[packaged.Candidate]:
+    if os.environ.get(packaged.OFFLINE_VARIABLE):
+        progress(f"{packaged.OFFLINE_VARIABLE} is set: only what is cached")
+        return []
+    apt.require()
+    try:
+        return [candidate for suite in suites for candidate in packaged.candidates(suite, progress)]
+    except apt.Unreachable as error:
+        progress(f"{error}; only what is cached:")
+        return []
 
 
 def _candidate_row(candidate: packaged.Candidate, spec: str) -> Row:

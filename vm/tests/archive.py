@@ -131,8 +131,8 @@ CONTENT: dict[str, list[Deb]] = {
     "debian-security bookworm-security": [
         whole("6.1.0-45-amd64", "6.1.120-1"),
         whole("6.1.0-46-amd64", "6.1.120-2"),
-        whole("6.12.20+deb12-amd64", "6.12.20-1~deb12u1"),
         meta("linux-image-6.12-amd64", "linux-image-6.12.20+deb12-amd64", "6.12.20-1~deb12u1"),
+        whole("6.12.20+deb12-amd64", "6.12.20-1~deb12u1"),
     ],
     "debian trixie": [whole("6.12.20+deb13-amd64", "6.12.20-1")],
     "debian-security trixie-security": [whole("6.12.30+deb13-amd64", "6.12.30-1")],

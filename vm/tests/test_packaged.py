@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import http.server
 import itertools
@@ -28,6 +29,9 @@ from vm.tests.archive import KEPT, World
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 60.0
+
+# Each runs apt a dozen times.
+pytestmark = pytest.mark.deadline(120)
 
 signed_only = pytest.mark.skipif(not archive.HAS_GPG, reason="gpg is not installed (Debian: gnupg)")
 
@@ -370,11 +374,10 @@ def test_no_network_and_nothing_cached_is_said(cut_off: Machine) -> None:
 
 
 def test_no_network_takes_what_is_cached_and_says_so(cut_off: Machine, mirror: World) -> None:
-    online = cut_off.world.address
-    reachable = archive.World(cut_off.world.root, f"copy:{mirror.root}", mirror.key)
-    archive.configure(reachable)
+    unreachable = cut_off.world
+    archive.configure(dataclasses.replace(unreachable, address=f"copy:{mirror.root}"))
     (first,) = cut_off.resolve("6.1.100")
-    archive.configure(archive.World(cut_off.world.root, online, mirror.key))
+    archive.configure(unreachable)
     cut_off.said.clear()
     (again,) = cut_off.resolve("6.1")
     assert again.image == first.image, "6.1.120 is newer, and not cached"
@@ -698,6 +701,19 @@ def test_table_of_an_unknown_suite_is_one_line(machine: Machine, capsys: pytest.
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.splitlines()[-1].startswith("error: no suite 'nosuch'")
+
+
+def test_table_without_a_network_has_what_is_cached(
+    cut_off: Machine, mirror: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unreachable = cut_off.world
+    archive.configure(dataclasses.replace(unreachable, address=f"copy:{mirror.root}"))
+    cut_off.resolve("bookworm/6.1.100")
+    archive.configure(unreachable)
+    cut_off.age_lists(packaged.FRESH_SECONDS + 1)
+    assert table(capsys) == {"bookworm/6.1.100-1": "6.1.100-1 bookworm cached"}
+    assert kernels.main([]) == 0
+    assert re.search(r"no network.*only what is cached:$", capsys.readouterr().err, re.MULTILINE)
 
 
 # -- the real mirror ---------------------------------------------------------------------------------------
