@@ -249,7 +249,7 @@ def test_death_while_collecting_twice_gives_up(project: Project) -> None:
     assert run.outcomes["test_b[6.1.0-fake]"] == "failed"
 
 
-def test_death_between_tests_blames_no_test_and_loses_none(project: Project) -> None:
+def test_death_between_tests_loses_none(project: Project) -> None:
     project.tests(ALL_PASS + "def test_c(): pass\n")
     (project.directory / "t" / "conftest.py").write_text(
         "import os\n"
@@ -277,8 +277,11 @@ def test_death_after_the_last_test_is_a_failure(project: Project) -> None:
     )
     run = project.run("-v")
     assert run.status == 1
-    assert run.outcomes["test_a[6.1.0-fake]"] == "passed"
-    assert "sysrq triggered crash" in run.output
+    assert run.verdicts == {
+        "t/test_it.py::test_a[6.1.0-fake]": "passed",
+        "t/test_it.py::test_b[6.1.0-fake]": "crashed",
+    }
+    assert "sysrq triggered crash (after the test had finished)" in run.output
     assert run.machines == ["6.1.0-fake-1"], "nothing was left to do: no further machine"
 
 
@@ -309,6 +312,35 @@ def test_splat_after_the_last_test_fails_the_run(project: Project) -> None:
         "machine[6.1.0-fake-1]::after-its-last-test": "failed",
     }
     assert "the kernel complained after its last test: WARNING: CPU: 0" in run.output
+
+
+DEAF = """
+import os
+def {hook}(session):
+    from vm.tests import fake_guest as guest
+    if 'VM_CONSOLE' in os.environ and guest.machine().endswith('-1'):
+        guest.deaf()
+"""
+
+
+@pytest.mark.parametrize(
+    ("hook", "blamed", "when"),
+    [
+        ("pytest_collection_finish", "machine[6.1.0-fake-1]::hung", "while collecting"),
+        # What comes late is most likely the work of the test before.
+        ("pytest_sessionfinish", "t/test_it.py::test_b[6.1.0-fake]", "after the test had finished"),
+    ],
+)
+def test_hang_outside_of_any_test_ends_too(project: Project, hook: str, blamed: str, when: str) -> None:
+    project.tests(ALL_PASS)
+    (project.directory / "t" / "conftest.py").write_text(DEAF.format(hook=hook))
+    run = project.run("-v", "--test-deadline=1", "--vm-deadline=2")
+    assert run.status == 1
+    assert run.verdicts[blamed] == "hung"
+    assert f"hung: silent for 6 s ({when})" in run.output
+    assert set(run.verdicts) >= {"t/test_it.py::test_a[6.1.0-fake]", "t/test_it.py::test_b[6.1.0-fake]"}
+    assert run.verdicts["t/test_it.py::test_a[6.1.0-fake]"] == "passed"
+    project.assert_nothing_left()
 
 
 def test_restart_budget_used_up_leaves_the_rest_not_run(project: Project) -> None:
