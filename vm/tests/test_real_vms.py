@@ -14,7 +14,7 @@ import pytest
 
 from vm.tests.harness import ROOT, Project, Run, poll
 
-pytestmark = [pytest.mark.vm, pytest.mark.deadline(600)]
+pytestmark = [pytest.mark.vm, pytest.mark.deadline(1000)]
 
 KERNEL = f"--kernel={os.environ.get('VM_TEST_KERNEL', '')}"
 # Emulation is slow, but not as slow as the deadlines of real runs allow for: those are for hanging.
@@ -26,13 +26,11 @@ pytest_plugins = ["vm.plugin"]
 # verdict, and what its report must say
 FAULTS = {
     "test_before": ("passed", ""),
-    "test_panic": ("crashed", "sysrq triggered crash"),
-    "test_between": ("passed", ""),
     "test_warning": ("failed", "af_alg_fake"),
-    "test_known_to_the_kernel": ("failed", "tainted"),
+    "test_taint": ("failed", "tainted"),
     "test_power_off": ("crashed", "the guest switched itself off"),
+    "test_between": ("passed", ""),
     "test_hang_in_user_space": ("failed", "deadline: not finished after"),
-    "test_hang_deaf_to_signals": ("hung", "silent for"),
     "test_lockup": ("hung", "silent for"),
     "test_out_of_memory": ("crashed", "Out of memory: Killed process"),
     "test_skip": ("skipped", ""),
@@ -54,7 +52,7 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> Run:
     (project.directory / "t/test_faults.py").write_text((ROOT / "vm/tests/guest/faults.py").read_text())
     options = ["-v", KERNEL, "--vms=2", "--vm-memory=512", "--test-deadline=8", "--vm-deadline=13"]
     with project.started(*options, kernels=[], fake=None, qemu="qemu-system-x86_64") as process:
-        run = project.finish(process, seconds=400)
+        run = project.finish(process, seconds=900)
     project.assert_nothing_left()
     return run
 
@@ -101,7 +99,7 @@ def test_boot_that_fails_says_why(tmp_path: Path, arguments: str, reason: str) -
     options = [KERNEL, f"--kernel-argument={arguments}"]
     run = project.run(*options, kernels=[], fake=None, qemu="qemu-system-x86_64")
     assert run.status == 1
-    assert sorted(run.verdicts.values()) == ["boot failed", "not run"]
+    assert sorted(run.verdicts.values()) == ["boot failed", "not run"], run.output
     assert reason in run.output
     project.assert_nothing_left()
 
