@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 from _pytest.junitxml import xml_key
 
-from vm import skips
+from vm import expect, known, skips
 from vm.accel import Accelerator, probe
 from vm.errors import UsageError
 from vm.guest import ROOT
 from vm.kernel import Kernel, resolve
+from vm.plugin import EXPECTED
 from vm.record import Recorder
 from vm.results import junit, table, write
 from vm.session import Plan, VmSession
@@ -80,6 +81,7 @@ class Controller(KernelList):
             super().__init__(config)
             try:
                 self.skips = _skip_budget(config)
+                self.issues = known.load_for(config)
                 self.accelerator = _accelerator(self.kernels, config)
             except UsageError as error:
                 raise pytest.UsageError(str(error)) from None
@@ -92,6 +94,10 @@ class Controller(KernelList):
         self.trouble = ""
         self.recorder = Recorder(self.kernels)
         self.configs = {kernel.name: skips.read_config(kernel.config) for kernel in self.kernels}
+        self.versions = {kernel.name: known.version_of(kernel) for kernel in self.kernels}
+        self.expected = {name: known.expectations(self.issues, version) for name, version in self.versions.items()}
+        # Which tests come last is the same for all kernels.
+        config.stash[EXPECTED] = known.expectations(self.issues, "")
         self.session = VmSession(config, self._plan())
         config.pluginmanager.register(self.session, "dsession")
         # Lines per file make no sense when several machines answer at once.
@@ -127,6 +133,11 @@ class Controller(KernelList):
         ]
         return [*lines, f"results: {_relative(self.session.plan.directory)}"]
 
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell a guest which known issues its kernel has."""
+        expected = self.expected[node.gateway.spec.kernel]
+        node.workerinput["vm_expected"] = {fix: tuple(found) for fix, found in expected.items()}
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, Any] | None:
         """Name the verdicts pytest does not know."""
@@ -143,6 +154,8 @@ class Controller(KernelList):
         label = getattr(report, "vm_kernel", None) or (machine.kernel.name if machine else self.kernels[0].name)
         kernel = next(kernel for kernel in self.kernels if kernel.name == label)
         self._check_skip(report, label)
+        if getattr(report, "verdict", "") in ("crashed", "hung"):
+            expect.judge_loss(report, self.session.host_items.get(report.nodeid), self.expected[label])
         again = self.rerun(kernel, report.nodeid)
         self.recorder.add(report, label, again, machine.name if machine else "")
         if report.failed and getattr(report, "verdict", "") != "not run":
@@ -206,9 +219,20 @@ class Controller(KernelList):
                         terminalreporter.write_sep("-", name)
                         terminalreporter.write_line(text)
         yield
+        self._say_known_issues(terminalreporter)
         terminalreporter.write_sep("=", "kernels")
         terminalreporter.write_line(self.final_table)
         terminalreporter.write_line(self.trouble or f"results: {_relative(self.session.plan.directory)}")
+
+    def _say_known_issues(self, terminalreporter: Any) -> None:
+        """Name the known issues of each kernel, those first that a test has shown."""
+        for kernel in self.kernels:
+            tests = self.recorder.tests[kernel.name].values()
+            shown = _counted(test.known_issue for test in tests if test.known_issue)
+            if lines := known.summary(self.versions[kernel.name], self.issues, shown):
+                terminalreporter.write_sep("=", f"known issues of {kernel.name}")
+                for line in lines:
+                    terminalreporter.write_line(line)
 
 
 def _skip_budget(config: pytest.Config) -> list[skips.Rule] | None:

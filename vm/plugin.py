@@ -8,12 +8,20 @@ process that runs the tests on the kernel it is on, with the worker's half only.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from vm import expect
+from vm.errors import UsageError
+
 if TYPE_CHECKING:
     from vm.controller import KernelList
+
+# Known issues on the kernel of this process, by commit (vm/known.py).
+EXPECTED = pytest.StashKey[Mapping[str, expect.Expectation]]()
+NOTHING_KNOWN: Mapping[str, expect.Expectation] = {}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -47,12 +55,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--kernel-argument", action="append", default=[], metavar="ARG", dest="vm_kernel_arguments", help=(
         "append to the kernel's command line; may be given several times"
     ))  # fmt: skip
+    add("--no-known-issues", action="store_true", dest="vm_no_known_issues", help=(
+        "expect no failure of any kernel: a known issue fails its tests"
+    ))  # fmt: skip
     add("--qemu", default="qemu-system-x86_64", metavar="PATH", help="the QEMU to use")
     add("--results", default=None, metavar="DIR", help="where results go (default: results/ in the project)")
     # For the tests of the runner: a command that plays the guest, and what it is to do.
     add("--vm-command", default=None, help=argparse.SUPPRESS)
     parser.addini("guest_modules", "modules loaded in a guest before its first test", type="args", default=[])
     parser.addini("skip_budget", "TOML file that lists acceptable skips (vm/skips.py)", type="string", default="")
+    parser.addini("known_issues", "TOML file of known issues and the versions that have them (vm/known.py)", default="")
     parser.addini("guest_sysctls", "NAME=VALUE set in a guest where the sysctl exists", type="args", default=[])
 
 
@@ -73,6 +85,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Activate the half that belongs here."""
     config.addinivalue_line("markers", "deadline(seconds): how long this test may take, before scaling")
     config.addinivalue_line("markers", "vm: boots a real virtual machine; left out with -m 'not vm'")
+    config.addinivalue_line("markers", "fixed_by(commit, title, cve=): the fix of the bug this test guards")
     match role(config):
         case "controller":
             from vm.controller import Controller, KernelList
@@ -113,6 +126,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """With ``--lf``, leave out a kernel that had no failures: pytest would run all of its tests."""
+    expect.last_those_that_crash(items, config.stash.get(EXPECTED, NOTHING_KNOWN))
     if role(config) != "worker" or not config.getoption("lf", False):
         return
     failed = config.cache.get("cache/lastfailed", {}) if config.cache else {}
@@ -133,6 +147,20 @@ def _register_guest(config: pytest.Config) -> None:
         in_machine=workerinput.get("vm_in_machine", False),
     )
     config.pluginmanager.register(guest, "vm-guest")
+    expected = config.stash[EXPECTED] = _expected(config, workerinput)
+    config.pluginmanager.register(expect.GuestExpectations(expected), "vm-expectations")
+
+
+def _expected(config: pytest.Config, workerinput: dict[str, Any]) -> dict[str, expect.Expectation]:
+    """Return what to expect of this kernel: as the host says, or by the kernel's own name."""
+    if "vm_expected" in workerinput:
+        return {fix: expect.Expectation(*found) for fix, found in workerinput["vm_expected"].items()}
+    from vm import known
+
+    try:
+        return known.expectations(known.load_for(config), known.running())
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 def _whole(text: str) -> int:

@@ -43,7 +43,11 @@ def sealed(name: str, authsize: int) -> Sealed:
     return Sealed(name, key, iv, aeads.seal(name, key, iv, AAD, PLAINTEXT, authsize), authsize)
 
 
-NAMES = ["authencesn(hmac(sha256),cbc(aes))", "gcm(aes)"]
+# Of the two only authencesn writes past its output, which is what shows the bug.
+COPY_FAIL = pytest.mark.fixed_by(
+    "a664bf3d603d", "crypto: algif_aead - Revert to operating out-of-place", cve="CVE-2026-31431"
+)
+NAMES = [pytest.param("authencesn(hmac(sha256),cbc(aes))", marks=COPY_FAIL), "gcm(aes)"]
 
 
 @pytest.mark.parametrize("offset", [0, 4096 - 16], ids=["page-start", "across-pages"])
