@@ -119,6 +119,7 @@ def meta(name: str, target: str, version: str) -> Deb:
 
 CONTENT: dict[str, list[Deb]] = {
     "debian bookworm": [
+        whole("6.1.0-9-amd64", "6.1.9-1"),
         whole("6.1.0-40-amd64", "6.1.100-1"),
         whole("6.1.0-40-amd64", "6.1.100-1", unsigned=True),
         whole("6.1.0-41-amd64", "6.1.110-1", unsigned=True),

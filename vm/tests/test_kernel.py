@@ -282,6 +282,11 @@ def test_existing_file_comes_before_a_suite_of_that_name(tmp_path: Path) -> None
     assert resolve("sid").image == tmp_path / "sid"
 
 
+def test_existing_tree_comes_before_a_variant_of_that_name(tmp_path: Path) -> None:
+    put_tree(tmp_path / "linux+debug")
+    assert resolve("linux+debug").image == tmp_path / "linux+debug/arch/x86/boot/bzImage"
+
+
 def test_version_comes_before_a_file_of_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path / "6.12", bzimage(RELEASE))
     assert resolve("./6.12").image == tmp_path / "6.12"
