@@ -1,29 +1,70 @@
-"""Random number generators: nothing they give can be foretold, so what can be checked is what must not be."""
+"""Every random number generator: what can be checked of bytes that nobody can foretell."""
 
 from __future__ import annotations
+
+import errno
 
 import pytest
 
 from tests.afalg import Rng
 from tests.afalg.constants import RNG_MAX_READ
+from tests.algorithms import catalogue
+from tests.algorithms.catalogue import RngRow
+from tests.algorithms.data import data
+from tests.errors.raises import raises_errno
 from tests.need import need
 
-NAMES = ["jitterentropy_rng", "stdrng", "ansi_cprng"]
-SEED = bytes(range(48))
+every_rng = pytest.mark.parametrize("row", catalogue.RNGS, ids=lambda row: row.name)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_two_reads_differ_and_neither_is_zero(name: str) -> None:
-    with need(Rng, name, SEED) as rng:
-        first, second = rng.read(32), rng.read(32)
-    assert len(first) == len(second) == 32
-    assert first != second
-    assert bytes(32) not in (first, second)
+@every_rng
+def test_two_reads_differ_and_neither_is_zero(row: RngRow) -> None:
+    for size in row.seeds:
+        with need(Rng, row.name, seed_of(row, size)) as rng:
+            first, second = rng.read(32), rng.read(32)
+        assert len(first) == len(second) == 32
+        assert first != second
+        assert bytes(32) not in (first, second)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_one_read_gives_at_most_128_bytes(name: str) -> None:
-    """A longer buffer is cut (MAXSIZE in crypto/algif_rng.c)."""
-    with need(Rng, name, SEED) as rng:
-        assert len(rng.read(RNG_MAX_READ)) == RNG_MAX_READ
-        assert len(rng.read(RNG_MAX_READ + 1)) == RNG_MAX_READ
+@every_rng
+def test_every_length_of_read(row: RngRow) -> None:
+    """What is asked for, up to 128 bytes (MAXSIZE in crypto/algif_rng.c); a longer buffer is cut."""
+    with need(Rng, row.name, seed_of(row, row.seeds[-1])) as rng:
+        for size in (0, 1, 15, 16, 17, 64, 127, RNG_MAX_READ):
+            assert len(rng.read(size)) == size
+        for size in (RNG_MAX_READ + 1, 4096):
+            assert len(rng.read(size)) == RNG_MAX_READ
+
+
+@every_rng
+def test_two_instances_with_one_seed(row: RngRow) -> None:
+    """Only a generator that is nothing but its seed repeats itself; the others add entropy of their own."""
+    seed, reads = seed_of(row, row.seeds[-1]), []
+    for _ in range(2):
+        with need(Rng, row.name, seed) as rng:
+            reads.append(rng.read(64))
+    assert (reads[0] == reads[1]) == row.repeats or row.name == "stdrng"
+    assert bytes(64) not in reads
+
+
+@every_rng
+def test_reading_before_seeding(row: RngRow) -> None:
+    with need(Rng, row.name) as rng:
+        if row.needs_seed:
+            with raises_errno(errno.EINVAL):
+                rng.read(16)
+        else:
+            assert rng.read(16) != bytes(16)
+
+
+@pytest.mark.parametrize("row", [row for row in catalogue.RNGS if row.refused], ids=lambda row: row.name)
+def test_refused_seed_lengths_are_einval(row: RngRow) -> None:
+    with need(Rng, row.name) as rng:
+        for size in row.refused:
+            with raises_errno(errno.EINVAL):
+                rng.tfm.set_key(data("seed", size))
+
+
+def seed_of(row: RngRow, size: int) -> bytes:
+    return data(f"{row.name} seed", size)

@@ -1,0 +1,149 @@
+"""Which options of the kernel's configuration each algorithm needs."""
+
+from __future__ import annotations
+
+from tests.oracle.names import Name, parse
+
+GONE = {
+    "hmac(md4)": "needs a hash whose state can be copied out, which Linux 7 no longer has for this one",
+    "hmac(xxhash64)": "needs a hash whose state can be copied out, which Linux 7 no longer has for this one",
+    **{
+        f"hmac(blake2b-{bits})": "needs a hash whose state can be copied out, which Linux 7 no longer has for this one"
+        for bits in (160, 256, 384, 512)
+    },
+    "arc4": "called ecb(arc4) before Linux 6.8",
+    "ecb(arc4)": "behind an option for obsolete ciphers, which distributions leave off",
+    **{
+        f"drbg_{prediction}_{core}": "removed in Linux 6.6"
+        for prediction in ("pr", "nopr")
+        for core in ("sha1", "hmac_sha1")
+    },
+}
+"""Algorithms that kernels lack although every option they need is set, and why."""
+
+
+def symbols(name: str) -> tuple[str, ...]:
+    """Return the options (without ``CONFIG_``) of a name and of all its parts.
+
+    Raises:
+        KeyError: a part has no option here; a new algorithm needs one.
+    """
+    return tuple(sorted(_symbols(parse(name))))
+
+
+def _symbols(name: Name) -> set[str]:
+    if name.head.startswith("drbg_"):
+        return {"CRYPTO_DRBG_CTR" if "_ctr_" in name.head else _DRBG["_hmac_" in name.head]}
+    if name.text == "fips(ansi_cprng)":
+        return {"CRYPTO_ANSI_CPRNG"}
+    own = _SYMBOLS[name.head]
+    return {f"CRYPTO_{own}"}.union(*(_symbols(part) for part in name.parts))
+
+
+_DRBG = {False: "CRYPTO_DRBG_HASH", True: "CRYPTO_DRBG_HMAC"}
+
+_SYMBOLS = {
+    # templates
+    "adiantum": "ADIANTUM",
+    "authenc": "AUTHENC",
+    "authencesn": "AUTHENC",
+    "cbc": "CBC",
+    "cbcmac": "CCM",
+    "ccm": "CCM",
+    "cfb": "CFB",
+    "cmac": "CMAC",
+    "ctr": "CTR",
+    "cts": "CTS",
+    "ecb": "ECB",
+    "echainiv": "ECHAINIV",
+    "essiv": "ESSIV",
+    "gcm": "GCM",
+    "hctr2": "HCTR2",
+    "hmac": "HMAC",
+    "krb5enc": "KRB5ENC",
+    "kw": "KEYWRAP",
+    "lrw": "LRW",
+    "ofb": "OFB",
+    "pcbc": "PCBC",
+    "rfc3686": "CTR",
+    "rfc4106": "GCM",
+    "rfc4309": "CCM",
+    "rfc4543": "GCM",
+    "rfc7539": "CHACHA20POLY1305",
+    "rfc7539esp": "CHACHA20POLY1305",
+    "seqiv": "SEQIV",
+    "vmac64": "VMAC",
+    "xcbc": "XCBC",
+    "xctr": "XCTR",
+    "xts": "XTS",
+    # ciphers
+    "aegis128": "AEGIS128",
+    "aes": "AES",
+    "anubis": "ANUBIS",
+    "arc4": "ARC4",
+    "aria": "ARIA",
+    "blowfish": "BLOWFISH",
+    "camellia": "CAMELLIA",
+    "cast5": "CAST5",
+    "cast6": "CAST6",
+    "chacha20": "CHACHA20",
+    "cipher_null": "NULL",
+    "des": "DES",
+    "des3_ede": "DES",
+    "fcrypt": "FCRYPT",
+    "khazad": "KHAZAD",
+    "salsa20": "SALSA20",
+    "seed": "SEED",
+    "serpent": "SERPENT",
+    "sm4": "SM4_GENERIC",
+    "tea": "TEA",
+    # Serpent in the wrong byte order went with Linux 5.12, its option stayed.
+    "tnepres": "TNEPRES",
+    "twofish": "TWOFISH",
+    "xchacha12": "CHACHA20",
+    "xchacha20": "CHACHA20",
+    "xeta": "TEA",
+    "xtea": "TEA",
+    # hashes
+    **{f"blake2b-{bits}": "BLAKE2B" for bits in (160, 256, 384, 512)},
+    **{f"blake2s-{bits}": "BLAKE2S" for bits in (128, 160, 224, 256)},
+    "crc32": "CRC32",
+    "crc32c": "CRC32C",
+    "crc64-rocksoft": "CRC64_ROCKSOFT",
+    "crct10dif": "CRCT10DIF",
+    "digest_null": "NULL",
+    "ghash": "GHASH",
+    "md4": "MD4",
+    "md5": "MD5",
+    "michael_mic": "MICHAEL_MIC",
+    "nhpoly1305": "NHPOLY1305",
+    "poly1305": "POLY1305",
+    "polyval": "POLYVAL",
+    "rmd128": "RMD128",
+    "rmd160": "RMD160",
+    "rmd256": "RMD256",
+    "rmd320": "RMD320",
+    "sha1": "SHA1",
+    "sha224": "SHA256",
+    "sha256": "SHA256",
+    "sha3-224": "SHA3",
+    "sha3-256": "SHA3",
+    "sha3-384": "SHA3",
+    "sha3-512": "SHA3",
+    "sha384": "SHA512",
+    "sha512": "SHA512",
+    "sm3": "SM3_GENERIC",
+    "streebog256": "STREEBOG",
+    "streebog512": "STREEBOG",
+    "tgr128": "TGR192",
+    "tgr160": "TGR192",
+    "tgr192": "TGR192",
+    "wp256": "WP512",
+    "wp384": "WP512",
+    "wp512": "WP512",
+    "xxhash64": "XXHASH",
+    # random number generators
+    "ansi_cprng": "ANSI_CPRNG",
+    "jitterentropy_rng": "JITTERENTROPY",
+    "stdrng": "DRBG",
+}

@@ -1,0 +1,53 @@
+"""Test data: the same in every run, and different for every use."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+
+
+def data(label: str, size: int) -> bytes:
+    """Return ``size`` bytes that look random and are fixed by ``label``."""
+    return hashlib.shake_128(label.encode()).digest(size)
+
+
+@functools.cache
+def message() -> bytes:
+    """Return the message all lengths are cut from: 64 KiB and a bit."""
+    return data("message", 66000)
+
+
+def cut(size: int) -> bytes:
+    """Return the first ``size`` bytes of the message."""
+    return message()[:size]
+
+
+PAGE = 4096
+LONG = 16 * PAGE + 1
+"""One byte more than the kernel takes from user space at a time."""
+
+
+def lengths(unit: int, minimum: int, block: int, longest: int) -> list[int]:
+    """Return the lengths worth trying: nothing, one, around a block, around a page, past 16 pages.
+
+    Args:
+        unit: every length is a multiple of it.
+        minimum: none is below it.
+        block: bytes of a block.
+        longest: none is above it.
+    """
+    wanted = {0, 1, block - 1, block, block + 1, 3 * block + 5, PAGE - 1, PAGE, PAGE + 1, 5 * PAGE + 77, LONG}
+    rounded = {max(length, minimum) // unit * unit for length in wanted}
+    return sorted(length for length in rounded if minimum <= length <= longest)
+
+
+_SLOW = ("cast6", "fcrypt", "tea", "xtea", "xeta", "anubis", "khazad", "tnepres", "cast5", "cipher_null")
+
+
+def longest(name: str) -> int:
+    """Return how long a message the oracle of ``name`` can take: some are plain Python."""
+    if any(slow in name for slow in _SLOW) or name.startswith(("aegis", "pcbc", "kw", "lrw", "rmd", "nh")):
+        return PAGE + 1
+    if name.startswith(("crc", "ghash", "polyval", "hctr2", "adiantum", "cfb", "ofb", "hmac(rmd", "hmac(xx")):
+        return 5 * PAGE + 77
+    return LONG

@@ -1,0 +1,48 @@
+"""The part of the skip budget that follows from the catalogue (``python -m tests.algorithms.skips`` writes it).
+
+A kernel may lack an algorithm when an option it needs is not set, and for no other reason.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from pathlib import Path
+
+from tests.algorithms import catalogue
+from tests.algorithms.catalogue.symbols import GONE, symbols
+
+BUDGET = Path(__file__).parents[1] / "skips.toml"
+BEGIN = "# Below: written by `python -m tests.algorithms.skips` from tests/algorithms/catalogue; do not edit.\n"
+
+
+def generated() -> str:
+    """Return the rules, one for each set of options, as TOML."""
+    groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    lines = [BEGIN]
+    for type_, rows in catalogue.by_type().items():
+        for name in rows:
+            if name in GONE:
+                lines.append(_rule(re.escape(f"{type_} {name}"), GONE[name], ()))
+            else:
+                groups[symbols(name)].append(re.escape(f"{type_} {name}"))
+    for needed, names in sorted(groups.items()):
+        pattern = names[0] if len(names) == 1 else f"(?:{'|'.join(names)})"
+        lines.append(_rule(pattern, "an option it needs is not set", needed))
+    return "\n".join(lines)
+
+
+def written(text: str) -> str:
+    """Return the budget's text with the rules brought up to date, those written by hand first."""
+    return text.partition(BEGIN)[0].rstrip("\n") + "\n\n" + generated()
+
+
+def _rule(pattern: str, because: str, needed: tuple[str, ...]) -> str:
+    # re.escape also escapes what is harmless; TOML's literal strings take backslashes as they are.
+    text = f"[[skip]]\nreason = 'kernel has no {pattern}'\nbecause = \"{because}\"\n"
+    quoted = ", ".join(f'"{symbol}"' for symbol in needed)
+    return text + (f"config = [{quoted}]\n" if needed else "")
+
+
+if __name__ == "__main__":
+    BUDGET.write_text(written(BUDGET.read_text()))

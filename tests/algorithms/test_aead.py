@@ -1,0 +1,163 @@
+"""Every aead, against an independent implementation."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+
+import pytest
+
+from tests.afalg import Aead, set_assoclen, set_iv, set_op
+from tests.afalg.constants import ALG_OP_DECRYPT, ALG_OP_ENCRYPT, MSG_DONTWAIT, MSG_MORE
+from tests.algorithms import catalogue
+from tests.algorithms.catalogue import AeadRow
+from tests.algorithms.data import LONG, PAGE, cut, data, longest
+from tests.algorithms.keys import iv_of, key_of
+from tests.errors.raises import raises_errno
+from tests.need import need
+from tests.oracle import aeads
+
+pytestmark = pytest.mark.usefixtures("everything_loaded")
+
+_SEALING = [row for row in catalogue.AEADS if row.generates_iv_for is None]
+
+
+def iv_is_authenticated(row: AeadRow) -> bool:
+    """authenc leaves the IV to the caller, who puts it into the AAD when it matters."""
+    return not row.name.startswith(("authenc", "essiv", "krb5enc"))
+
+
+every_aead = pytest.mark.parametrize("row", _SEALING, ids=lambda row: row.name)
+
+
+@every_aead
+def test_every_key_and_tag_size(row: AeadRow) -> None:
+    """Both directions; every key length with the longest tag, every tag size with the longest key."""
+    pairs = [(key, row.tags[-1]) for key in row.keys[:-1]] + [(row.keys[-1], tag) for tag in row.tags]
+    for length, tag in pairs:
+        key = key_of(row, length)
+        with need(Aead, row.name, key, tag) as aead:
+            check(row, aead, key, aad_of(row, default_aad(row)), cut(48))
+
+
+@every_aead
+def test_every_length_of_aad_and_plaintext(row: AeadRow) -> None:
+    """Each from none to 64 KiB; AAD with a payload and without."""
+    key, end = key_of(row, row.keys[-1]), min(LONG, longest(row.name))
+    aads = row.aads or (0, 1, 15, 16, 17, PAGE - 1, PAGE, PAGE + 1, end)
+    plaintexts = {
+        max(size // row.unit * row.unit, row.minimum) for size in (0, 1, 15, 16, 17, 31, PAGE - 1, PAGE, PAGE + 1, end)
+    }
+    with opened(row) as aead:
+        for length in aads:
+            for payload in (row.minimum, 48):
+                check(row, aead, key, aad_of(row, length), cut(payload))
+        for length in sorted(plaintexts):
+            check(row, aead, key, aad_of(row, default_aad(row)), cut(length))
+
+
+@every_aead
+def test_lengths_that_are_refused(row: AeadRow) -> None:
+    """Of a tag, and of AAD where the algorithm cares: EINVAL."""
+    with need(Aead, row.name, None, row.tags[-1]) as aead:
+        for size in row.refused_tags:
+            with raises_errno(errno.EINVAL):
+                aead.tfm.set_authsize(size)
+    for length in row.refused_aads:
+        with opened(row) as aead, raises_errno(errno.EINVAL):
+            aead.encrypt(cut(48), data("aad", length), iv_of(row.name, row.iv))
+
+
+@every_aead
+def test_one_flipped_bit_is_ebadmsg(row: AeadRow) -> None:
+    """Whatever is authenticated, at both ends; and nothing is left to read afterwards."""
+    iv, aad, tag = iv_of(row.name, row.iv), aad_of(row, default_aad(row)), row.tags[-1]
+    sealed = aeads.seal(row.name, key_of(row, row.keys[-1]), iv, aad, cut(48), tag)
+    places = [(sealed, 0), (sealed, 47), (sealed, 48), (sealed, 47 + tag), (aad, 0)]
+    if iv_is_authenticated(row):
+        places.append((iv, 5))
+    with opened(row) as aead:
+        assert aead.decrypt(sealed, aad, iv) == cut(48)
+        for whole, at in places:
+            flipped = whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]
+            parts = [flipped if part is whole else part for part in (sealed, aad, iv)]
+            with raises_errno(errno.EBADMSG):
+                aead.decrypt(*parts)
+            with raises_errno(errno.EAGAIN):
+                aead.op.recv(48, MSG_DONTWAIT)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [row for row in _SEALING if len(row.tags) > 1 and (row.tags[-1] - row.tags[-2]) % row.unit == 0],
+    ids=lambda row: row.name,
+)
+def test_tag_of_another_size_is_ebadmsg(row: AeadRow) -> None:
+    """A tag cut to a size that is accepted, but is not the one set, is taken for the end of something else."""
+    iv, aad = iv_of(row.name, row.iv), aad_of(row, default_aad(row))
+    short, long_ = row.tags[-2:]
+    sealed = aeads.seal(row.name, key_of(row, row.keys[-1]), iv, aad, cut(64), short)
+    assert (len(sealed) - long_) % row.unit == 0
+    with opened(row) as aead, raises_errno(errno.EBADMSG):
+        aead.decrypt(sealed, aad, iv)
+
+
+@every_aead
+def test_scattered_buffers_give_what_contiguous_ones_do(row: AeadRow) -> None:
+    """AAD and payload from several sends and pieces, the result into several buffers at odd addresses."""
+    key, iv, tag = key_of(row, row.keys[-1]), iv_of(row.name, row.iv), row.tags[-1]
+    aad, plaintext = aad_of(row, default_aad(row)), cut(960)
+    sealed = aeads.seal(row.name, key, iv, aad, plaintext, tag)
+    for operation, source, result in ((ALG_OP_ENCRYPT, plaintext, sealed), (ALG_OP_DECRYPT, sealed, plaintext)):
+        stream, total = aad + source, len(aad) + len(result)
+        view = memoryview(bytearray(total + 32))
+        into = [0, 1, len(aad), len(aad) + 3, 500, total - 1, total]
+        targets = [view[a + 3 * i + 1 : b + 3 * i + 1] for i, (a, b) in enumerate(itertools.pairwise(into))]
+        with need(Aead, row.name, key, tag) as aead:
+            control = set_op(operation) + set_assoclen(len(aad)) + (set_iv(iv) if iv else b"")
+            aead.op.sendmsg([stream[:1], stream[1:9]], control, MSG_MORE)
+            aead.op.send(stream[9:400], MSG_MORE)
+            aead.op.sendmsg([stream[400:401], stream[401:]])
+            assert aead.op.recvmsg(targets).size == total
+            assert b"".join(targets).hex() == (aad + result).hex(), f"{row.name}, operation {operation}"
+
+
+@pytest.mark.parametrize("row", [r for r in catalogue.AEADS if r.generates_iv_for], ids=lambda row: row.name)
+def test_generated_iv_goes_before_the_ciphertext(row: AeadRow) -> None:
+    """seqiv and echainiv: the rest is what the aead inside gives for that IV, which is part of its AAD."""
+    key, tag, plaintext = key_of(row, row.keys[-1]), row.tags[-1], cut(64)
+    for length in row.aads or (0,):
+        aad = data("aad", length)
+        with need(Aead, row.name, key, tag) as aead:
+            out = aead.encrypt(bytes(row.iv) + plaintext, aad, data("start", row.iv))
+            iv = out[: row.iv]
+            inner = aeads.seal(str(row.generates_iv_for), key, iv, aad + iv, plaintext, tag)
+            assert out[row.iv :].hex() == inner.hex(), f"{row.name} with AAD of {length} bytes"
+            opened_again = aead.crypt(ALG_OP_DECRYPT, out, aad, data("start", row.iv), row.iv + len(plaintext))
+            assert plaintext in opened_again
+
+
+def check(row: AeadRow, aead: Aead, key: bytes, aad: bytes, plaintext: bytes) -> None:
+    """Seal and open once; the AAD must come out as it went in."""
+    iv = iv_of(row.name, row.iv)
+    expected = aeads.seal(row.name, key, iv, aad, plaintext, aead.authsize)
+    which = f"{row.name}, key {len(key)}, tag {aead.authsize}, AAD {len(aad)}, plaintext {len(plaintext)}"
+    got = aead.crypt(ALG_OP_ENCRYPT, plaintext, aad, iv, len(expected))
+    assert got == aad + expected, which
+    got = aead.crypt(ALG_OP_DECRYPT, expected, aad, iv, len(plaintext))
+    assert got == aad + plaintext, f"{which}, decrypting"
+
+
+def opened(row: AeadRow) -> Aead:
+    return need(Aead, row.name, key_of(row, row.keys[-1]), row.tags[-1])
+
+
+def default_aad(row: AeadRow) -> int:
+    return row.aads[-1] if row.aads else 20
+
+
+def aad_of(row: AeadRow, length: int) -> bytes:
+    """Return AAD that ends with the IV where the algorithm wants it there."""
+    if not row.iv_in_aad:
+        return data("aad", length)
+    return data("aad", length - row.iv) + iv_of(row.name, row.iv)

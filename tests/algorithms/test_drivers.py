@@ -1,0 +1,126 @@
+"""Every driver of every name, against the oracle: accelerated code is where the wrong answers are."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+
+import pytest
+
+from tests.afalg import Aead, Hash, Skcipher, set_assoclen, set_iv, set_op
+from tests.afalg.constants import ALG_OP_ENCRYPT, MSG_MORE
+from tests.afalg.proc import Implementation, implementations
+from tests.algorithms import catalogue
+from tests.algorithms.catalogue import AeadRow, HashRow, SkcipherRow
+from tests.algorithms.data import PAGE, cut, data, longest
+from tests.algorithms.keys import iv_of, key_of
+from tests.need import need
+from tests.oracle import aeads, hashes, skciphers
+
+pytestmark = pytest.mark.usefixtures("everything_loaded")
+
+LONGEST_BINDABLE = 103
+"""Bytes of name that fit into the longest address bind takes."""
+
+
+@pytest.mark.parametrize("row", catalogue.HASHES, ids=lambda row: row.name)
+def test_every_driver_of_a_hash(row: HashRow) -> None:
+    """In one piece and in three, of lengths that leave accelerated loops a remainder."""
+    key = data(f"{row.name} key", row.keys[-1]) if row.keys else None
+    messages = [cut(row.prefix + size) for size in (0, 3 * row.block + 1, min(2 * PAGE + 9, longest(row.name)))]
+    expected = [hashes.digest(row.name, message, key) for message in messages]
+
+    def check(driver: str) -> None:
+        with Hash(driver, key) as h:
+            for message, digest in zip(messages, expected, strict=True):
+                assert h.digest(message) == digest, f"{len(message)} bytes at once"
+                third = len(message) // 3
+                h.op.send(message[:third], MSG_MORE)
+                h.op.send(message[third : 2 * third + 1], MSG_MORE)
+                h.op.send(message[2 * third + 1 :])
+                assert h.op.recv(64) == digest, f"{len(message)} bytes in three sends"
+
+    need(Hash, row.name).close()
+    check_drivers("hash", row.name, check)
+
+
+@pytest.mark.parametrize("row", [row for row in catalogue.SKCIPHERS if not row.one_way], ids=lambda row: row.name)
+def test_every_driver_of_a_skcipher(row: SkcipherRow) -> None:
+    """Both ways, contiguous and scattered, over enough blocks for the widest parallel code."""
+    key, iv = data(f"{row.name} key", row.keys[-1]), data(f"{row.name} iv", row.iv)
+    wanted = (16, 16 * 8, 16 * 33, 16 * 70 + 13, PAGE + 160)
+    messages = [cut(max(size // row.unit * row.unit, row.minimum)) for size in wanted]
+    expected = [skciphers.crypt(row.name, key, iv, message) for message in messages]
+
+    def check(driver: str) -> None:
+        with Skcipher(driver, key) as cipher:
+            for message, result in zip(messages, expected, strict=True):
+                assert cipher.encrypt(message, iv) == result, f"encrypting {len(message)} bytes"
+                assert cipher.decrypt(result, iv) == message, f"decrypting {len(message)} bytes"
+                cipher.op.sendmsg([message[:1], message[1:]], set_op(ALG_OP_ENCRYPT) + (set_iv(iv) if iv else b""))
+                assert scattered(cipher.op.recvmsg, len(message)) == result, f"{len(message)} scattered bytes"
+
+    need(Skcipher, row.name).close()
+    check_drivers("skcipher", row.name, check)
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in catalogue.AEADS if row.generates_iv_for is None], ids=lambda row: row.name
+)
+def test_every_driver_of_an_aead(row: AeadRow) -> None:
+    key, iv, tag = key_of(row, row.keys[-1]), iv_of(row.name, row.iv), row.tags[-1]
+    aad = data("aad", (row.aads or (20,))[-1] - (row.iv if row.iv_in_aad else 0))
+    aad += iv if row.iv_in_aad else b""
+    messages = [cut(size) for size in (16, 16 * 33, PAGE + 160)]
+    expected = [aeads.seal(row.name, key, iv, aad, message, tag) for message in messages]
+
+    def check(driver: str) -> None:
+        with Aead(driver, key, tag) as aead:
+            for message, sealed in zip(messages, expected, strict=True):
+                assert aead.encrypt(message, aad, iv) == sealed, f"encrypting {len(message)} bytes"
+                assert aead.decrypt(sealed, aad, iv) == message, f"decrypting {len(message)} bytes"
+                control = set_op(ALG_OP_ENCRYPT) + set_assoclen(len(aad)) + (set_iv(iv) if iv else b"")
+                aead.op.sendmsg([aad[:3], aad[3:], message], control)
+                got = scattered(aead.op.recvmsg, len(aad) + len(sealed))
+                assert got == aad + sealed, f"{len(message)} scattered bytes"
+
+    need(Aead, row.name).close()
+    check_drivers("aead", row.name, check)
+
+
+def test_every_self_test_has_passed() -> None:
+    """``selftest : unknown`` is a test that failed, or never ran."""
+    bad = [f"{entry.driver}: {entry.selftest}" for entry in implementations() if entry.selftest != "passed"]
+    assert not bad
+
+
+def check_drivers(type_: str, name: str, check: Callable[[str], None]) -> None:
+    """Run ``check(driver)`` for every driver of a name, and fail with all that went wrong."""
+    drivers = [entry for entry in implementations() if (entry.af_alg_type, entry.name) == (type_, name)]
+    assert drivers, f"{name} can be bound, but /proc/crypto does not list it"
+    wrong = [trouble for entry in drivers if (trouble := trouble_with(entry, check))]
+    assert not wrong, f"{len(wrong)} of {len(drivers)} drivers: {'; '.join(wrong)}"
+
+
+def trouble_with(entry: Implementation, check: Callable[[str], None]) -> str | None:
+    """Return what is wrong with one driver, None for nothing."""
+    if len(entry.driver) > LONGEST_BINDABLE:
+        return None
+    try:
+        check(entry.driver)
+    except AssertionError as error:
+        return f"{entry.driver}: wrong, {error}"
+    except OSError as error:
+        # Linux 7.2 and later offer AF_ALG no asynchronous implementations.
+        hidden = entry.asynchronous and error.errno == errno.ENOENT
+        return None if hidden else f"{entry.driver}: {error}"
+    return None
+
+
+def scattered(recvmsg: Callable[[list[memoryview]], object], size: int) -> bytes:
+    """Read ``size`` bytes into three buffers that begin at odd addresses."""
+    view = memoryview(bytearray(size + 16))
+    first, second = size // 3, size // 2
+    targets = [view[1 : first + 1], view[first + 4 : second + 4], view[second + 9 : size + 9]]
+    recvmsg(targets)
+    return b"".join(targets)
