@@ -106,7 +106,8 @@ class Issue:
         here = packaged.version_key(packaged.upstream(version))
         if own := [each for each in since if series_of(each) == series]:
             return here >= packaged.version_key(own[0])
-        mainline = [each for each in since if each.count(".") == 1]
+        # The releases of mainline had three numbers until 2.6.39.
+        mainline = [each for each in since if each.count(".") == 1 or each.startswith("2.6.")]
         return any(here >= packaged.version_key(each) for each in mainline)
 
 

@@ -82,6 +82,13 @@ def test_a_version_has_an_issue_or_not(version: str, state: str) -> None:
     assert ISSUE.state(version) is State(state)
 
 
+def test_an_issue_as_old_as_af_alg() -> None:
+    issue = Issue("0123456789ab", "t", introduced=("2.6.38",), fixed=("5.10.245", "6.17"))
+    assert issue.state("5.10.223-1") is State.PRESENT
+    assert issue.state("5.10.245-1") is State.ABSENT
+    assert issue.state("2.6.37") is State.ABSENT
+
+
 def test_an_issue_of_stable_series_alone() -> None:
     issue = Issue("0123456789ab", "t", introduced=("6.18.22", "6.19.12"), fixed=("6.18.24", "6.19.14", "7.0"))
     states = {version: issue.state(version).value for version in ("6.18.21", "6.18.22", "6.18.24", "6.12.90", "7.1")}
