@@ -1,0 +1,95 @@
+"""Bugs of af_alg itself: addresses, keys, accept."""
+
+from __future__ import annotations
+
+import errno
+import resource
+import struct
+
+import pytest
+
+from tests.afalg import Hash, Skcipher, Socket, set_iv, set_op
+from tests.afalg.constants import ALG_OP_ENCRYPT, SOL_SOCKET
+from tests.errors.raises import raises_errno
+from tests.need import need
+from tests.oracle import hashes, skciphers
+
+KEY = bytes(range(16))
+SO_RESERVE_MEM = 73
+
+
+@pytest.mark.fixed_by(
+    "265b861bece3", "crypto: chacha20poly1305 - validate poly1305 template argument", cve="CVE-2026-64314"
+)
+def test_rfc7539_without_its_second_argument_is_refused() -> None:
+    """The name that is not there was compared all the same: an Oops in the thread that makes algorithms."""
+    with raises_errno(errno.ENOENT, errno.EINVAL):
+        Socket.bound("aead", "rfc7539(chacha20)").close()
+
+
+@pytest.mark.fixed_by("e57121d08c38", "crypto: chacha20poly1305 - validate the digest size")
+def test_rfc7539_with_a_hash_of_another_size_is_refused() -> None:
+    with raises_errno(errno.ENOENT, errno.EINVAL):
+        Socket.bound("aead", "rfc7539(chacha20,sha256)").close()
+
+
+@pytest.mark.fixed_by(
+    "af3ff8045bbf", "crypto: hmac - require that the underlying hash algorithm is unkeyed", cve="CVE-2017-17806"
+)
+@pytest.mark.parametrize("inner", ["md5", "sha1", "sha224", "sha256", "sha256-generic", "sha3-256", "sha3-512", "sm3"])
+def test_hmac_of_hmac_is_refused(inner: str) -> None:
+    """The inner one was used without a key, and wrote past its state."""
+    need(Hash, "hmac(sha256)").close()
+    with raises_errno(errno.ENOENT, errno.EINVAL):
+        Socket.bound("hash", f"hmac(hmac({inner}))").close()
+
+
+@pytest.mark.fixed_by("5d26a105b5a7", 'crypto: prefix module autoloading with "crypto-"', cve="CVE-2013-7421")
+def test_bind_loads_no_module_that_is_no_algorithm() -> None:
+    """Any user could have any module loaded, by its name."""
+    name = next(name for name in ("dummy", "minix", "isofs", "raid0", "sctp") if name not in loaded_modules())
+    with raises_errno(errno.ENOENT):
+        Socket.bound("hash", name).close()
+    assert name not in loaded_modules()
+
+
+@pytest.mark.fixed_by("c840ac6af3f8", "crypto: af_alg - Disallow bind/setkey/... after accept(2)")
+def test_the_key_of_a_socket_in_use_is_left_alone() -> None:
+    """A request in flight lost its transform."""
+    with need(Skcipher, "cbc(aes)", KEY) as cipher:
+        cipher.op.sendmsg([bytes(16)], set_op(ALG_OP_ENCRYPT) + set_iv(bytes(16)))
+        with raises_errno(errno.EBUSY):
+            cipher.tfm.set_key(bytes(16))
+        with raises_errno(errno.EBUSY):
+            cipher.tfm.bind("skcipher", "ctr(aes)")
+        assert cipher.op.recv(16) == skciphers.crypt("cbc(aes)", KEY, bytes(16), bytes(16))
+
+
+@pytest.mark.fixed_by("a383292c8667", "crypto: af_alg - Fix socket double-free when accept fails")
+def test_an_accept_that_fails_frees_its_socket_once() -> None:
+    with need(Hash, "sha256") as h, Socket.create() as unbound:
+        for _ in range(200):
+            with raises_errno(errno.EINVAL):
+                unbound.accept()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (h.tfm.fd + 1, hard))
+        try:
+            for _ in range(200):
+                with raises_errno(errno.EMFILE):
+                    h.tfm.accept()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert h.digest(b"abc") == hashes.digest("sha256", b"abc")
+
+
+@pytest.mark.fixed_by("25206111512d", "crypto: af_alg - get rid of alg_memory_allocated", cve="CVE-2022-48781")
+def test_no_memory_can_be_reserved() -> None:
+    """A protocol that counts memory without a limit for it met a division by NULL (SO_RESERVE_MEM, 5.16)."""
+    with need(Hash, "sha256") as h, raises_errno(errno.EOPNOTSUPP, errno.ENOPROTOOPT):
+        h.op.setsockopt(SO_RESERVE_MEM, struct.pack("i", 4096), level=SOL_SOCKET)
+
+
+def loaded_modules() -> set[str]:
+    """Return the names in /proc/modules."""
+    with open("/proc/modules") as file:
+        return {line.split()[0] for line in file}
