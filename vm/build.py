@@ -452,9 +452,6 @@ def _keep_counters(plan: Plan, entry: Path) -> None:
         target.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(notes, target / notes.name)
         shutil.copyfile(plan.shadow / "crypto" / f"{notes.stem}.c", target / f"{notes.stem}.c")
-    if (entry / "gcov").is_dir():
-        # Below this, in the guest's debugfs, the kernel shows the counters of each object.
-        (entry / "gcov" / "objects").write_text(f"{plan.out}\n")
 
 
 def _results(plan: Plan) -> Path:
