@@ -4,18 +4,39 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+
+ENOTSUPP = 524
+"""The kernel's own "operation is not supported" (include/linux/errno.h); no C library has a name for it."""
+
+
+def name_of(number: int | None) -> str:
+    """Return ``EINVAL`` for 22; ``success`` for 0."""
+    names = {0: "success", ENOTSUPP: "ENOTSUPP", **errno.errorcode}
+    return names.get(number or 0, f"errno {number}")
 
 
 @contextlib.contextmanager
-def raises_errno(*expected: int) -> Iterator[None]:
-    """Fail unless the block raises OSError with one of the errnos; names both in the message."""
-    names = " or ".join(errno.errorcode[number] for number in expected)
-    got = "success"
+def raises_errno(*expected: int, why: str = "") -> Iterator[None]:
+    """Fail unless the block raises OSError with one of the errnos; names both in the message.
+
+    Args:
+        why: which of several cases this is, for the message.
+    """
+    got = 0
     try:
         yield
     except OSError as error:
-        if error.errno in expected:
-            return
-        got = errno.errorcode.get(error.errno or 0, str(error))
-    raise AssertionError(f"expected {names}, got {got}")
+        got = error.errno or -1
+    if got not in expected:
+        names = " or ".join(name_of(number) for number in expected)
+        raise AssertionError(f"expected {names}, got {name_of(got)}{why and ': '}{why}")
+
+
+def outcome(call: Callable[[], object]) -> int:
+    """Return the errno of the call, 0 when it succeeds."""
+    try:
+        call()
+    except OSError as error:
+        return error.errno or -1
+    return 0

@@ -1,37 +1,268 @@
-"""bind(2): which algorithms and addresses it refuses."""
+"""bind(2): which algorithms and addresses it refuses, and what a refusal leaves as it was."""
 
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.afalg import Hash, Socket, sockaddr_alg
-from tests.errors.raises import raises_errno
+from tests.afalg import Hash, Pointer, Socket, sockaddr_alg
+from tests.afalg.constants import CRYPTO_ALG_KERN_DRIVER_ONLY, NAME_OFFSET
+from tests.afalg.memory import PROT_NONE, Memory
+from tests.errors import probes
+from tests.errors.raises import outcome, raises_errno
+from tests.errors.returns import returns
+from tests.errors.subjects import SKCIPHER, Subject, each_keyed_type, each_type
 from tests.need import need
 
+pytestmark = pytest.mark.usefixtures("_without_modprobe")
 
-@pytest.mark.parametrize("type_", ["hash", "skcipher", "aead", "rng"])
-def test_unknown_algorithm_is_enoent(type_: str) -> None:
-    with Socket.create() as tfm, raises_errno(errno.ENOENT):
-        tfm.bind(type_, "no-such-algorithm")
-
-
-def test_unknown_type_is_enoent() -> None:
-    with Socket.create() as tfm, raises_errno(errno.ENOENT):
-        tfm.bind("nope", "sha256")
+SHA256 = sockaddr_alg("hash", "sha256")
+SHORTEST = NAME_OFFSET + 1
+LONGEST = 128
+"""sizeof(struct sockaddr_storage): the most any bind takes."""
 
 
-@pytest.mark.parametrize("length", [0, 2, 24])
-def test_short_address_is_einval(length: int) -> None:
-    """The address must reach into the name (alg_bind)."""
+MODPROBE = Path("/proc/sys/kernel/modprobe")
+
+
+@pytest.fixture
+def _without_modprobe() -> Iterator[None]:
+    """Keep the kernel from running modprobe, half a second a missing name, once the algorithms are there."""
+    for type_, name in (
+        ("hash", "hmac(sha256)"),
+        ("hash", "cmac(aes)"),
+        ("skcipher", "cbc(aes)"),
+        ("skcipher", "ecb(aes)"),
+        ("skcipher", "xts(aes)"),
+        ("aead", "gcm(aes)"),
+        ("aead", "authenc(hmac(sha256),cbc(aes))"),
+    ):
+        outcome(lambda type_=type_, name=name: Socket.bound(type_, name).close())  # type: ignore[misc]
+    before = MODPROBE.read_text()
+    MODPROBE.write_text("\n")
+    yield
+    MODPROBE.write_text(before)
+
+
+@returns("bind-address-short", "bind-algorithm-missing")
+def test_address_of_every_length() -> None:
+    """Below 25 bytes EINVAL; above, its last byte counts as the name's NUL, whatever it holds (alg_bind)."""
+    address = SHA256.ljust(LONGEST, b"\0")
+    whole = NAME_OFFSET + len("sha256") + 1
+    for length in range(LONGEST + 1):
+        expected = errno.EINVAL if length < SHORTEST else errno.ENOENT if length < whole else 0
+        with Socket.create() as tfm:
+            got = outcome(lambda tfm=tfm, length=length: tfm.bind_raw(address, length))  # type: ignore[misc]
+        assert got == expected, f"address of {length} bytes"
+
+
+@returns("bind-address-generic")
+@pytest.mark.parametrize("length", [129, 4096, 0x7FFFFFFF, -1, -128])
+def test_address_of_impossible_length_is_einval(length: int) -> None:
     with Socket.create() as tfm, raises_errno(errno.EINVAL):
-        tfm.bind_raw(sockaddr_alg("hash", "sha256"), length)
+        tfm.bind_raw(SHA256.ljust(4096, b"\0"), length & 0xFFFFFFFF)
 
 
+@returns("bind-address-generic")
+def test_unreadable_address_is_efault() -> None:
+    with Socket.create() as tfm, Memory(1, PROT_NONE) as memory:
+        for pointer in (Pointer(0, len(SHA256)), memory.pointer(4096 - 40, len(SHA256)), memory.pointer(4096, 25)):
+            with raises_errno(errno.EFAULT):
+                tfm.bind_raw(pointer)
+
+
+@returns("bind-flags")
+@pytest.mark.parametrize("field", ["feat", "mask"])
+def test_unknown_flags_are_einval(field: str) -> None:
+    """Of both words only CRYPTO_ALG_KERN_DRIVER_ONLY is known."""
+    with Socket.create() as tfm:
+        for bit in range(32):
+            if 1 << bit != CRYPTO_ALG_KERN_DRIVER_ONLY:
+                with raises_errno(errno.EINVAL, why=f"bit {bit}"):
+                    tfm.bind("hash", "sha256", **{field: 1 << bit})
+        tfm.bind("hash", "sha256")
+
+
+@returns("bind-algorithm-missing")
+def test_flag_for_drivers_of_the_kernel_alone() -> None:
+    """Set in both words it asks for hardware that only the kernel may use, and no guest has any."""
+    flag = CRYPTO_ALG_KERN_DRIVER_ONLY
+    need(Hash, "sha256").close()
+    with Socket.create() as tfm:
+        got = outcome(lambda: tfm.bind("hash", "sha256", flag, flag))
+        assert got == (0 if probes.ignores_lookup_flags() else errno.ENOENT)
+    for feat, mask in ((flag, 0), (0, flag)):
+        with Socket.create() as tfm:
+            tfm.bind("hash", "sha256", feat, mask)
+
+
+@pytest.mark.parametrize("family", [0, 1, 2, 16, 39, 0xFFFF])
+def test_family_in_the_address_is_not_looked_at(family: int) -> None:
+    with Socket.create() as tfm:
+        tfm.bind_raw(sockaddr_alg("hash", "sha256", family=family))
+
+
+@returns("bind-type-missing")
+@pytest.mark.parametrize("type_", ["", "nope", "Hash", "hashes", "akcipher", "kpp", "scomp", "cipher", "../../etc/x"])
+def test_unknown_type_is_enoent(type_: str) -> None:
+    with Socket.create() as tfm, raises_errno(errno.ENOENT):
+        tfm.bind(type_, "sha256")
+
+
+@returns("bind-type-missing")
+def test_unterminated_type_is_enoent() -> None:
+    """The field's 14th byte is taken for a NUL."""
+    with Socket.create() as tfm, raises_errno(errno.ENOENT):
+        tfm.bind("skcipherXXXXXX", "cbc(aes)")
+
+
+def test_bytes_after_the_name_are_not_looked_at() -> None:
+    with Socket.create() as tfm:
+        tfm.bind_raw(sockaddr_alg("hash", b"sha256\0rubbish"))
+
+
+def test_last_byte_of_the_name_is_lost() -> None:
+    """A name that fills the address has no NUL, so its last byte becomes one."""
+    with Socket.create() as tfm:
+        tfm.bind_raw(sockaddr_alg("hash", "sha256X")[: NAME_OFFSET + 7])
+
+
+@returns("bind-algorithm-missing")
+@pytest.mark.parametrize("length", [1, 63, 64, 65, 102, 103])
+def test_long_unknown_name_is_enoent(length: int) -> None:
+    """103 bytes and the NUL fill the longest address."""
+    with Socket.create() as tfm, raises_errno(errno.ENOENT):
+        tfm.bind("hash", "x" * length)
+
+
+@returns("bind-algorithm-missing")
+@pytest.mark.parametrize(
+    ("type_", "name"),
+    [
+        ("hash", "no-such-algorithm"),
+        ("skcipher", "no-such-algorithm"),
+        ("aead", "no-such-algorithm"),
+        ("rng", "no-such-algorithm"),
+        ("hash", ""),
+        ("hash", " sha256"),
+        ("hash", "SHA256"),
+        ("hash", "aes"),
+        ("hash", "hmac"),
+        ("hash", "hmac("),
+        ("hash", "hmac(sha256"),
+        ("hash", "hmac)sha256("),
+        ("hash", "sha256)"),
+        ("hash", "%s%n"),
+        ("hash", "\xff\xfe"),
+        ("skcipher", "sha256"),
+        ("skcipher", "aes"),
+        ("skcipher", "__cbc(aes)"),
+        ("skcipher", "cbc(no-such-cipher)"),
+        ("aead", "gcm"),
+        ("rng", "sha256"),
+    ],
+)
+def test_name_that_is_no_algorithm_of_the_type_is_enoent(type_: str, name: str) -> None:
+    with Socket.create() as tfm, raises_errno(errno.ENOENT):
+        tfm.bind(type_, name)
+
+
+@returns("bind-template-refuses")
+@pytest.mark.parametrize(
+    ("type_", "name", "error"),
+    [
+        ("hash", "cbc(aes)", errno.EINVAL),
+        ("skcipher", "hmac(sha256)", errno.EINVAL),
+        ("aead", "cbc(aes)", errno.EINVAL),
+        ("aead", "gcm(cbc(aes))", errno.EINVAL),
+        ("hash", "hmac(cmac(aes))", errno.EINVAL),
+        ("skcipher", "cbc(ecb(aes))", errno.ELOOP),
+        ("skcipher", "cbc(aes)x", errno.EEXIST),
+    ],
+)
+def test_template_refuses_its_parameters(type_: str, name: str, error: int) -> None:
+    """Since Linux 6.4 or so with its own error, before as ENOENT; never with success."""
+    with Socket.create() as tfm, raises_errno(error if probes.passes_on_template_errors() else errno.ENOENT):
+        tfm.bind(type_, name)
+
+
+@returns("bind-template-refuses")
+@pytest.mark.parametrize("name", ["ecb(" * 24 + "aes" + ")" * 4, "hmac(hmac(sha256))", "xts(xts(aes))", "authenc()"])
+def test_nonsense_of_templates_is_refused(name: str) -> None:
+    for type_ in ("hash", "skcipher", "aead"):
+        with Socket.create() as tfm:
+            assert outcome(lambda tfm=tfm, type_=type_: tfm.bind(type_, name))  # type: ignore[misc]
+
+
+@returns("bind-children")
 def test_bind_with_an_op_socket_open_is_busy() -> None:
     """Linux kernel commit c840ac6af3f8 ("crypto: af_alg - Disallow bind/setkey/... after accept(2)")."""
-    with need(Hash, "sha256") as h:
-        h.op  # noqa: B018 - accepts the op socket
+    with SKCIPHER.open() as cipher:
+        SKCIPHER.works(cipher.op)
         with raises_errno(errno.EBUSY):
-            h.tfm.bind("hash", "sha256")
+            cipher.tfm.bind("skcipher", "ecb(aes)")
+        SKCIPHER.works(cipher.op)
+
+
+@returns("bind-children")
+def test_bind_with_an_op_socket_without_a_key_is_busy() -> None:
+    """Though a key could still be set."""
+    with SKCIPHER.open_without_key() as cipher:
+        cipher.op  # noqa: B018 - accepts the op socket
+        with raises_errno(errno.EBUSY):
+            cipher.tfm.bind("skcipher", "cbc(aes)")
+        assert SKCIPHER.key
+        cipher.tfm.set_key(SKCIPHER.key)
+        SKCIPHER.works(cipher.op)
+
+
+@returns("bind-algorithm-missing", "bind-type-missing")
+def test_unknown_name_with_an_op_socket_open_is_enoent() -> None:
+    """The algorithm is looked up before the op sockets are counted."""
+    with SKCIPHER.open() as cipher:
+        SKCIPHER.works(cipher.op)
+        for type_, name in (("skcipher", "no-such-algorithm"), ("nope", "cbc(aes)")):
+            with raises_errno(errno.ENOENT):
+                cipher.tfm.bind(type_, name)
+        SKCIPHER.works(cipher.op)
+
+
+@returns("skcipher-nokey")
+def test_bind_again_replaces_the_algorithm_and_loses_the_key() -> None:
+    with SKCIPHER.open() as cipher:
+        cipher.tfm.bind("skcipher", "cbc(aes)")
+        with raises_errno(errno.ENOKEY):
+            cipher.op.send(bytes(16))
+    with Socket.bound("hash", "sha256") as tfm:
+        tfm.bind("skcipher", "cbc(aes)")
+        tfm.set_key(SKCIPHER.key or b"")
+        with tfm.accept() as op:
+            SKCIPHER.works(op)
+
+
+@returns("bind-address-short", "bind-flags", "bind-type-missing", "bind-algorithm-missing")
+@each_keyed_type
+def test_refused_bind_keeps_algorithm_and_key(subject: Subject) -> None:
+    with subject.open() as transform:
+        for length, type_, name, feat, error in (
+            (24, "hash", "sha256", 0, errno.EINVAL),
+            (88, "hash", "sha256", 1, errno.EINVAL),
+            (88, "nope", "sha256", 0, errno.ENOENT),
+            (88, "hash", "no-such-algorithm", 0, errno.ENOENT),
+        ):
+            with raises_errno(error):
+                transform.tfm.bind_raw(sockaddr_alg(type_, name, feat), length)
+        subject.works(transform.op)
+
+
+@returns("not-on-op")
+@each_type
+def test_bind_on_an_op_socket_is_eopnotsupp(subject: Subject) -> None:
+    with subject.open() as transform:
+        for address in (SHA256, sockaddr_alg(subject.type_, subject.name), SHA256[:24]):
+            with raises_errno(errno.EOPNOTSUPP):
+                transform.op.bind_raw(address)
+        subject.works(transform.op)

@@ -1,0 +1,124 @@
+"""accept(2) and accept4(2): who gives op sockets; a refusal leaves no half-made one behind."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import resource
+
+import pytest
+
+from tests.afalg import Socket
+from tests.afalg.constants import SOCK_CLOEXEC, SOCK_NONBLOCK
+from tests.errors.raises import raises_errno
+from tests.errors.returns import returns
+from tests.errors.subjects import AEAD, HASH, RNG, SKCIPHER, Subject, each_keyed_type, each_type
+
+
+def still_free(tfm: Socket, subject: Subject) -> None:
+    """A tfm socket that counts no op socket takes a key (or says that it has none), and gives op sockets."""
+    if subject.key is not None:
+        tfm.set_key(subject.key)
+    tfm.bind(subject.type_, subject.name)
+    if subject.key is not None:
+        tfm.set_key(subject.key)
+    with tfm.accept() as op:
+        subject.works(op)
+
+
+@returns("accept-unbound")
+def test_unbound_socket_is_einval() -> None:
+    with Socket.create() as tfm:
+        for flags in (0, SOCK_CLOEXEC, SOCK_NONBLOCK):
+            with raises_errno(errno.EINVAL):
+                tfm.accept(flags)
+
+
+@returns("not-on-op")
+@pytest.mark.parametrize("subject", [SKCIPHER, AEAD, RNG], ids=lambda subject: subject.type_)
+def test_op_socket_is_eopnotsupp(subject: Subject) -> None:
+    """Of all op sockets only those of a hash can be cloned."""
+    with subject.open() as transform:
+        with raises_errno(errno.EOPNOTSUPP):
+            transform.op.accept()
+        subject.works(transform.op)
+
+
+@returns("accept-address")
+@each_type
+def test_asking_for_an_address_is_econnaborted(subject: Subject) -> None:
+    """There is none to give (net/socket.c). The op socket that was made for it is gone again."""
+    with subject.open() as transform:
+        for _ in range(3):
+            with raises_errno(errno.ECONNABORTED):
+                transform.tfm.accept(address=True)
+        still_free(transform.tfm, subject)
+
+
+@returns("accept-address")
+def test_clone_with_an_address_is_econnaborted() -> None:
+    with HASH.open() as h:
+        h.op.send(HASH.message[:7], 0x8000)
+        with raises_errno(errno.ECONNABORTED):
+            h.op.accept(address=True)
+        h.op.send(HASH.message[7:])
+        HASH.finish(h.op)
+
+
+@returns("accept-generic")
+@pytest.mark.parametrize("flags", [1, 0x8000, 0x80000000, SOCK_CLOEXEC | 2])
+def test_unknown_flags_are_einval(flags: int) -> None:
+    with SKCIPHER.open() as cipher:
+        with raises_errno(errno.EINVAL):
+            cipher.tfm.accept(flags - (1 << 32) if flags >> 31 else flags)
+        still_free(cipher.tfm, SKCIPHER)
+
+
+@returns("accept-generic")
+@each_type
+def test_out_of_file_descriptors_is_emfile(subject: Subject) -> None:
+    with subject.open() as transform:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+        try:
+            with raises_errno(errno.EMFILE):
+                transform.tfm.accept()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        still_free(transform.tfm, subject)
+
+
+@returns("hash-nokey")
+def test_clone_of_a_hash_without_a_key_is_enokey() -> None:
+    with HASH.open_without_key() as h:
+        with raises_errno(errno.ENOKEY):
+            h.op.accept()
+        h.tfm.set_key(HASH.key or b"")
+        with h.op.accept() as clone:
+            HASH.works(clone)
+        HASH.works(h.op)
+
+
+@each_type
+def test_nonblock_and_cloexec_are_taken(subject: Subject) -> None:
+    with subject.open() as transform, transform.tfm.accept(SOCK_NONBLOCK | SOCK_CLOEXEC) as op:
+        assert fcntl.fcntl(op.fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
+        assert fcntl.fcntl(op.fd, fcntl.F_GETFL) & os.O_NONBLOCK
+        subject.works(op)
+    with subject.open() as transform, transform.tfm.accept(0) as op:
+        assert not fcntl.fcntl(op.fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
+        assert not fcntl.fcntl(op.fd, fcntl.F_GETFL) & os.O_NONBLOCK
+
+
+@each_keyed_type
+def test_accept_never_waits(subject: Subject) -> None:
+    """There is no peer to wait for: any number of op sockets, each with requests of its own."""
+    with subject.open() as transform:
+        ops = [transform.tfm.accept() for _ in range(20)]
+        for op in ops:
+            subject.begin(op)
+        for op in reversed(ops):
+            subject.finish(op)
+            op.close()
+        still_free(transform.tfm, subject)

@@ -1,0 +1,50 @@
+"""Modules that bind(2) brings in by itself, through modprobe."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.afalg import Hash, Socket
+from tests.errors.raises import raises_errno
+from tests.errors.returns import returns
+from tests.need import need
+
+MODPROBE = Path("/proc/sys/kernel/modprobe")
+
+
+@pytest.fixture
+def modprobe() -> Iterator[Path]:
+    """Give the file that names the program; what it holds now is there again afterwards."""
+    before = MODPROBE.read_text()
+    yield MODPROBE
+    MODPROBE.write_text(before)
+
+
+def test_bind_loads_the_module_of_an_algorithm() -> None:
+    """By the alias ``crypto-…``, which the module gives itself."""
+    if not is_module("wp512"):
+        pytest.skip("wp512 is not a module of this kernel")
+    subprocess.run(["modprobe", "-r", "wp512"], timeout=60, check=True, capture_output=True)
+    assert not Path("/sys/module/wp512").exists()
+    need(Hash, "wp512").close()
+    assert Path("/sys/module/wp512").exists()
+
+
+@returns("bind-algorithm-missing", "bind-type-missing")
+@pytest.mark.parametrize("program", ["/nonexistent", "/dev/null", ""])
+def test_modprobe_that_cannot_run_is_enoent(modprobe: Path, program: str) -> None:
+    modprobe.write_text(program + "\n")
+    for type_, name in (("hash", "no-such-algorithm"), ("nope", "sha256")):
+        with Socket.create() as tfm, raises_errno(errno.ENOENT):
+            tfm.bind(type_, name)
+
+
+def is_module(name: str) -> bool:
+    """Return whether modprobe would load a file for it, so that it is not part of the kernel's image."""
+    found = subprocess.run(["modprobe", "--show-depends", name], timeout=60, capture_output=True, text=True)
+    return "insmod " in found.stdout

@@ -1,0 +1,174 @@
+"""ENOMEM at every place that takes memory of the socket, by net.core.optmem_max: sock_kmalloc refuses beyond it."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.afalg import Socket
+from tests.afalg.constants import MSG_DONTWAIT, MSG_MORE
+from tests.errors import probes
+from tests.errors.raises import name_of, outcome, raises_errno
+from tests.errors.returns import returns
+from tests.errors.subjects import HASH, SKCIPHER, Subject, each_keyed_type, each_queued_type, each_type
+
+SetLimit = Callable[[int], None]
+SO_MEMINFO, OPTMEM = 55, 6
+
+
+@pytest.fixture
+def set_limit() -> Iterator[SetLimit]:
+    """Give a function that sets the limit, in bytes; what it was is there again afterwards."""
+    before = probes.OPTMEM.read_text()
+    yield lambda size: probes.OPTMEM.write_text(f"{size}\n") and None
+    probes.OPTMEM.write_text(before)
+
+
+def option_memory(sock: Socket) -> int:
+    """Return the bytes the socket holds of this memory (SO_MEMINFO, sock_diag(7))."""
+    counters = sock.getsockopt(SO_MEMINFO, 64)
+    return int.from_bytes(counters[4 * OPTMEM : 4 * OPTMEM + 4], "little")
+
+
+@returns("setkey-no-memory")
+@each_keyed_type
+def test_key_is_enomem_and_keeps_the_old_one(subject: Subject, set_limit: SetLimit) -> None:
+    with subject.open() as transform:
+        set_limit(1)
+        with raises_errno(errno.ENOMEM):
+            transform.tfm.set_key(subject.key or b"")
+        set_limit(20480)
+        subject.works(transform.op)
+
+
+@returns("accept-no-memory", "hash-accept-no-memory", "skcipher-accept-no-memory", "aead-accept-no-memory")
+@returns("rng-accept-no-memory", "skcipher-accept-no-iv", "aead-accept-no-iv")
+@each_type
+def test_accept_is_enomem_until_its_context_fits(subject: Subject, set_limit: SetLimit) -> None:
+    """Each size in turn: ENOMEM and nothing left behind, or a socket that works."""
+    with subject.open() as transform:
+        seen = set()
+        for size in [1, 8, 17, 31, *range(32, 200, 8), *range(200, 2000, 100)]:
+            set_limit(size)
+            got = outcome(lambda: transform.tfm.accept().close())
+            assert got in (0, errno.ENOMEM), f"{name_of(got)} with {size} bytes"
+            seen.add(got)
+        assert seen == {0, errno.ENOMEM}
+        set_limit(20480)
+        transform.tfm.bind(subject.type_, subject.name)
+        if subject.key is not None:
+            transform.tfm.set_key(subject.key)
+        subject.works(transform.op)
+
+
+@returns("accept-no-memory", "hash-accept-no-memory", "skcipher-accept-no-memory", "aead-accept-no-memory")
+@each_keyed_type
+def test_accept_without_a_key_is_enomem(subject: Subject, set_limit: SetLimit) -> None:
+    with subject.open_without_key() as transform:
+        set_limit(1)
+        with raises_errno(errno.ENOMEM):
+            transform.tfm.accept()
+        set_limit(20480)
+        transform.tfm.bind(subject.type_, subject.name)
+        transform.tfm.set_key(subject.key or b"")
+        subject.works(transform.op)
+
+
+@returns("hash-clone-no-memory")
+def test_clone_is_enomem_and_leaves_the_hash_as_it_was(set_limit: SetLimit) -> None:
+    with HASH.open() as h:
+        h.op.send(HASH.message[:9], MSG_MORE)
+        set_limit(16)
+        with raises_errno(errno.ENOMEM):
+            h.op.accept()
+        set_limit(20480)
+        h.op.send(HASH.message[9:])
+        HASH.finish(h.op)
+
+
+@returns("send-no-memory")
+@each_queued_type
+def test_send_is_enomem_and_another_try_works(subject: Subject, set_limit: SetLimit) -> None:
+    """The list of pages takes 4088 bytes at once (af_alg_alloc_tsgl)."""
+    with subject.open() as transform:
+        op = transform.op
+        set_limit(4000)
+        for flags in (0, MSG_MORE, MSG_DONTWAIT):
+            with raises_errno(errno.ENOMEM):
+                op.sendmsg([subject.message], subject.control, flags)
+        set_limit(20480)
+        subject.works(op)
+
+
+@returns("recv-no-memory", "recv-no-memory-list", "recv-no-memory-output")
+@each_queued_type
+def test_recv_is_enomem_at_every_step_and_keeps_the_request(subject: Subject, set_limit: SetLimit) -> None:
+    """Each limit in turn, with output in several buffers: ENOMEM and another try, or the result."""
+    size = len(subject.result or b"")
+    with subject.open() as transform:
+        op = transform.op
+        idle = option_memory(op)
+        seen = set()
+        for limit in range(4500, 12000, 60):
+            set_limit(20480)
+            subject.begin(op)
+            set_limit(limit)
+            parts = [bytearray(5), bytearray(11), bytearray(size - 16)]
+            got = outcome(lambda parts=parts: op.recvmsg(parts))  # type: ignore[misc]
+            assert got in (0, errno.ENOMEM), f"{name_of(got)} with {limit} bytes"
+            seen.add(got)
+            set_limit(20480)
+            if got:
+                subject.finish(op)
+            else:
+                assert b"".join(parts) == subject.result
+            assert option_memory(op) == idle, f"not given back, with {limit} bytes"
+        assert seen == {0, errno.ENOMEM}
+
+
+@returns("hash-no-memory", "hash-recv-no-memory")
+def test_digest_is_enomem_and_the_next_is_right(set_limit: SetLimit) -> None:
+    with HASH.open() as h:
+        h.op  # noqa: B018 - accepts the op socket
+        set_limit(16)
+        with raises_errno(errno.ENOMEM):
+            h.op.send(HASH.message)
+        with raises_errno(errno.ENOMEM):
+            h.op.recv(32)
+        set_limit(20480)
+        HASH.works(h.op)
+        h.op.send(HASH.message, MSG_MORE)
+        set_limit(16)
+        got: list[bytes] = []
+        error = outcome(lambda: got.append(h.op.recv(32)))
+        set_limit(20480)
+        # Linux 6.6 and later take the memory when a message begins; before, the message is still open.
+        assert (error, got) in ((0, [HASH.result]), (errno.ENOMEM, []))
+        if error:
+            HASH.finish(h.op)
+        HASH.works(h.op)
+
+
+@returns("skcipher-state-no-memory")
+def test_part_of_a_stream_is_enomem_or_right(set_limit: SetLimit) -> None:
+    """The state between two parts takes memory where it is kept."""
+    message, result = SKCIPHER.message, SKCIPHER.result or b""
+    with SKCIPHER.open() as cipher:
+        seen = set()
+        for limit in range(4500, 9000, 100):
+            set_limit(20480)
+            cipher.op.sendmsg([message], SKCIPHER.control, MSG_MORE)
+            set_limit(limit)
+            got: list[bytes] = []
+            error = outcome(lambda got=got: got.append(cipher.op.recv(16)))  # type: ignore[misc]
+            seen.add(error)
+            assert (error, got) in ((errno.ENOMEM, []), (0, [result[:16]])), f"with {limit} bytes"
+            set_limit(20480)
+            cipher.op.send(b"")
+            rest = cipher.op.recv(16)
+            assert rest == (result[:16] if error else result[16:])
+            if error:
+                cipher.op.recv(16)
+        assert seen == {0, errno.ENOMEM}

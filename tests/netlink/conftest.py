@@ -1,0 +1,7 @@
+"""For every test of this folder: nothing is left behind."""
+
+from __future__ import annotations
+
+from tests.errors.leaks import _nothing_left_behind
+
+__all__ = ["_nothing_left_behind"]

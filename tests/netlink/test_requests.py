@@ -1,0 +1,206 @@
+"""NETLINK_CRYPTO: asking for algorithms, making and removing them, and who may."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+
+import pytest
+
+from tests.afalg import Skcipher
+from tests.afalg import netlink as n
+from tests.afalg.netlink import CryptoNetlink, alg
+from tests.afalg.privileges import Identity, run_as
+from tests.afalg.proc import Implementation, implementations
+from tests.errors.raises import ENOTSUPP, outcome, raises_errno
+from tests.errors.subjects import AEAD, HASH, SKCIPHER, Subject
+from tests.need import need
+from tests.policy.identities import EVERYBODY
+
+MAY_CHANGE = {"root", "cap-net-admin"}
+INSTANCE = "cbc(camellia-generic)"
+"""What the template cbc makes of the plain cipher; nobody else uses it."""
+
+
+@pytest.fixture
+def crypto() -> Iterator[CryptoNetlink]:
+    try:
+        netlink = CryptoNetlink()
+    except OSError as error:
+        if error.errno != errno.EPROTONOSUPPORT:
+            raise
+        pytest.skip("kernel has no NETLINK_CRYPTO")
+    with netlink:
+        yield netlink
+
+
+def by_driver() -> dict[str, Implementation]:
+    return {entry.driver: entry for entry in implementations()}
+
+
+# Asking --------------------------------------------------------------------------------------------------------------
+
+
+def test_dump_is_proc_crypto(crypto: CryptoNetlink) -> None:
+    """Every entry, with the same numbers, and nothing of the kernel's memory after the texts."""
+    for subject in (HASH, SKCIPHER, AEAD):
+        subject.open().close()
+    listed, dumped = by_driver(), {entry.driver: entry for entry in crypto.dump()}
+    assert dumped.keys() == listed.keys()
+    for driver, entry in dumped.items():
+        proc = listed[driver]
+        assert (entry.name, entry.module) == (proc.name, proc.fields["module"]), driver
+        assert entry.priority == proc.priority, driver
+        assert entry.refcnt == int(proc.fields["refcnt"]), driver
+        assert not entry.padding.strip(b"\0"), f"{driver}: bytes after the end of a text"
+        for label, value in entry.report.items():
+            assert value == int(proc.fields[label]), f"{driver}, {label}"
+
+
+@pytest.mark.parametrize("subject", [HASH, SKCIPHER, AEAD], ids=lambda subject: subject.type_)
+def test_get_by_name_and_by_driver(crypto: CryptoNetlink, subject: Subject) -> None:
+    with subject.open() as transform:
+        found = crypto.get(name=transform.name)
+        assert found.name == transform.name
+        assert found.kind == transform.type_
+        assert crypto.get(driver=found.driver).driver == found.driver
+
+
+def test_references_count_transforms(crypto: CryptoNetlink) -> None:
+    with need(Skcipher, "cbc(aes)"):
+        driver = max(
+            (e for e in implementations() if e.name == "cbc(aes)" and not e.internal), key=lambda e: e.priority
+        )
+        before = crypto.get(driver=driver.driver).refcnt
+        with need(Skcipher, "cbc(aes)"), need(Skcipher, "cbc(aes)"):
+            assert crypto.get(driver=driver.driver).refcnt == before + 2
+        assert crypto.get(driver=driver.driver).refcnt == before
+
+
+@pytest.mark.parametrize("identity", EVERYBODY, ids=lambda identity: identity.name)
+def test_asking_needs_no_right(crypto: CryptoNetlink, identity: Identity) -> None:
+    need(Skcipher, "cbc(aes)").close()
+
+    def ask() -> list[object]:
+        # A network namespace has a netlink socket of its own.
+        with CryptoNetlink() as own:
+            return [own.get(name="cbc(aes)").name, len(own.dump()) > 1]
+
+    assert run_as(identity, ask) == ["cbc(aes)", True]
+
+
+# Refusals ------------------------------------------------------------------------------------------------------------
+
+
+def test_unknown_algorithm_is_enoent(crypto: CryptoNetlink) -> None:
+    for payload in (alg("no-such-algorithm"), alg("", "no-such-driver"), alg("cbc(aes)", "no-such-driver")):
+        with raises_errno(errno.ENOENT):
+            crypto.request(n.CRYPTO_MSG_GETALG, payload)
+
+
+@pytest.mark.parametrize(
+    "type_", [n.CRYPTO_MSG_NEWALG, n.CRYPTO_MSG_DELALG, n.CRYPTO_MSG_UPDATEALG, n.CRYPTO_MSG_GETALG]
+)
+def test_malformed_messages_are_einval(crypto: CryptoNetlink, type_: int) -> None:
+    """Too short, or with a name that does not end."""
+    for payload in (b"", bytes(4), bytes(n.ALG_SIZE - 1), alg("x" * 64), alg("x", "x" * 64)):
+        with raises_errno(errno.EINVAL, why=f"{len(payload)} bytes"):
+            crypto.request(type_, payload)
+
+
+@pytest.mark.parametrize("type_", [0x16, 0x17, 0x20, 0xFFFF])
+def test_unknown_message_is_einval(crypto: CryptoNetlink, type_: int) -> None:
+    with raises_errno(errno.EINVAL):
+        crypto.request(type_, alg("cbc(aes)"))
+
+
+def test_statistics_are_gone_or_there(crypto: CryptoNetlink) -> None:
+    """Removed from Linux 6.9, an option before: the kernel's own ENOTSUPP."""
+    assert outcome(lambda: crypto.request(n.CRYPTO_MSG_GETSTAT, alg("cbc(aes)"))) in (0, ENOTSUPP, errno.ENOENT)
+
+
+@pytest.mark.parametrize("identity", EVERYBODY, ids=lambda identity: identity.name)
+def test_changing_needs_cap_net_admin(crypto: CryptoNetlink, identity: Identity) -> None:
+    """In the initial user namespace; before the message is looked at."""
+
+    def change() -> list[int]:
+        with CryptoNetlink() as own:
+            return [
+                outcome(lambda type_=type_: own.request(type_, alg("no-such-algorithm", "no-such-driver")))
+                for type_ in (n.CRYPTO_MSG_NEWALG, n.CRYPTO_MSG_DELALG, n.CRYPTO_MSG_UPDATEALG)
+            ]
+
+    may = identity.name in MAY_CHANGE
+    assert run_as(identity, change) == [errno.ENOENT if may else errno.EPERM] * 3
+
+
+# Changing ------------------------------------------------------------------------------------------------------------
+
+
+def remove(crypto: CryptoNetlink) -> int:
+    return outcome(lambda: crypto.request(n.CRYPTO_MSG_DELALG, alg("", INSTANCE)))
+
+
+@pytest.fixture
+def instance(crypto: CryptoNetlink) -> Iterator[str]:
+    """Make the instance, where there is none, and remove it at the end."""
+    need(Skcipher, "ecb(camellia)").close()
+    made = outcome(lambda: crypto.request(n.CRYPTO_MSG_NEWALG, alg("cbc(camellia)", INSTANCE)))
+    if made == errno.ENOENT:
+        pytest.skip(f"kernel cannot make {INSTANCE}")
+    assert made in (0, errno.EEXIST)
+    yield INSTANCE
+    assert remove(crypto) in (0, errno.ENOENT)
+
+
+def test_added_algorithm_can_be_used_and_removed(crypto: CryptoNetlink, instance: str) -> None:
+    assert instance in by_driver()
+    with need(Skcipher, instance, bytes(16)) as cipher:
+        assert cipher.decrypt(cipher.encrypt(bytes(range(32)), bytes(16)), bytes(16)) == bytes(range(32))
+    assert remove(crypto) == 0
+    assert instance not in by_driver()
+    assert remove(crypto) == errno.ENOENT
+
+
+def test_adding_twice_is_eexist(crypto: CryptoNetlink, instance: str) -> None:
+    with raises_errno(errno.EEXIST):
+        crypto.request(n.CRYPTO_MSG_NEWALG, alg("cbc(camellia)", instance))
+
+
+def test_algorithm_in_use_is_busy(crypto: CryptoNetlink, instance: str) -> None:
+    with need(Skcipher, instance, bytes(16)) as cipher:
+        with raises_errno(errno.EBUSY):
+            crypto.request(n.CRYPTO_MSG_DELALG, alg("", instance))
+        assert len(cipher.encrypt(bytes(16), bytes(16))) == 16
+    assert remove(crypto) == 0
+
+
+def test_only_instances_can_be_removed(crypto: CryptoNetlink) -> None:
+    """And only by their driver's name."""
+    plain = next(
+        e for e in implementations() if "(" not in e.driver and e.type_ in ("shash", "cipher") and not e.internal
+    )
+    with raises_errno(errno.EINVAL):
+        crypto.request(n.CRYPTO_MSG_DELALG, alg("", plain.driver))
+    with raises_errno(errno.ENOENT):
+        crypto.request(n.CRYPTO_MSG_DELALG, alg(plain.name))
+
+
+def test_priority_decides_what_the_next_bind_takes(crypto: CryptoNetlink, instance: str) -> None:
+    crypto.request(n.CRYPTO_MSG_UPDATEALG, alg("cbc(camellia)", instance) + n.priority(20000))
+    assert crypto.get(driver=instance).priority == 20000
+    with need(Skcipher, "cbc(camellia)"):
+        assert crypto.get(name="cbc(camellia)").driver in by_driver()
+        assert crypto.get(driver=instance).refcnt > 1
+
+
+def test_priority_without_a_driver_is_einval(crypto: CryptoNetlink) -> None:
+    need(Skcipher, "cbc(aes)").close()
+    for type_ in (n.CRYPTO_MSG_NEWALG, n.CRYPTO_MSG_UPDATEALG):
+        with raises_errno(errno.EINVAL):
+            crypto.request(type_, alg("cbc(aes)") + n.priority(1))
+
+
+def test_short_priority_is_erange(crypto: CryptoNetlink) -> None:
+    with raises_errno(errno.ERANGE, errno.EINVAL):
+        crypto.request(n.CRYPTO_MSG_NEWALG, alg("x", "x") + n.attribute(n.CRYPTOCFGA_PRIORITY_VAL, b"\1"))

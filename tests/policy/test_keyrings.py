@@ -1,0 +1,207 @@
+"""Keys by the serial number of a key of the kernel's key retention service (ALG_SET_KEY_BY_KEY_SERIAL, keyrings(7)).
+
+Source: Documentation/crypto/userspace-if.rst of Linux 6.2 and later. Its EPERM for a missing permission is EACCES in truth.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.afalg import Aead, Hash, Skcipher, Transform
+from tests.afalg import keys as k
+from tests.afalg.constants import ALG_SET_KEY_BY_KEY_SERIAL
+from tests.afalg.privileges import PLAIN_USER, run_as
+from tests.errors import probes
+from tests.errors.raises import outcome, raises_errno
+from tests.errors.returns import returns
+from tests.errors.subjects import HASH, SKCIPHER, Subject, each_keyed_type
+from tests.need import need
+
+
+@pytest.fixture(autouse=True)
+def _key_serials() -> None:
+    if not probes.has_key_serials():
+        pytest.skip("kernel has no ALG_SET_KEY_BY_KEY_SERIAL")
+
+
+@pytest.fixture
+def small_option_memory() -> Iterator[None]:
+    before = probes.OPTMEM.read_text()
+    probes.OPTMEM.write_text("8\n")
+    yield
+    probes.OPTMEM.write_text(before)
+
+
+def set_by_serial(transform: Transform, value: bytes) -> None:
+    transform.tfm.setsockopt(ALG_SET_KEY_BY_KEY_SERIAL, value)
+
+
+def user_key(payload: bytes) -> k.Key:
+    return k.Key("user", "af-alg-test", payload)
+
+
+@each_keyed_type
+@pytest.mark.parametrize("type_", ["user", "logon"])
+def test_key_is_the_payload(subject: Subject, type_: str) -> None:
+    """The payload of a logon key cannot be read by user space, but used."""
+    assert subject.key
+    with subject.open_without_key() as transform, k.Key(type_, "af-alg:test", subject.key) as key:
+        before = key.users()
+        set_by_serial(transform, key.option)
+        subject.works(transform.op)
+        assert key.users() == before, "a reference to the key is held"
+
+
+@each_keyed_type
+def test_key_is_copied(subject: Subject) -> None:
+    """What happens to it afterwards is of no concern."""
+    assert subject.key
+    with subject.open_without_key() as transform, user_key(subject.key) as key:
+        set_by_serial(transform, key.option)
+        key.revoke()
+        subject.works(transform.op)
+
+
+@returns("key-serial-lookup")
+@each_keyed_type
+def test_revoked_key_is_ekeyrevoked(subject: Subject) -> None:
+    with subject.open() as transform, user_key(bytes(16)) as key:
+        key.revoke()
+        with raises_errno(errno.EKEYREVOKED):
+            set_by_serial(transform, key.option)
+        subject.works(transform.op)
+
+
+@returns("key-serial-lookup")
+def test_expired_key_is_ekeyexpired() -> None:
+    with SKCIPHER.open() as cipher, user_key(SKCIPHER.key or b"") as key:
+        key.set_timeout(1)
+        end = time.monotonic() + 20
+        while (got := outcome(lambda: set_by_serial(cipher, key.option))) == 0:
+            assert time.monotonic() < end, "the key does not expire"
+        assert got == errno.EKEYEXPIRED
+        with raises_errno(errno.EKEYEXPIRED):
+            set_by_serial(cipher, key.option)
+        SKCIPHER.works(cipher.op)
+
+
+@returns("key-serial-lookup")
+def test_invalidated_key_is_enokey() -> None:
+    with SKCIPHER.open() as cipher, user_key(bytes(16)) as key:
+        key.invalidate()
+        with raises_errno(errno.ENOKEY):
+            set_by_serial(cipher, key.option)
+        SKCIPHER.works(cipher.op)
+
+
+@returns("key-serial-lookup")
+def test_key_without_search_permission_is_eacces() -> None:
+    with SKCIPHER.open() as cipher, user_key(bytes(16)) as key:
+        key.permit(k.ALL & ~k.SEARCH)
+        with raises_errno(errno.EACCES):
+            set_by_serial(cipher, key.option)
+        SKCIPHER.works(cipher.op)
+
+
+@returns("key-serial-lookup")
+def test_key_of_somebody_else_is_eacces() -> None:
+    with SKCIPHER.open() as cipher, user_key(bytes(16)) as key:
+        assert run_as(PLAIN_USER, lambda: outcome(lambda: set_by_serial(cipher, key.option))) == errno.EACCES
+        SKCIPHER.works(cipher.op)
+
+
+@returns("key-serial-lookup")
+def test_missing_thread_keyring_is_enokey() -> None:
+    with SKCIPHER.open() as cipher:
+        with raises_errno(errno.ENOKEY):
+            set_by_serial(cipher, k.serial_option(k.KEY_SPEC_THREAD_KEYRING))
+        SKCIPHER.works(cipher.op)
+
+
+@returns("key-serial-type")
+def test_keyring_is_no_key() -> None:
+    with SKCIPHER.open() as cipher, k.Key("keyring", "af-alg-test", b"") as ring:
+        for value in (
+            ring.option,
+            k.serial_option(k.KEY_SPEC_PROCESS_KEYRING),
+            k.serial_option(k.KEY_SPEC_USER_KEYRING),
+        ):
+            with raises_errno(errno.ENOPROTOOPT):
+                set_by_serial(cipher, value)
+        SKCIPHER.works(cipher.op)
+
+
+@returns("key-serial-refused")
+@pytest.mark.parametrize(
+    ("kind", "name", "length"),
+    [(Skcipher, "cbc(aes)", 5), (Skcipher, "cbc(aes)", 33), (Skcipher, "xts(aes)", 16), (Aead, "gcm(aes)", 17)],
+    ids=["cbc(aes)-5", "cbc(aes)-33", "xts(aes)-16", "gcm(aes)-17"],
+)
+def test_payload_of_a_wrong_length_is_einval(kind: type[Transform], name: str, length: int) -> None:
+    with need(kind, name) as transform, user_key(bytes(length)) as key:
+        before = key.users()
+        for _ in range(3):
+            with raises_errno(errno.EINVAL):
+                set_by_serial(transform, key.option)
+        assert key.users() == before
+
+
+@returns("key-serial-refused")
+def test_key_for_an_unkeyed_hash_is_enosys() -> None:
+    with need(Hash, "sha256") as h, user_key(bytes(16)) as key, raises_errno(errno.ENOSYS):
+        set_by_serial(h, key.option)
+
+
+@returns("key-serial-no-memory")
+def test_payload_beyond_option_memory_is_enomem(small_option_memory: None) -> None:
+    with need(Hash, "hmac(sha256)") as h, user_key(bytes(64)) as key:
+        before = key.users()
+        with raises_errno(errno.ENOMEM):
+            set_by_serial(h, key.option)
+        assert key.users() == before
+
+
+@returns("setsockopt-children")
+def test_key_with_a_used_op_socket_is_busy() -> None:
+    with SKCIPHER.open() as cipher, user_key(bytes(16)) as key:
+        SKCIPHER.works(cipher.op)
+        with raises_errno(errno.EBUSY):
+            set_by_serial(cipher, key.option)
+        SKCIPHER.works(cipher.op)
+
+
+def test_longest_payload() -> None:
+    """A user key has at most 32767 bytes; hmac takes them all."""
+    payload = bytes(i % 251 for i in range(32767))
+    with (
+        need(Hash, "hmac(sha256)") as h,
+        user_key(payload) as key,
+        need(Hash, "hmac(sha256)", payload[:16384]) as other,
+    ):
+        set_by_serial(h, key.option)
+        assert h.digest(b"data") != other.digest(b"data")
+    with HASH.open() as h:
+        HASH.works(h.op)
+
+
+def test_encrypted_key_is_used_without_being_seen() -> None:
+    """Its 32 random bytes never leave the kernel, which can use them all the same."""
+    with user_key(bytes(32)) as master:
+        assert master.serial > 0
+        try:
+            key = k.Key("encrypted", "af-alg-encrypted", b"new user:af-alg-test 32")
+        except OSError as error:
+            if error.errno != errno.ENODEV:
+                raise
+            pytest.skip("kernel has no keys of type encrypted")
+        with key, need(Skcipher, "ctr(aes)") as cipher, need(Skcipher, "ctr(aes)", bytes(32)) as zero:
+            got = outcome(lambda: set_by_serial(cipher, key.option))
+            assert got == 0
+            message, iv = bytes(range(100)), bytes(16)
+            sealed = cipher.encrypt(message, iv)
+            assert sealed not in (message, zero.encrypt(message, iv))
+            assert cipher.decrypt(sealed, iv) == message
