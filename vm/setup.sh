@@ -28,6 +28,12 @@ need() {
 need qemu-system-x86 qemu-system-x86_64
 need kmod modprobe
 need binutils strings
+# A kernel image is unpacked once on the host, whatever it was packed with.
+need zstd zstd
+need lz4 lz4
+need xz-utils xz
+# For the tests of package signatures (make check).
+need gnupg gpg
 need busybox-static /bin/busybox /usr/bin/busybox
 need libgcrypt20 '/usr/lib/*/libgcrypt.so.20' '/lib/*/libgcrypt.so.20' '/usr/lib/libgcrypt.so.20' '/usr/lib64/libgcrypt.so.20'
 need python3 python3
@@ -51,7 +57,6 @@ if [ "${1:-}" = build ]; then
     need bc bc
     need libelf-dev '/usr/include/libelf.h' '/usr/include/gelf.h'
     need libssl-dev '/usr/include/openssl/opensslv.h'
-    need xz-utils xz
     need rsync rsync
     need ccache ccache
 fi
