@@ -1,11 +1,18 @@
 # What people call; everything is explained by `make help`. Variables are passed on as they are:
 #   KERNEL  kernels to test, several make a matrix          TEST  what to run (files, ids)     ARGS  further pytest options
 #   VMS     virtual machines a kernel                       SUITE of the package mirror
+#   GOOD, BAD, TREE, REPEAT  what to bisect                 A, B  two kernels to compare
 
 KERNEL ?=
 TEST ?=
 VMS ?=
 ARGS ?=
+GOOD ?=
+BAD ?=
+TREE ?=
+REPEAT ?=
+A ?=
+B ?=
 SUITE ?=
 
 PYTHON := .venv/bin/python
@@ -58,6 +65,29 @@ gdb: setup ## the same, waiting for gdb [KERNEL=path/to/tree]
 .PHONY: doctor
 doctor: setup ## say what of AF_ALG works on a kernel, and why not [KERNEL=running]
 	@$(PYTHON) -m tests.doctor $(ONE)
+
+.PHONY: matrix
+matrix: setup ## several kernels side by side [KERNEL="bullseye/5.10 6.1 6.12"]
+	@$(PYTEST) $(KERNELS) $(if $(VMS),--vms $(VMS)) $(ARGS) $(TEST); status=$$?; \
+	    [ $$status -gt 1 ] || { echo; $(PYTHON) -m vm.results.matrix results/latest/results.json; }; exit $$status
+
+.PHONY: diff
+diff: setup ## only what changed between two kernels [A=6.1 B=6.12]
+	@$(PYTEST) --kernel '$(A)' --kernel '$(B)' -q $(if $(VMS),--vms $(VMS)) $(ARGS) $(TEST); status=$$?; \
+	    [ $$status -gt 1 ] || { echo; $(PYTHON) -m vm.results.diff results/latest/results.json; }; exit $$status
+
+# A space in a test's id: give it in quotes inside of TEST.
+.PHONY: bisect
+bisect: setup ## which package or commit broke (or fixed) a test [GOOD=6.12.74 BAD=6.12.90 TEST=…] [TREE=~/linux] [REPEAT=3]
+	@$(PYTHON) -m vm.bisect '$(TEST)' --good '$(GOOD)' --bad '$(BAD)' $(if $(TREE),--tree '$(TREE)') \
+	    $(if $(REPEAT),--repeat $(REPEAT)) $(foreach suite,$(SUITE),--suite '$(suite)') $(ARGS)
+
+# Make has no exit status but 0 and 2. Those are good and bad for git; for all else make is killed, which ends the
+# bisection instead of misleading it. vm/bisect_step.sh has all of git's statuses.
+.PHONY: bisect-step
+bisect-step: ## one step: git bisect run make -C path/to/this bisect-step TEST=… (better: vm/bisect_step.sh TEST)
+	@$(PYTHON) -m vm.bisect step '$(TEST)' --kernel '$(or $(TREE),$(PWD))' $(if $(REPEAT),--repeat $(REPEAT)) $(ARGS); \
+	    status=$$?; [ $$status -le 1 ] && exit $$status; kill -TERM $$PPID
 
 .PHONY: bench
 bench: setup ## fixed cost and speed of the runner, as ratios [KERNEL=6.12]

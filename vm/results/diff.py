@@ -1,0 +1,145 @@
+"""Only what changed between two kernels: verdicts of tests, algorithms that came and went.
+
+python -m vm.results.diff RESULTS.json [OTHER.json] [--a KERNEL --b KERNEL] [--format text|json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from vm.errors import UsageError
+from vm.results import model
+from vm.results.matrix import Difference, differences
+from vm.results.model import KernelRun, Verdict
+
+
+@dataclass(frozen=True)
+class Diff:
+    """What is not the same on both.
+
+    Attributes:
+        a, b: names of the kernels.
+        tests: whose verdict changed.
+        gone, come: algorithms of ``/proc/crypto`` at the end of the run, on one of the two alone.
+        issues_gone, issues_come: known issues that tests showed, on one of the two alone.
+    """
+
+    a: str
+    b: str
+    tests: tuple[Difference, ...]
+    gone: tuple[str, ...]
+    come: tuple[str, ...]
+    issues_gone: tuple[str, ...]
+    issues_come: tuple[str, ...]
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing changed."""
+        return not any((self.tests, self.gone, self.come, self.issues_gone, self.issues_come))
+
+
+def diff(a: KernelRun, b: KernelRun, algorithms: tuple[frozenset[str], frozenset[str]]) -> Diff:
+    """Return what changed from ``a`` to ``b``; ``algorithms`` has the names both know."""
+    issues = [{_commit(test.known_issue) for test in run.tests if test.known_issue} for run in (a, b)]
+    return Diff(
+        a.name,
+        b.name,
+        tuple(differences([a, b])),
+        tuple(sorted(algorithms[0] - algorithms[1])),
+        tuple(sorted(algorithms[1] - algorithms[0])),
+        tuple(sorted(issues[0] - issues[1])),
+        tuple(sorted(issues[1] - issues[0])),
+    )
+
+
+def render(changed: Diff) -> str:
+    """Return it as text for a terminal."""
+    lines = [f"{changed.a} → {changed.b}"]
+    together: dict[str, list[str]] = {}
+    for each in changed.tests:
+        was, now = (_word(each.verdicts[name]) for name in (changed.a, changed.b))
+        cases = f" ({each.cases} cases)" if each.cases > 1 else ""
+        together.setdefault(f"{was} → {now}", []).append(f"  {each.test}{cases}")
+    for change, tests in sorted(together.items()):
+        lines += ["", change, *tests]
+    for title, names in (
+        ("known issues gone", changed.issues_gone),
+        ("known issues come", changed.issues_come),
+        ("algorithms gone", changed.gone),
+        ("algorithms come", changed.come),
+    ):
+        lines += ["", title, *(f"  {name}" for name in names)] if names else []
+    return "\n".join(lines if not changed.empty else [*lines, "", "nothing changed"]) + "\n"
+
+
+def dump(changed: Diff) -> str:
+    """Return it as JSON: an object with the members of :class:`Diff`."""
+    return json.dumps(asdict(changed), indent=1) + "\n"
+
+
+def choose(paths: Sequence[Path], a: str, b: str) -> tuple[tuple[Path, KernelRun], tuple[Path, KernelRun]]:
+    """Return the two kernels and where their results are: those named, else the first and the last.
+
+    Raises:
+        UsageError: there are no two, or none of that name; a file cannot be read.
+    """
+    found = [(path, kernel) for path in paths for kernel in model.load(path).kernels]
+    names = ", ".join(kernel.name for _, kernel in found)
+    if len(found) < 2:
+        raise UsageError(f"expected results of two kernels, found {names or 'none'}; give a run of two, or two files")
+    ends = []
+    for name, default in ((a, found[0]), (b, found[-1])):
+        fitting = [each for each in found if each[1].name == name] if name else [default]
+        if not fitting:
+            raise UsageError(f"no kernel {name!r} in these results; they have {names}")
+        ends.append(fitting[0])
+    return ends[0], ends[1]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print what changed; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m vm.results.diff", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("results", metavar="RESULTS.json", nargs="+", type=Path)
+    parser.add_argument("--a", default="", metavar="KERNEL", help="its name in the results; default: the first")
+    parser.add_argument("--b", default="", metavar="KERNEL", help="default: the last")
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="default: %(default)s")
+    try:
+        options = parser.parse_args(arguments)
+        (place_a, a), (place_b, b) = choose(options.results, options.a, options.b)
+        changed = diff(a, b, (_algorithms(a, place_a), _algorithms(b, place_b)))
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 4
+    except SystemExit as stop:
+        return 4 if stop.code else 0
+    sys.stdout.write(dump(changed) if options.format == "json" else render(changed))
+    return 0
+
+
+def _algorithms(kernel: KernelRun, results: Path) -> frozenset[str]:
+    """Return the names of /proc/crypto; what is not there is no difference, so both must have it."""
+    try:
+        text = (results.parent / kernel.proc_crypto).read_text() if kernel.proc_crypto else ""
+    except OSError:
+        text = ""
+    return frozenset(re.findall(r"^name\s*: (\S+)$", text, re.MULTILINE))
+
+
+def _commit(issue: str) -> str:
+    """Return a known issue without what differs from series to series: the version it is fixed in."""
+    return re.sub(r": (fixed in \S+|never fixed in .*|not fixed anywhere) by ", ": ", issue)
+
+
+def _word(verdict: str) -> str:
+    return "known" if verdict == Verdict.XFAILED.value else verdict
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,182 @@
+"""Several kernels side by side: groups of tests × kernels, what differs between them, their known issues.
+
+python -m vm.results.matrix RESULTS.json… [--format text|json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from vm.errors import UsageError
+from vm.results import model
+from vm.results.model import KernelRun, Verdict
+
+ABSENT = "absent"
+"""Stands for the verdict of a test that a kernel was not asked for."""
+
+_LETTERS = {
+    Verdict.PASSED: "",
+    Verdict.SKIPPED: "s",
+    Verdict.XFAILED: "k",
+    Verdict.FAILED: "F",
+    Verdict.CRASHED: "C",
+    Verdict.HUNG: "H",
+    Verdict.BOOT_FAILED: "B",
+    Verdict.BUILD_FAILED: "K",
+    Verdict.VM_LOST: "L",
+    Verdict.NOT_RUN: "N",
+}
+LEGEND = "a number is of tests passed; with s skipped, k known issue, F failed, C crashed, H hung, N not run"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Cases of one test function that have the same verdicts, and not the same on all kernels.
+
+    Attributes:
+        test: id of the function, or of its only case.
+        cases: how many.
+        verdicts: by kernel, in their order; ``absent`` where a kernel was not asked for it.
+        first: id of the first case.
+    """
+
+    test: str
+    cases: int
+    verdicts: dict[str, str]
+    first: str
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """The view of one or several runs.
+
+    Attributes:
+        kernels: names.
+        groups: for each file of tests, for each kernel, how many tests have each verdict.
+        differences: between the kernels, by test.
+        known_issues: for each kernel, how many tests showed each, by its text.
+    """
+
+    kernels: tuple[str, ...]
+    groups: dict[str, dict[str, dict[str, int]]]
+    differences: tuple[Difference, ...]
+    known_issues: dict[str, dict[str, int]]
+
+
+def matrix(runs: Sequence[KernelRun]) -> Matrix:
+    """Return the view of these kernels, whose names differ.
+
+    Raises:
+        UsageError: two have the same name.
+    """
+    names = tuple(run.name for run in runs)
+    if len(set(names)) != len(names):
+        double = next(name for name, count in Counter(names).items() if count > 1)
+        raise UsageError(f"{double} is there twice; give results of different kernels")
+    groups: dict[str, dict[str, dict[str, int]]] = {}
+    for run in runs:
+        for test in run.tests:
+            counts = groups.setdefault(group(test.test), {}).setdefault(run.name, {})
+            counts[test.verdict.value] = counts.get(test.verdict.value, 0) + 1
+    known = {run.name: dict(Counter(test.known_issue for test in run.tests if test.known_issue)) for run in runs}
+    return Matrix(names, dict(sorted(groups.items())), tuple(differences(runs)), known)
+
+
+def differences(runs: Sequence[KernelRun]) -> list[Difference]:
+    """Return the tests whose verdict is not the same on all of these kernels, cases of one function together."""
+    verdicts = {run.name: {test.test: test.verdict.value for test in run.tests} for run in runs}
+    together: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for test in dict.fromkeys(test.test for run in runs for test in run.tests):
+        line = tuple(verdicts[run.name].get(test, ABSENT) for run in runs)
+        if len(set(line)) > 1:
+            together.setdefault((test.partition("[")[0], line), []).append(test)
+    return [
+        Difference(
+            test=function if len(cases) > 1 else cases[0],
+            cases=len(cases),
+            verdicts=dict(zip(verdicts, line, strict=True)),
+            first=cases[0],
+        )
+        for (function, line), cases in together.items()
+    ]
+
+
+def group(test: str) -> str:
+    """Return the file a test is in; what happened to no test, as a boot that failed, is in ``machine``."""
+    return "machine" if test.startswith("machine") else test.partition("::")[0]
+
+
+def render(view: Matrix) -> str:
+    """Return the view as text for a terminal."""
+    lines = _table(view)
+    lines += ["", LEGEND, ""]
+    lines += [f"{len(view.differences)} differences between the kernels" if view.differences else "no differences"]
+    lines += [line for each in view.differences for line in _lines(each)]
+    for name, issues in view.known_issues.items():
+        lines += ["", f"known issues of {name}:", *(f"  {issue}: {count}" for issue, count in issues.items())]
+        lines += [] if issues else ["  none shown"]
+    return "\n".join(lines) + "\n"
+
+
+def dump(view: Matrix) -> str:
+    """Return the view as JSON: an object with the members of :class:`Matrix`."""
+    return json.dumps(asdict(view), indent=1) + "\n"
+
+
+def load(paths: Sequence[Path]) -> list[KernelRun]:
+    """Return the kernels of several results.json.
+
+    Raises:
+        UsageError: one of them cannot be read.
+    """
+    return [kernel for path in paths for kernel in model.load(path).kernels]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the view; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m vm.results.matrix", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("results", metavar="RESULTS.json", nargs="+", type=Path)
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="default: %(default)s")
+    try:
+        options = parser.parse_args(arguments)
+        view = matrix(load(options.results))
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 4
+    except SystemExit as stop:
+        return 4 if stop.code else 0
+    sys.stdout.write(dump(view) if options.format == "json" else render(view))
+    return 0
+
+
+def _table(view: Matrix) -> list[str]:
+    rows = [["", *view.kernels]]
+    for name, counts in view.groups.items():
+        rows.append([name, *(_cell(counts.get(kernel, {})) for kernel in view.kernels)])
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _cell(counts: dict[str, int]) -> str:
+    parts = [f"{counts[verdict.value]}{letter}" for verdict, letter in _LETTERS.items() if counts.get(verdict.value)]
+    return " ".join(parts) or "-"
+
+
+def _lines(each: Difference) -> list[str]:
+    cases = f" ({each.cases} cases)" if each.cases > 1 else ""
+    by_verdict: dict[str, list[str]] = {}
+    for kernel, verdict in each.verdicts.items():
+        by_verdict.setdefault("known" if verdict == Verdict.XFAILED.value else verdict, []).append(kernel)
+    said = "; ".join(f"{verdict}: {', '.join(kernels)}" for verdict, kernels in by_verdict.items())
+    return [f"  {each.test}{cases}", f"      {said}"]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
