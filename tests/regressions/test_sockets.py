@@ -8,7 +8,7 @@ import struct
 
 import pytest
 
-from tests.afalg import Hash, Skcipher, Socket, set_iv, set_op
+from tests.afalg import Aead, Hash, Skcipher, Socket, set_iv, set_op
 from tests.afalg.constants import ALG_OP_ENCRYPT, SOL_SOCKET
 from tests.errors.raises import raises_errno
 from tests.need import need
@@ -23,12 +23,14 @@ SO_RESERVE_MEM = 73
 )
 def test_rfc7539_without_its_second_argument_is_refused() -> None:
     """The name that is not there was compared all the same: an Oops in the thread that makes algorithms."""
+    need(Aead, "rfc7539(chacha20,poly1305)").close()
     with raises_errno(errno.ENOENT, errno.EINVAL):
         Socket.bound("aead", "rfc7539(chacha20)").close()
 
 
 @pytest.mark.fixed_by("e57121d08c38", "crypto: chacha20poly1305 - validate the digest size")
 def test_rfc7539_with_a_hash_of_another_size_is_refused() -> None:
+    need(Aead, "rfc7539(chacha20,poly1305)").close()
     with raises_errno(errno.ENOENT, errno.EINVAL):
         Socket.bound("aead", "rfc7539(chacha20,sha256)").close()
 
@@ -47,6 +49,7 @@ def test_hmac_of_hmac_is_refused(inner: str) -> None:
 @pytest.mark.fixed_by("5d26a105b5a7", 'crypto: prefix module autoloading with "crypto-"', cve="CVE-2013-7421")
 def test_bind_loads_no_module_that_is_no_algorithm() -> None:
     """Any user could have any module loaded, by its name."""
+    need(Hash, "sha256").close()
     name = next(name for name in ("dummy", "minix", "isofs", "raid0", "sctp") if name not in loaded_modules())
     with raises_errno(errno.ENOENT):
         Socket.bound("hash", name).close()

@@ -361,6 +361,20 @@ def test_git_bisect_run_drives_steps_in_any_tree(field: Field, repository: Path)
     assert f"{git(repository, 'rev-parse', 'v5').strip()} is the first bad commit" in done.stdout, done.stderr
 
 
+@pytest.mark.vm
+@pytest.mark.deadline(1500)
+def test_a_fix_is_found_between_two_packages_of_debian_12(tmp_path: Path) -> None:
+    """Linux 6.1.191 took in commit 8eceab19eba9 (CVE-2026-31677): the whole way, on real kernels."""
+    test = "tests/regressions/test_skcipher.py::test_room_for_less_than_a_block_is_refused_and_costs_nothing"
+    command = [sys.executable, "-m", "vm.bisect", test, f"--results={tmp_path}"]
+    command += ["--good", "bookworm-security/6.1.192", "--bad", "bookworm-security/6.1.190"]
+    done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=1400)
+    print(done.stdout, done.stderr)
+    assert done.returncode == 0
+    assert "6.1.190-1 is the last bad one, 6.1.192-" in done.stdout
+    assert "crypto: af_alg - limit RX SG extraction by receive buffer budget" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
