@@ -260,15 +260,12 @@ def _compile(plan: Plan, progress: Progress, *, count: bool) -> int:
     targets = ["bzImage"]
     if _has_modules(plan):
         targets.append("modules")
-    total = 0
-    if count:
-        if _make(plan, ["prepare"]):
-            raise _failure(plan)
-        total = _count(plan, targets)
-    watch = _Watch(plan, progress, total)
     marker = plan.out / MARKER
     marker.touch()
-    status = _make(plan, [f"-j{len(os.sched_getaffinity(0))}", *targets], watch=watch)
+    status = _make(plan, ["prepare"]) if count else 0
+    watch = _Watch(plan, progress, _count(plan, targets) if count and not status else 0)
+    if not status:
+        status = _make(plan, [f"-j{len(os.sched_getaffinity(0))}", *targets], watch=watch)
     # Not in a finally: whatever ends us here leaves it, and the next build mends what was half written.
     marker.unlink()
     watch(0)
