@@ -145,6 +145,7 @@ def _register_guest(config: pytest.Config) -> None:
         modules=config.getini("guest_modules"),
         sysctls=config.getini("guest_sysctls"),
         in_machine=workerinput.get("vm_in_machine", False),
+        marking="vm_kernel" in workerinput,
     )
     config.pluginmanager.register(guest, "vm-guest")
     expected = config.stash[EXPECTED] = _expected(config, workerinput)

@@ -30,6 +30,10 @@ from vm import console, serve
 DEADLINE_SIGNAL = signal.SIGRTMIN + 7
 
 
+# The facility of a message that names none (syslog(3)).
+_USER = 1
+
+
 class DeadlineExceeded(Failed):
     """A test took longer than its deadline; raised in the test, whatever it was waiting for."""
 
@@ -43,6 +47,7 @@ class GuestPlugin:
         modules: modules to load before the first test; one that does not exist is not an error here.
         sysctls: ``name=value`` to set, where the sysctl exists.
         in_machine: whether this is a guest, which may be changed.
+        marking: whether to write each test's begin and end into the kernel's log.
     """
 
     def __init__(
@@ -52,8 +57,9 @@ class GuestPlugin:
         modules: Sequence[str],
         sysctls: Sequence[str],
         in_machine: bool,
+        marking: bool,
     ) -> None:
-        self.log = KernelLog()
+        self.log = KernelLog(marking)
         self.watchdog = Watchdog()
         self.test_deadline = test_deadline
         self.factor = factor
@@ -122,18 +128,18 @@ class GuestPlugin:
 
 
 class KernelLog:
-    """The records of /dev/kmsg from now on; nothing where it cannot be read."""
+    """The records of /dev/kmsg from now on; nothing where it cannot be read. ``marking`` writes to it as well."""
 
-    def __init__(self) -> None:
+    def __init__(self, marking: bool) -> None:
         try:
             self.reader: int | None = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             os.lseek(self.reader, 0, os.SEEK_END)
         except OSError:
             self.reader = None
-        try:
-            self.writer: int | None = os.open("/dev/kmsg", os.O_WRONLY | os.O_CLOEXEC)
-        except OSError:
-            self.writer = None
+        self.writer: int | None = None
+        if marking:
+            with contextlib.suppress(OSError):
+                self.writer = os.open("/dev/kmsg", os.O_WRONLY | os.O_CLOEXEC)
 
     def mark(self, text: str) -> None:
         """Write a line of our own, at a level that reaches the console."""
@@ -151,7 +157,10 @@ class KernelLog:
             except BrokenPipeError:
                 lines.append("(kernel log: records were overwritten before they could be read)")
                 continue
-            lines.append(f"[{record.microseconds / 1e6:12.6f}] {record.text}")
+            if record.facility == _USER:
+                # Written to /dev/kmsg as it is. In a guest nobody does but a test, and it means what it says there.
+                record = dataclasses.replace(record, facility=0)
+            lines += console.render(record).split("\n")
         return lines
 
 

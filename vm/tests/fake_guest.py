@@ -180,7 +180,7 @@ BEHAVIOURS: dict[str, Callable[[], None]] = {
 class ConsoleLog:
     """Stands in for vm.worker.KernelLog: the console file is the kernel's log."""
 
-    def __init__(self) -> None:
+    def __init__(self, marking: bool) -> None:  # as the real one
         self.path = Path(os.environ["VM_CONSOLE"])
         self.read_up_to = self.path.stat().st_size
 
