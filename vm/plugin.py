@@ -123,18 +123,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("vm_kernel", names)
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With ``--lf``, leave out a kernel that had no failures: pytest would run all of its tests."""
-    expect.last_those_that_crash(items, config.stash.get(EXPECTED, NOTHING_KNOWN))
-    if role(config) != "worker" or not config.getoption("lf", False):
-        return
-    failed = config.cache.get("cache/lastfailed", {}) if config.cache else {}
-    if failed and not any(item.nodeid in failed for item in items):
-        config.hook.pytest_deselected(items=list(items))
-        items.clear()
-
-
 def _register_guest(config: pytest.Config) -> None:
     from vm.worker import GuestPlugin
 

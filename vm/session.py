@@ -611,7 +611,7 @@ class VmSession(DSession):  # type: ignore[misc]
                         "failed",
                         "\n".join([f"the kernel complained {when}: {titles}", *(splat.text for splat in splats)]),
                         machine.node,
-                        [[splat.kind, splat.title, splat.fingerprint] for splat in splats],
+                        [list(dataclasses.astuple(splat)) for splat in splats],
                     )
 
     def _report_missing(self) -> None:
