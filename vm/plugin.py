@@ -123,6 +123,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("vm_kernel", names)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Run last what takes the machine down where the kernel has the bug."""
+    expect.last_those_that_crash(items, config.stash.get(EXPECTED, NOTHING_KNOWN))
+
+
 def _register_guest(config: pytest.Config) -> None:
     from vm.worker import GuestPlugin
 
