@@ -13,8 +13,11 @@ def data(label: str, size: int) -> bytes:
 
 @functools.cache
 def message() -> bytes:
-    """Return the message all lengths are cut from: 64 KiB and a bit."""
-    return data("message", 66000)
+    """Return the message all lengths are cut from: 64 KiB and a bit.
+
+    Its first bit is clear, as VMAC wants of a nonce.
+    """
+    return b"\x42" + data("message", 66000)
 
 
 def cut(size: int) -> bytes:

@@ -82,7 +82,7 @@ def test_every_driver_of_an_aead(row: AeadRow) -> None:
                 control = set_op(ALG_OP_ENCRYPT) + set_assoclen(len(aad)) + (set_iv(iv) if iv else b"")
                 aead.op.sendmsg([aad[:3], aad[3:], message], control)
                 got = scattered(aead.op.recvmsg, len(aad) + len(sealed))
-                assert got == aad + sealed, f"{len(message)} scattered bytes"
+                assert got[len(aad) :] == sealed, f"{len(message)} scattered bytes"
 
     need(Aead, row.name).close()
     check_drivers("aead", row.name, check)

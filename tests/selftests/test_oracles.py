@@ -9,7 +9,7 @@ import pytest
 from tests import vectors
 from tests.algorithms import catalogue
 from tests.algorithms.keys import iv_of, key_of
-from tests.oracle import aeads, blocks, hashes, skciphers
+from tests.oracle import aeads, blocks, hashes, skciphers, x931
 
 AES_KEY, MESSAGE = bytes(range(32)), bytes(i * 89 % 251 for i in range(1000))
 
@@ -100,6 +100,13 @@ def test_own_gcm_and_ccm_agree_with_the_library(size: int, aad: int) -> None:
     assert ours == aeads.seal("ccm(aes)", AES_KEY, iv, header, message, 8)
     ours = aeads.gcm_over(block, MESSAGE[:12], header, message, 16)
     assert ours == aeads.seal("gcm(aes)", AES_KEY, MESSAGE[:12], header, message, 16)
+
+
+def test_x931_gives_the_published_answer() -> None:
+    """First of the variable-seed tests of NIST's RNGVS, as collected in Linux's crypto/testmgr.h."""
+    state, key = bytes.fromhex("80" + "00" * 15), bytes.fromhex("f3b1666d13607242ed061cabb8d46202")
+    time = bytes.fromhex("e6b3be782a23fa62d71d4afbb0e922f9")
+    assert x931.generate(state + key + time, 16).hex() == "59531ed13bb0c05584796685c12f7641"
 
 
 def test_oracle_says_when_it_has_no_answer() -> None:

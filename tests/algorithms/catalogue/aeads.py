@@ -21,6 +21,7 @@ class AeadRow:
         unit: plaintext has a whole number of so many bytes.
         minimum: of plaintext, in bytes.
         iv_in_aad: the AAD ends with the IV.
+        rewrites_iv: the AAD may come out with its last ``iv`` bytes replaced by the IV the cipher was given.
         generates_iv_for: the aead inside a template that makes its own IV and puts it before the ciphertext.
     """
 
@@ -35,6 +36,7 @@ class AeadRow:
     unit: int = 1
     minimum: int = 0
     iv_in_aad: bool = False
+    rewrites_iv: bool = False
     generates_iv_for: str | None = None
 
 
@@ -108,7 +110,18 @@ def _authenc_rows() -> Iterator[AeadRow]:
         )
     name = "essiv(authenc(hmac(sha256),cbc(aes)),sha256)"
     # The template wants at least an IV's worth of AAD (CVE-2025-40019).
-    yield AeadRow(name, 16, _AES, (16, 32), (0, 33), authkey=32, aads=(16, 24, 32), refused_aads=(0, 15), unit=16)
+    yield AeadRow(
+        name,
+        16,
+        _AES,
+        (16, 32),
+        (0, 33),
+        authkey=32,
+        aads=(16, 24, 32),
+        refused_aads=(0, 15),
+        unit=16,
+        rewrites_iv=True,
+    )
     yield AeadRow("krb5enc(hmac(sha256),cts(cbc(aes)))", 16, _AES, (16, 32), (0, 33), authkey=32, minimum=16)
     name = "krb5enc(cmac(camellia),cts(cbc(camellia)))"
     yield AeadRow(name, 16, (16, 32), (16,), (0, 17), authkey=16, minimum=16)

@@ -36,7 +36,9 @@ def rows() -> Iterator[HashRow]:
     yield from _KEYED
     for inner in _HMAC_INNER:
         around = (0, 1, inner.block - 1, inner.block, inner.block + 1)
-        yield HashRow(f"hmac({inner.name})", inner.digest, inner.block, around, needs_key=True)
+        # Of a message that begins with a key, HMAC's own first block is a part.
+        prefix = max(inner.prefix - inner.block, 0)
+        yield HashRow(f"hmac({inner.name})", inner.digest, inner.block, around, needs_key=True, prefix=prefix)
     for cipher in CIPHERS.values():
         if cipher.block == 1:
             continue
