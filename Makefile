@@ -31,9 +31,12 @@ help: ## show this
 	@echo "KERNEL is a bzImage, a kernel tree, a version (6.12), SUITE/VERSION (trixie-backports/7.3), source:VERSION, or running."
 	@echo "All options of the runner: .venv/bin/pytest --help (the group 'kernels in virtual machines')."
 
+# A kernel that has to be built needs a compiler and its friends.
+BUILDS := $(strip $(findstring source:,$(KERNEL)) $(findstring +,$(KERNEL)) $(wildcard $(addsuffix /Kconfig,$(KERNEL) $(TREE))))
+
 .PHONY: setup
 setup:
-	@vm/setup.sh
+	@vm/setup.sh $(if $(BUILDS),build)
 
 .PHONY: test
 test: setup ## boot kernels and run the suite in them
@@ -53,6 +56,15 @@ check-vm: setup ## the runner's tests that boot real machines
 .PHONY: kernels
 kernels: setup ## list cached and available kernels [SUITE=trixie-backports]
 	@$(PYTHON) -m vm.kernels $(foreach suite,$(SUITE),--suite '$(suite)')
+
+.PHONY: kernel
+kernel: ## build a kernel for these tests, print its image [KERNEL=source:6.12+debug, or path/to/linux]
+	@vm/setup.sh build
+	@$(PYTHON) -m vm.build $(foreach kernel,$(KERNEL),'$(kernel)')
+
+.PHONY: coverage
+coverage: setup ## lines and branches of AF_ALG that the suite reaches [KERNEL=source:6.12+coverage]
+	@$(PYTEST) -p vm.coverage $(KERNELS) $(if $(VMS),--vms $(VMS)) $(ARGS) $(TEST)
 
 .PHONY: shell
 shell: setup ## a shell in the guest the tests have [KERNEL=6.12]
