@@ -70,9 +70,7 @@ def splice(
     return check(outcome, "splice", seconds)
 
 
-def vmsplice(
-    pipe: int | HasFileno, buffers: Sequence[Source], flags: int = 0, *, seconds: float | None = None
-) -> int:
+def vmsplice(pipe: int | HasFileno, buffers: Sequence[Source], flags: int = 0, *, seconds: float | None = None) -> int:
     """vmsplice(2): the pages of ``buffers`` into a pipe by reference; returns the bytes moved.
 
     The caller keeps the memory alive until the pipe is drained: pass a Pointer into a mapping of its own.
