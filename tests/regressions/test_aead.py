@@ -137,6 +137,19 @@ def test_authenc_refuses_a_key_whose_header_has_another_length(rta_len: int) -> 
         aead.tfm.set_key(key)
 
 
+@pytest.mark.fixed_by(
+    "b32a7dc8aef1", "crypto: algif_aead - fix reference counting of null skcipher", cve="CVE-2018-14619"
+)
+def test_op_sockets_that_come_and_go_leave_the_others_working() -> None:
+    """All shared one cipher for copying, and each that was closed gave it back once more than it had taken it."""
+    with need(Aead, "gcm(aes)", KEY) as aead:
+        for _ in range(100):
+            aead.tfm.accept().close()
+        for _ in range(20):
+            need(Aead, "gcm(aes)", KEY).close()
+        assert aead.encrypt(bytes(64), b"header", IV) == aeads.seal("gcm(aes)", KEY, IV, b"header", bytes(64), 16)
+
+
 def test_authencesn_writes_nothing_behind_its_result() -> None:
     """Four bytes of the sequence number were moved to the end of the output, behind what recv asked for.
 

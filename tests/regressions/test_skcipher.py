@@ -118,6 +118,17 @@ def test_messages_around_a_full_list_of_pages(pages: int) -> None:
         assert cipher.op.recv(len(data)) == encrypted("cbc(aes)", data)
 
 
+@pytest.mark.fixed_by("5b0fe9552336", "crypto: algif_skcipher - Use chunksize instead of blocksize")
+@pytest.mark.parametrize("first", [17, 20, 31, 33])
+def test_a_stream_cipher_stops_where_it_can_go_on(first: int) -> None:
+    """In the middle of a block of key stream it lost the rest of that block: a recv ends with a whole one."""
+    data = bytes(range(64))
+    with need(Skcipher, "ctr(aes)", KEY) as cipher:
+        cipher.op.sendmsg([data], START)
+        got = cipher.op.recv(first)
+        assert got + cipher.op.recv(len(data) - len(got)) == encrypted("ctr(aes)", data)
+
+
 @pytest.mark.fixed_by("7cf81954705b", "crypto: algif_skcipher - Cap recv SG list at ctx->used")
 def test_a_huge_buffer_gets_what_there_is() -> None:
     """All of it was pinned beforehand, up to the receive buffer; a list of that size could not be had."""

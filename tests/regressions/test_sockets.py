@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import resource
 import struct
+import threading
 
 import pytest
 
@@ -90,6 +92,29 @@ def test_no_memory_can_be_reserved() -> None:
     """A protocol that counts memory without a limit for it met a division by NULL (SO_RESERVE_MEM, 5.16)."""
     with need(Hash, "sha256") as h, raises_errno(errno.EOPNOTSUPP, errno.ENOPROTOOPT):
         h.op.setsockopt(SO_RESERVE_MEM, struct.pack("i", 4096), level=SOL_SOCKET)
+
+
+@pytest.mark.fixed_by("9060cb719e61", "net: crypto set sk to NULL when af_alg_release.", cve="CVE-2019-8912")
+@pytest.mark.deadline(30)
+def test_the_owner_of_a_socket_may_change_while_it_is_closed() -> None:
+    """The file outlived the socket's memory. A race: it takes two processors, and kernels that check memory."""
+    errors: list[int] = []
+
+    def change_owner(fd: int) -> None:
+        try:
+            os.fchown(fd, 0, 0)
+        except OSError as error:
+            errors.append(error.errno or 0)
+
+    with need(Hash, "sha256") as h:
+        for _ in range(200):
+            op = h.tfm.accept()
+            changer = threading.Thread(target=change_owner, args=(op.fd,))
+            changer.start()
+            op.close()
+            changer.join()
+        assert set(errors) <= {errno.EBADF, errno.ENOENT}
+        assert h.digest(b"abc") == hashes.digest("sha256", b"abc")
 
 
 def loaded_modules() -> set[str]:
