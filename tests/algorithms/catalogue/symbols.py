@@ -11,6 +11,17 @@ GONE = {
         f"hmac(blake2b-{bits})": "needs a hash whose state can be copied out, which Linux 7 no longer has for this one"
         for bits in (160, 256, 384, 512)
     },
+    **{
+        f"{mode}(cipher_null{end}": "the null cipher is no block cipher any more since Linux 7.2"
+        for mode, end in (
+            ("cbcmac", ")"),
+            ("cbc", ")"),
+            ("pcbc", ")"),
+            ("cfb", ")"),
+            ("ofb", ")"),
+            ("cts(cbc", "))"),
+        )
+    },
     "arc4": "called ecb(arc4) before Linux 6.8",
     "ecb(arc4)": "behind an option for obsolete ciphers, which distributions leave off",
     **{
