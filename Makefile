@@ -78,15 +78,18 @@ gdb: setup ## the same, waiting for gdb [KERNEL=path/to/tree]
 doctor: setup ## say what of AF_ALG works on a kernel, and why not [KERNEL=running]
 	@$(PYTHON) -m tests.doctor $(ONE)
 
+# results/latest may be another run's by the time it is looked at.
+OWN_RESULTS = results/side-by-side-$$$$
+
 .PHONY: matrix
 matrix: setup ## several kernels side by side [KERNEL="bullseye/5.10 6.1 6.12"]
-	@$(PYTEST) $(KERNELS) $(if $(VMS),--vms $(VMS)) $(ARGS) $(TEST); status=$$?; \
-	    [ $$status -gt 1 ] || { echo; $(PYTHON) -m vm.results.matrix results/latest/results.json; }; exit $$status
+	@$(PYTEST) $(KERNELS) $(if $(VMS),--vms $(VMS)) $(ARGS) --results $(OWN_RESULTS) $(TEST); status=$$?; \
+	    [ $$status -gt 1 ] || { echo; $(PYTHON) -m vm.results.matrix $(OWN_RESULTS)/latest/results.json; }; exit $$status
 
 .PHONY: diff
 diff: setup ## only what changed between two kernels [A=6.1 B=6.12]
-	@$(PYTEST) --kernel '$(A)' --kernel '$(B)' -q $(if $(VMS),--vms $(VMS)) $(ARGS) $(TEST); status=$$?; \
-	    [ $$status -gt 1 ] || { echo; $(PYTHON) -m vm.results.diff results/latest/results.json; }; exit $$status
+	@$(PYTEST) --kernel '$(A)' --kernel '$(B)' -q $(if $(VMS),--vms $(VMS)) $(ARGS) --results $(OWN_RESULTS) $(TEST); status=$$?; \
+	    [ $$status -gt 1 ] || { echo; $(PYTHON) -m vm.results.diff $(OWN_RESULTS)/latest/results.json; }; exit $$status
 
 # A space in a test's id: give it in quotes inside of TEST.
 .PHONY: bisect
