@@ -45,16 +45,23 @@ def test_room_for_less_than_a_block_is_refused_and_costs_nothing() -> None:
 )
 @pytest.mark.deadline(60)
 def test_a_result_that_ends_with_a_page_keeps_no_page() -> None:
-    """With data left behind it, each such request took one reference too many: a page lost every time."""
-    rounds = 2000
+    """With data left behind it, each such request took one reference too many: a page lost every time.
+
+    What is free goes up and down by itself; a leak takes as much in each of several trials.
+    """
+    rounds, lost = 1000, []
     with need(Skcipher, "ctr(aes)", KEY) as cipher:
         expected = encrypted("ctr(aes)", bytes(2 * PAGE))
-        before = free_bytes()
-        for _ in range(rounds):
-            cipher.op.sendmsg([bytes(2 * PAGE)], START)
-            assert cipher.op.recv(PAGE) == expected[:PAGE]
-            assert cipher.op.recv(PAGE) == expected[PAGE:]
-    assert before - free_bytes() < rounds * PAGE / 2
+        for _ in range(5):
+            before = free_bytes()
+            for _ in range(rounds):
+                cipher.op.sendmsg([bytes(2 * PAGE)], START)
+                assert cipher.op.recv(PAGE) == expected[:PAGE]
+                assert cipher.op.recv(PAGE) == expected[PAGE:]
+            lost.append(before - free_bytes())
+            if lost[-1] < rounds * PAGE / 2:
+                return
+    raise AssertionError(f"{rounds} requests each took {lost} bytes for good")
 
 
 @pytest.mark.fixed_by(
