@@ -14,16 +14,15 @@ from tests.afalg.memory import PROT_NONE, Memory
 from tests.errors import probes
 from tests.errors.raises import outcome, raises_errno
 from tests.errors.returns import returns
-from tests.errors.subjects import SKCIPHER, Subject, each_keyed_type, each_type
+from tests.errors.subjects import KEYED, SKCIPHER, Subject, each_keyed_type, each_type
 from tests.need import need
 
-pytestmark = pytest.mark.usefixtures("_without_modprobe")
+without_modprobe = pytest.mark.usefixtures("_without_modprobe")
 
 SHA256 = sockaddr_alg("hash", "sha256")
 SHORTEST = NAME_OFFSET + 1
 LONGEST = 128
 """sizeof(struct sockaddr_storage): the most any bind takes."""
-
 
 MODPROBE = Path("/proc/sys/kernel/modprobe")
 
@@ -31,22 +30,15 @@ MODPROBE = Path("/proc/sys/kernel/modprobe")
 @pytest.fixture
 def _without_modprobe() -> Iterator[None]:
     """Keep the kernel from running modprobe, half a second a missing name, once the algorithms are there."""
-    for type_, name in (
-        ("hash", "hmac(sha256)"),
-        ("hash", "cmac(aes)"),
-        ("skcipher", "cbc(aes)"),
-        ("skcipher", "ecb(aes)"),
-        ("skcipher", "xts(aes)"),
-        ("aead", "gcm(aes)"),
-        ("aead", "authenc(hmac(sha256),cbc(aes))"),
-    ):
-        outcome(lambda type_=type_, name=name: Socket.bound(type_, name).close())  # type: ignore[misc]
+    for subject in KEYED:
+        subject.open().close()
     before = MODPROBE.read_text()
     MODPROBE.write_text("\n")
     yield
     MODPROBE.write_text(before)
 
 
+@without_modprobe
 @returns("bind-address-short", "bind-algorithm-missing")
 def test_address_of_every_length() -> None:
     """Below 25 bytes EINVAL; above, its last byte counts as the name's NUL, whatever it holds (alg_bind)."""
@@ -105,6 +97,7 @@ def test_family_in_the_address_is_not_looked_at(family: int) -> None:
         tfm.bind_raw(sockaddr_alg("hash", "sha256", family=family))
 
 
+@without_modprobe
 @returns("bind-type-missing")
 @pytest.mark.parametrize("type_", ["", "nope", "Hash", "hashes", "akcipher", "kpp", "scomp", "cipher", "../../etc/x"])
 def test_unknown_type_is_enoent(type_: str) -> None:
@@ -112,6 +105,7 @@ def test_unknown_type_is_enoent(type_: str) -> None:
         tfm.bind(type_, "sha256")
 
 
+@without_modprobe
 @returns("bind-type-missing")
 def test_unterminated_type_is_enoent() -> None:
     """The field's 14th byte is taken for a NUL."""
@@ -130,6 +124,7 @@ def test_last_byte_of_the_name_is_lost() -> None:
         tfm.bind_raw(sockaddr_alg("hash", "sha256X")[: NAME_OFFSET + 7])
 
 
+@without_modprobe
 @returns("bind-algorithm-missing")
 @pytest.mark.parametrize("length", [1, 63, 64, 65, 102, 103])
 def test_long_unknown_name_is_enoent(length: int) -> None:
@@ -138,6 +133,7 @@ def test_long_unknown_name_is_enoent(length: int) -> None:
         tfm.bind("hash", "x" * length)
 
 
+@without_modprobe
 @returns("bind-algorithm-missing")
 @pytest.mark.parametrize(
     ("type_", "name"),
@@ -219,6 +215,7 @@ def test_bind_with_an_op_socket_without_a_key_is_busy() -> None:
         SKCIPHER.works(cipher.op)
 
 
+@without_modprobe
 @returns("bind-algorithm-missing", "bind-type-missing")
 def test_unknown_name_with_an_op_socket_open_is_enoent() -> None:
     """The algorithm is looked up before the op sockets are counted."""
@@ -243,6 +240,7 @@ def test_bind_again_replaces_the_algorithm_and_loses_the_key() -> None:
             SKCIPHER.works(op)
 
 
+@without_modprobe
 @returns("bind-address-short", "bind-flags", "bind-type-missing", "bind-algorithm-missing")
 @each_keyed_type
 def test_refused_bind_keeps_algorithm_and_key(subject: Subject) -> None:

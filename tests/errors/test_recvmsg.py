@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import threading
+import time
 
 import pytest
 
@@ -25,6 +27,7 @@ from tests.errors.subjects import (
     each_type,
     socket_of,
 )
+from tests.errors.threads import wait_until_inside_a_call
 from tests.need import need
 
 KEY, IV, AAD = bytes(range(16)), bytes(range(12)), b"header"
@@ -92,11 +95,12 @@ def test_reading_without_a_key_is_enokey(subject: Subject) -> None:
 def test_hash_of_a_message_too_short_for_it(name: str, key: bytes | None, size: int, error: int) -> None:
     """Poly1305's one-time key and VMAC's nonce come before the message; without them there is no digest."""
     with need(Hash, name, key) as h:
-        for data in (bytes(size), b""):
-            with raises_errno(error):
-                h.digest(data)
-            with raises_errno(error):
-                h.op.recv(16)
+        for data in (bytes(size), b"", bytes(1)):
+            with h.tfm.accept() as op, raises_errno(error):
+                op.send(data)
+                op.recv(16)
+        with h.tfm.accept() as op, raises_errno(error):
+            op.recv(16)
         assert len(h.digest(bytes(size + 1))) >= 8
 
 
@@ -300,13 +304,20 @@ def test_one_flipped_bit_is_ebadmsg(part: str) -> None:
 
 @returns("aead-bad-tag")
 def test_bad_tag_after_a_good_message_in_one_read() -> None:
-    """EBADMSG, and not the number of bytes of the first (aead_recvmsg): a pair of sends, the second forged."""
-    with need(Aead, "gcm(aes)", KEY) as aead:
-        forged = bytes(16)
+    """EBADMSG, and not the number of bytes of the first (aead_recvmsg): one read, two messages, the second forged."""
+    with need(Aead, "gcm(aes)", KEY) as aead, aead.tfm.accept() as op:
         control = set_op(ALG_OP_DECRYPT) + set_assoclen(0) + set_iv(IV)
-        aead.op.sendmsg([forged], control)
-        with raises_errno(errno.EBADMSG):
-            aead.op.recv(64)
+        good, results = aead.encrypt(b"sixteen bytes ..", b"", IV), []
+        reader = threading.Thread(target=lambda: results.append(outcome(lambda: op.recv(64, seconds=60))))
+        reader.start()
+        wait_until_inside_a_call(reader, op)
+        op.sendmsg([good], control)
+        end = time.monotonic() + 60
+        # Refused as long as the reader has not taken the first.
+        while (refused := outcome(lambda: op.sendmsg([bytes(32)], control))) and time.monotonic() < end:
+            assert refused in (errno.EINVAL, errno.EBUSY)
+        reader.join(60)
+        assert results == [errno.EBADMSG]
 
 
 @returns("aead-too-short")

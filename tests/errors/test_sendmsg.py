@@ -6,14 +6,12 @@ import errno
 import os
 import socket
 import threading
-import time
-from pathlib import Path
 
 import pytest
 
 from tests.afalg import DeadlineExpired, Pointer, Socket, cmsg, set_assoclen, set_iv, set_op
 from tests.afalg import constants as c
-from tests.afalg.constants import ALG_OP_ENCRYPT, MSG_DONTWAIT, MSG_MORE
+from tests.afalg.constants import ALG_OP_DECRYPT, ALG_OP_ENCRYPT, MSG_DONTWAIT, MSG_MORE
 from tests.afalg.memory import PROT_NONE, Memory
 from tests.errors import probes
 from tests.errors.raises import outcome, raises_errno
@@ -29,6 +27,7 @@ from tests.errors.subjects import (
     each_queued_type,
     socket_of,
 )
+from tests.errors.threads import wait_until_inside_a_call
 
 MSG_ZEROCOPY = 0x4000000
 MSG_SPLICE_PAGES = 0x8000000
@@ -132,6 +131,22 @@ def test_aad_of_2_gib_is_einval(length: int) -> None:
             with raises_errno(errno.EINVAL):
                 aead.op.sendmsg([AEAD.message], control)
             nothing_was_sent(aead.op, AEAD)
+
+
+@returns("cmsg-unknown", "send-op-value", "send-iv-size")
+@each_queued_type
+def test_refused_control_data_changes_nothing(subject: Subject) -> None:
+    """Operation, IV and AAD length of a message that has begun stay, though good ones came before the bad."""
+    size = 16 if subject is SKCIPHER else 12
+    others = set_op(ALG_OP_DECRYPT) + set_iv(b"\xff" * size) + set_assoclen(1)
+    with subject.open() as transform:
+        transform.op.sendmsg([subject.message[:5]], subject.control, MSG_MORE)
+        for bad in (set_op(2), set_iv(bytes(size + 1)), cmsg(c.SOL_ALG, 99, bytes(4))):
+            for flags in (0, MSG_MORE):
+                with raises_errno(errno.EINVAL):
+                    transform.op.sendmsg([b"more"], others + bad, flags)
+        transform.op.send(subject.message[5:])
+        subject.finish(transform.op)
 
 
 @each_queued_type
@@ -400,13 +415,3 @@ def test_second_writer_is_refused_while_the_first_waits(subject: Subject) -> Non
 def one_page_of_room(op: Socket) -> None:
     """Make the send buffer as small as it can be."""
     op.setsockopt(socket.SO_SNDBUF, (1).to_bytes(4, "little"), level=c.SOL_SOCKET)
-
-
-def wait_until_inside_a_call(thread: threading.Thread, sock: Socket) -> None:
-    """Return once the thread sleeps in a system call whose first argument is the socket (proc(5), syscall)."""
-    end = time.monotonic() + 20
-    while True:
-        fields = Path(f"/proc/self/task/{thread.native_id}/syscall").read_text().split()
-        if len(fields) > 1 and int(fields[1], 16) == sock.fd:
-            return
-        assert time.monotonic() < end, f"the thread does not wait in a call: {fields}"

@@ -22,8 +22,9 @@ from tests.afalg.privileges import (
     Identity,
     run_as,
 )
+from tests.errors import probes
 from tests.errors.raises import outcome
-from tests.errors.subjects import KEYED, SKCIPHER, Subject
+from tests.errors.subjects import HASH, KEYED, SKCIPHER, Subject
 from tests.errors.test_autoload import is_module
 from tests.need import need
 
@@ -62,6 +63,20 @@ def test_socket_works_for_whoever_inherits_it(subject: Subject) -> None:
             return True
 
         assert run_as(PLAIN_USER, use)
+
+
+def test_root_of_a_namespace_limits_only_itself() -> None:
+    """net.core.optmem_max belongs to a network namespace since Linux 6.7, and to the initial one alone before."""
+    with HASH.open() as h:
+
+        def inside() -> list[int]:
+            written = outcome(limit_option_memory)
+            with Socket.bound(HASH.type_, HASH.name) as tfm:
+                return [written, outcome(lambda: tfm.set_key(b"key"))]
+
+        assert run_as(NAMESPACE_ROOT, inside) in ([0, errno.ENOMEM], [errno.ENOENT, 0], [errno.EACCES, 0])
+        h.tfm.set_key(HASH.key or b"")
+        HASH.works(h.op)
 
 
 def test_modules_come_in_for_a_process_in_a_chroot(tmp_path: Path) -> None:
@@ -113,3 +128,8 @@ def test_32_bit_entry_needs_a_filter_of_its_own(both: bool) -> None:
         return [direct, min(detour, 0)]
 
     assert run_as(PLAIN_USER, confined) == [errno.EACCES, -errno.EACCES if both else 0]
+
+
+def limit_option_memory() -> None:
+    with open(probes.OPTMEM, "w") as file:
+        file.write("1")
