@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from vm import bisect, bisect_judge
+from vm import bisect, bisect_judge, bisect_packages, packaged
 from vm.bisect_judge import Hunt, Judgement, fingerprints
 from vm.bisect_packages import _CRYPTO
 from vm.bisect_search import Change, estimate, search
 from vm.console import Splat
+from vm.errors import BuildFailed, UsageError
 from vm.results import model
 from vm.results.model import KernelRun, TestResult, Verdict
 from vm.tests.harness import FAKE_GUEST, ROOT, Project, bzimage, poll
@@ -155,6 +156,42 @@ def test_the_lines_on_crypto_of_a_changelog() -> None:
         "    - blk-crypto: fix missing blktrace bio split events",
     ]
     assert [bool(_CRYPTO.match(line)) for line in lines] == [True, True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("error", "words"), [(UsageError("404"), "cannot be had: 404"), (BuildFailed("cc"), "does not build: cc")]
+)
+def test_a_kernel_that_cannot_be_had_is_gone_around(tmp_path: Path, error: Exception, words: str) -> None:
+    def spec() -> str:
+        raise error
+
+    asking = bisect.Bisection(bisect.Notebook.open(tmp_path, ["q"], print), HUNT, print)
+    said = asking.ask("6.1", spec)
+    assert (said.answer, said.reason) == ("skip", words)
+
+
+def test_the_packages_between_two_are_those_of_the_series_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rebuild for another release is the same kernel; what cannot be had is named and left out."""
+
+    def candidate(suite: str, version: str, *missing: str) -> packaged.Candidate:
+        return packaged.Candidate(suite, f"{version}-amd64", version, (), missing)
+
+    own = [candidate("a", version) for version in ("6.1.190-1", "6.12.90-2", "6.12.74-2", "6.12.88-1", "7.1.3-1")]
+    other = [
+        candidate("b", "6.12.90-2~bpo12+1"),
+        candidate("b", "6.12.80-1", "linux-modules"),
+        candidate("b", "6.12.85-1"),
+    ]
+    monkeypatch.setattr(packaged, "candidates", lambda suite, _: own if suite == "a" else other)
+    span, good_first = bisect_packages.between("a/6.12.90", "6.12.74", ["b"], print)
+    assert [each.version for each in span.candidates] == ["6.12.74-2", "6.12.85-1", "6.12.88-1", "6.12.90-2"]
+    assert span.holes == ("b/6.12.80-1 (no linux-modules)",)
+    assert (good_first, span.notes) == (False, ())
+    with pytest.raises(UsageError, match=r"no kernel matches '6\.13'"):
+        bisect_packages.between("a/6.12.90", "6.13", [], print)
+    with pytest.raises(UsageError, match="the same kernel"):
+        bisect_packages.between("a/6.12.90", "6.12.90-2", [], print)
+    assert "several series" in bisect_packages.between("a/6.12.90", "6.1", [], print)[0].notes[0]
 
 
 # -- whole bisections on fake guests -----------------------------------------------------------------------
