@@ -136,6 +136,8 @@ def version_of(kernel: Kernel) -> str:
 
     A distribution's release (``6.1.0-50-amd64``) tells its ABI, not its version; the image tells both.
     """
+    if re.match(r"\d+\.\d+(\.\d+)?-rc\d", kernel.version):
+        return version_in(kernel.version)  # of a source tree
     if kernel.version and kernel.version != kernel.release:
         return kernel.version
     if kernel.image is None:

@@ -10,6 +10,7 @@ import pytest
 from vm import known
 from vm.errors import UsageError
 from vm.expect import State
+from vm.kernel import Kernel
 from vm.known import Issue
 from vm.tests.harness import Project
 
@@ -114,6 +115,18 @@ def test_an_issue_of_stable_series_alone() -> None:
 )  # fmt: skip
 def test_the_version_in_what_a_kernel_calls_itself(banner: str, version: str) -> None:
     assert known.version_in(banner) == version
+
+
+@pytest.mark.parametrize(
+    ("release", "version", "found"),
+    [
+        ("6.1.0-50-amd64", "6.1.176-1", "6.1.176-1"),
+        ("5.10.251", "5.10.251-5+debug", "5.10.251-5+debug"),
+        ("7.3.0-rc1-afalg", "7.3.0-rc1+debug", "7.3~rc1"),
+    ],
+)
+def test_the_version_of_a_package_or_a_source_tree(release: str, version: str, found: str) -> None:
+    assert known.version_of(Kernel("name", "spec", release, Path("image"), version=version)) == found
 
 
 @pytest.mark.parametrize(
