@@ -66,6 +66,11 @@ kernel: ## build a kernel for these tests, print its image [KERNEL=source:6.12+d
 coverage: setup ## lines and branches of AF_ALG that the suite reaches [KERNEL=source:6.12+coverage]
 	@$(PYTEST) -p vm.coverage $(KERNELS) $(if $(VMS),--vms $(VMS)) $(ARGS) $(TEST)
 
+.PHONY: algorithms
+algorithms: setup ## every algorithm of a kernel: drivers, oracle, tests, verdict [KERNEL=6.12]
+	@$(PYTEST) $(KERNELS) -q $(if $(VMS),--vms $(VMS)) $(ARGS) tests/algorithms; status=$$?; \
+	    [ $$status -gt 1 ] || { echo; $(PYTHON) -m tests.algorithms.report results/latest || status=$$?; }; exit $$status
+
 .PHONY: shell
 shell: setup ## a shell in the guest the tests have [KERNEL=6.12]
 	@$(PYTHON) -m vm.shell $(ONE)
