@@ -44,11 +44,14 @@ def lengths(unit: int, minimum: int, block: int, longest: int) -> list[int]:
     return sorted(length for length in rounded if minimum <= length <= longest)
 
 
-_SLOW = ("cast6", "fcrypt", "tea", "xtea", "xeta", "anubis", "khazad", "tnepres", "cast5", "cipher_null")
+_SLOW = ("fcrypt", "tea", "xtea", "xeta", "tnepres", "cast5", "cipher_null")
+_SLOWEST = ("anubis", "khazad", "cast6")
 
 
 def longest(name: str) -> int:
     """Return how long a message the oracle of ``name`` can take: some are plain Python."""
+    if any(slow in name for slow in _SLOWEST):
+        return 1024
     if any(slow in name for slow in _SLOW) or name.startswith(("aegis", "pcbc", "kw", "lrw", "rmd", "nh")):
         return PAGE + 1
     if name.startswith(("crc", "ghash", "polyval", "hctr2", "adiantum", "cfb", "ofb", "hmac(rmd", "hmac(xx")):

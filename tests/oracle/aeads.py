@@ -173,17 +173,19 @@ def _authencesn(name: Name, key: bytes, iv: bytes, aad: bytes, plaintext: bytes,
 
 
 def _essiv(name: Name, key: bytes, iv: bytes, aad: bytes, plaintext: bytes, authsize: int) -> bytes:
-    """authenc whose cipher's IV is encrypted under the hash of both its keys, the cipher's first.
-
-    The encrypted IV also takes the place of the AAD's last bytes, where dm-crypt has the IV.
-    """
+    """authenc whose cipher gets another IV, which also takes the place of the AAD's last bytes (dm-crypt)."""
     if len(aad) < len(iv):
         raise ValueError(f"AAD of {len(aad)} bytes has no room for an IV of {len(iv)}")
-    authkey, enckey = split_key(key)
-    salt = hashes.digest(name.parts[1].text, enckey + authkey)
-    cipher = name.parts[0].parts[1].parts[0].text
-    secret = blocks.cipher(cipher, salt).encrypt(iv)
+    secret = essiv_iv(name.text, key, iv)
     return seal(name.parts[0].text, key, secret, aad[: -len(iv)] + secret, plaintext, authsize)
+
+
+def essiv_iv(name: str, key: bytes, iv: bytes) -> bytes:
+    """Return the IV encrypted under the hash of both keys, the cipher's first, as ``essiv(authenc(…),…)`` does."""
+    parsed = parse(name)
+    authkey, enckey = split_key(key)
+    salt = hashes.digest(parsed.parts[1].text, enckey + authkey)
+    return blocks.cipher(parsed.parts[0].parts[1].parts[0].text, salt).encrypt(iv)
 
 
 def _krb5enc(name: Name, key: bytes, iv: bytes, aad: bytes, plaintext: bytes, authsize: int) -> bytes:

@@ -21,7 +21,6 @@ class AeadRow:
         unit: plaintext has a whole number of so many bytes.
         minimum: of plaintext, in bytes.
         iv_in_aad: the AAD ends with the IV.
-        rewrites_iv: the AAD may come out with its last ``iv`` bytes replaced by the IV the cipher was given.
         generates_iv_for: the aead inside a template that makes its own IV and puts it before the ciphertext.
     """
 
@@ -36,7 +35,6 @@ class AeadRow:
     unit: int = 1
     minimum: int = 0
     iv_in_aad: bool = False
-    rewrites_iv: bool = False
     generates_iv_for: str | None = None
 
 
@@ -120,7 +118,6 @@ def _authenc_rows() -> Iterator[AeadRow]:
         aads=(16, 24, 32),
         refused_aads=(0, 15),
         unit=16,
-        rewrites_iv=True,
     )
     yield AeadRow("krb5enc(hmac(sha256),cts(cbc(aes)))", 16, _AES, (16, 32), (0, 33), authkey=32, minimum=16)
     name = "krb5enc(cmac(camellia),cts(cbc(camellia)))"

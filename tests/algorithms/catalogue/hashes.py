@@ -35,9 +35,10 @@ def rows() -> Iterator[HashRow]:
     yield from _PLAIN
     yield from _KEYED
     for inner in _HMAC_INNER:
-        around = (0, 1, inner.block - 1, inner.block, inner.block + 1)
+        around: tuple[int, ...] = (0, 1, inner.block - 1, inner.block, inner.block + 1)
         # Of a message that begins with a key, HMAC's own first block is a part.
         prefix = max(inner.prefix - inner.block, 0)
+        around = around[:-1] if prefix else around  # and a long key would be hashed without one
         yield HashRow(f"hmac({inner.name})", inner.digest, inner.block, around, needs_key=True, prefix=prefix)
     for cipher in CIPHERS.values():
         if cipher.block == 1:
@@ -93,7 +94,7 @@ _KEYED = (
     HashRow("ghash", 16, 16, (16,), (0, 15, 17), needs_key=True),
     HashRow("polyval", 16, 16, (16,), (0, 15, 17), needs_key=True),
     HashRow("nhpoly1305", 16, 1024, (1088,), (0, 1087), needs_key=True),
-    HashRow("vmac64(aes)", 8, 128, (16, 24, 32), (0, 17), needs_key=True, prefix=16),
+    HashRow("vmac64(aes)", 8, 128, (16,), (0, 15, 17, 24, 32), needs_key=True, prefix=16),
     HashRow("digest_null", 0, 1, (0, 16), needs_key=True),
 )
 
