@@ -78,7 +78,8 @@ def test_clone_and_original_continue_apart(row: HashRow) -> None:
     key, block = key_of(row), row.block
     for at in sorted({0, 1, block - 1, block, block + 1, 2 * block, PAGE}):
         head = cut(max(at, row.prefix)) if at else b""
-        left, right = head + data("left", 64), head + data("right", 100)
+        start = head or cut(row.prefix)
+        left, right = start + data("left", 64), start + data("right", 100)
         with need(Hash, row.name, key) as h:
             if head:
                 h.op.send(head, MSG_MORE)
