@@ -10,12 +10,13 @@ import pytest
 from tests.algorithms import modules
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def everything_loaded(pytestconfig: pytest.Config) -> Iterator[None]:
     """Load every crypto module at once, and in a guest keep the kernel from calling modprobe after that.
 
     A first bind of a name asks for modules two to six times, whether they are there or not. For some hundred
     names that is most of the time the tests take in an emulated guest, and after load_all it finds nothing.
+    Other folders' tests, some of which are about just that, find it as it was.
     A machine that lives on is left alone: nobody would repair it if these tests were killed.
     """
     loaded = modules.load_all()
