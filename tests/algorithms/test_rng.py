@@ -15,6 +15,8 @@ from tests.errors.raises import raises_errno
 from tests.need import need
 from tests.oracle import x931
 
+pytestmark = pytest.mark.usefixtures("everything_loaded")
+
 every_rng = pytest.mark.parametrize("row", catalogue.RNGS, ids=lambda row: row.name)
 
 
