@@ -156,6 +156,8 @@ def qemu_command(vm: Vm, directory: Path, status_fd: int, qmp_fd: int) -> list[s
         *(word for word in their_cmdline if not word.startswith(("console=", "virtme", "init=", "quiet"))),
         f"rootflags=version=9p2000.L,trans=virtio,access=any,msize=524288,cache={_CACHE[vm.mode]}",
         *KERNEL_ARGUMENTS,
+        # An emulated timer is late on a busy host, and the kernel panics: "IO-APIC + timer doesn't work".
+        *(["no_timer_check"] if vm.accelerator == "tcg" else []),
         *vm.kernel_arguments,
         f"init={directory}/init",
     ]
