@@ -102,7 +102,12 @@ def test_accept_without_memory():
                     seen.append(0)
                 except OSError as error:
                     seen.append(error.errno)
-                left = int(os.pread(descriptor, 20, 0))
+                try:
+                    left = int(os.pread(descriptor, 20, 0))
+                except OSError as error:
+                    # accept had fewer such places: the answer itself was the next, a copy to user space.
+                    assert error.errno == errno.EFAULT
+                    left = 1
                 os.write(descriptor, b"0")
             finally:
                 os.close(descriptor)
