@@ -174,7 +174,8 @@ class Controller(KernelList):
         """Return the command that runs one test on one kernel."""
         pytest_command = _relative(Path(sys.prefix) / "bin" / "pytest")
         test = "" if nodeid.startswith("machine[") else f" {shlex.quote(nodeid)}"
-        return f"{pytest_command} --kernel {shlex.quote(_exact(kernel))}{test}"
+        thorough = " --thorough" if self.config.option.thorough else ""
+        return f"{pytest_command} --kernel {shlex.quote(_exact(kernel))}{thorough}{test}"
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:

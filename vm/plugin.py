@@ -58,6 +58,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--no-known-issues", action="store_true", dest="vm_no_known_issues", help=(
         "expect no failure of any kernel: a known issue fails its tests"
     ))  # fmt: skip
+    add("--thorough", action="store_true", help="also run the tests marked thorough, and every case of those that sample")
     add("--qemu", default="qemu-system-x86_64", metavar="PATH", help="the QEMU to use")
     add("--results", default=None, metavar="DIR", help="where results go (default: results/ in the project)")
     # For the tests of the runner: a command that plays the guest, and what it is to do.
@@ -85,6 +86,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Activate the half that belongs here."""
     config.addinivalue_line("markers", "deadline(seconds): how long this test may take, before scaling")
     config.addinivalue_line("markers", "vm: boots a real virtual machine; left out with -m 'not vm'")
+    config.addinivalue_line("markers", "thorough: left out without --thorough")
     config.addinivalue_line("markers", "fixed_by(commit, title, cve=): the fix of the bug this test guards")
     match role(config):
         case "controller":
@@ -125,7 +127,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Run last what takes the machine down where the kernel has the bug."""
+    """Leave out what only a thorough run has, and run last what takes the machine down where the kernel has the bug."""
+    if not config.option.thorough and (left := [item for item in items if item.get_closest_marker("thorough")]):
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if not item.get_closest_marker("thorough")]
     expect.last_those_that_crash(items, config.stash.get(EXPECTED, NOTHING_KNOWN))
 
 

@@ -49,6 +49,17 @@ def test_k_selects(project: Project) -> None:
     assert set(run.outcomes) == {"test_a[6.1.0-fake]", "test_c[6.1.0-fake]"}
 
 
+def test_thorough_tests_are_left_out_unless_asked_for(project: Project) -> None:
+    project.tests("def test_a(): pass\n@pytest.mark.thorough\ndef test_b(): assert 0\n")
+    run = project.run()
+    assert run.status == 0, run.output
+    assert set(run.outcomes) == {"test_a[6.1.0-fake]"}
+    assert "1 deselected" in run.output
+    run = project.run("--thorough")
+    assert run.outcomes == {"test_a[6.1.0-fake]": "passed", "test_b[6.1.0-fake]": "failed"}
+    assert "6.1.0-fake --thorough 't/test_it.py::test_b[6.1.0-fake]'" in run.output
+
+
 def test_k_selects_a_kernel_and_leaves_the_other_without_tests(project: Project) -> None:
     project.tests("def test_a(): pass\n")
     run = project.run("-k", "7.3.0", kernels=TWO_KERNELS)
