@@ -58,7 +58,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--no-known-issues", action="store_true", dest="vm_no_known_issues", help=(
         "expect no failure of any kernel: a known issue fails its tests"
     ))  # fmt: skip
-    add("--thorough", action="store_true", help="also run the tests marked thorough, and every case of those that sample")
+    add("--thorough", action="store_true", help="also what is marked thorough, and every case of tests that sample")
     add("--qemu", default="qemu-system-x86_64", metavar="PATH", help="the QEMU to use")
     add("--results", default=None, metavar="DIR", help="where results go (default: results/ in the project)")
     # For the tests of the runner: a command that plays the guest, and what it is to do.
