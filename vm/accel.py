@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from vm import files
 from vm.errors import UsageError
 
 KVM_DEVICE = Path("/dev/kvm")
@@ -268,12 +269,9 @@ def _recall(file: Path | None, question: str) -> Accelerator | None:
 def _remember(file: Path, question: str, answer: Accelerator) -> None:
     if _recall(file, question) == answer:
         return
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(json.dumps({"question": question, **asdict(answer)}) + "\n")
-        temporary.replace(file)
+        files.replace_text(file, json.dumps({"question": question, **asdict(answer)}) + "\n")
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise UsageError(f"cannot write {file}: {error.strerror}; make its directory writable") from error
 
 

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vm import bisect_git, bisect_packages, bisect_search, build, cache, packaged, sources
+from vm import bisect_git, bisect_packages, bisect_search, build, cache, files, packaged, sources
 from vm.bisect_judge import Answer, Hunt, Judgement, judge, load_json
 from vm.errors import BuildFailed, UsageError
 from vm.guest import ROOT
@@ -58,7 +58,7 @@ class Notebook:
             directory.mkdir(parents=True, exist_ok=True)
             return cls(directory, [])
         steps = [(str(label), Judgement.load(data)) for label, data in kept["steps"]]  # type: ignore[attr-defined]
-        progress(f"going on with {len(steps)} kernels judged before, in {_relative(directory)}")
+        progress(f"going on with {len(steps)} kernels judged before, in {files.shown(directory)}")
         return cls(directory, steps)
 
     def of(self, label: str) -> Judgement | None:
@@ -73,9 +73,7 @@ class Notebook:
     def save(self, *, finished: bool) -> None:
         """Write the file, whole or not at all."""
         data = {"finished": finished, "steps": [[label, said.dump()] for label, said in self.steps]}
-        temporary = self.directory / f".bisect.{os.getpid()}.tmp"
-        temporary.write_text(json.dumps(data, indent=1) + "\n")
-        temporary.rename(self.directory / "bisect.json")
+        files.replace_text(self.directory / "bisect.json", json.dumps(data, indent=1) + "\n")
 
     def place(self, label: str) -> Path:
         """Return a new directory for the runs of one step."""
@@ -269,7 +267,7 @@ def step(options: argparse.Namespace, hunt: Hunt) -> int:
     place.mkdir(parents=True, exist_ok=True)
     directory = place / f"step-{time.strftime('%Y-%m-%dT%H-%M-%S')}-{os.getpid()}"
     said = judge(spec, hunt, options.fingerprint, directory, _say)
-    print(f"{said.answer}: {said.reason} ({_relative(directory)})")
+    print(f"{said.answer}: {said.reason} ({files.shown(directory)})")
     for each in said.fingerprints:
         print(f"fingerprint: {each}")
     return Answer[said.answer.upper()].value
@@ -327,7 +325,7 @@ def _conclude(
         print(f"between them, and could not be judged: {', '.join(labels[index] for index in change.unknown)}")
     print(f"test: {' '.join(bisection.hunt.tests)}")
     print(f"sure: {certainty(bisection, len(change.unknown))}")
-    print(f"logs: {_relative(bisection.notebook.directory)}")
+    print(f"logs: {files.shown(bisection.notebook.directory)}")
     return FOUND
 
 
@@ -358,12 +356,6 @@ def _place(options: argparse.Namespace) -> Path:
     except OSError as error:
         raise UsageError(f"cannot write in {place}: {error.strerror}; give another directory by --results") from error
     return place
-
-
-def _relative(path: Path) -> str:
-    with contextlib.suppress(ValueError):
-        return str(path.relative_to(Path.cwd()))
-    return str(path)
 
 
 def _say(line: str) -> None:

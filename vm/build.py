@@ -25,7 +25,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm import cache, kconfig, modules, process, sources
+from vm import cache, files, kconfig, modules, process, sources
 from vm.errors import BuildFailed, UsageError
 from vm.kconfig import Series
 from vm.kernel import BZIMAGE, SOURCE_PREFIX, SUITE, VERSION, Kernel
@@ -475,9 +475,7 @@ def _link_or_copy(source: Path, target: Path) -> None:
 
 def _write_if_changed(path: Path, text: str) -> None:
     if not path.exists() or path.read_text() != text:
-        temporary = path.with_name(f"{path.name}.tmp")
-        temporary.write_text(text)
-        temporary.replace(path)
+        files.replace_text(path, text)
 
 
 def _read_json(path: Path) -> dict[str, str] | None:

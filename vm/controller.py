@@ -7,6 +7,7 @@ import re
 import shlex
 import sys
 import time
+from collections import Counter
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 from _pytest.junitxml import xml_key
 
-from vm import expect, known, skips
+from vm import expect, files, known, skips
 from vm.accel import Accelerator, probe
 from vm.errors import UsageError
 from vm.guest import ROOT
@@ -96,6 +97,7 @@ class Controller(KernelList):
         self.configs = {kernel.name: skips.read_config(kernel.config) for kernel in self.kernels}
         self.versions = {kernel.name: known.version_of(kernel) for kernel in self.kernels}
         self.expected = {name: known.expectations(self.issues, version) for name, version in self.versions.items()}
+        self.commands = {kernel.name: self._command(kernel) for kernel in self.kernels}
         # Which tests come last is the same for all kernels.
         config.stash[EXPECTED] = known.expectations(self.issues, "")
         self.session = VmSession(config, self._plan())
@@ -103,6 +105,11 @@ class Controller(KernelList):
         # Lines per file make no sense when several machines answer at once.
         if reporter := config.pluginmanager.get_plugin("terminalreporter"):
             reporter.showfspath = False
+
+    def _command(self, kernel: Kernel) -> str:
+        """Return the command that runs the suite on one kernel once more."""
+        thorough = " --thorough" if self.config.option.thorough else ""
+        return f"{files.shown(Path(sys.prefix) / 'bin' / 'pytest')} --kernel {shlex.quote(_exact(kernel))}{thorough}"
 
     def _plan(self) -> Plan:
         option = self.config.option
@@ -131,7 +138,7 @@ class Controller(KernelList):
             f"kernel {kernel.name}: {kernel.release}" + (f" ({kernel.version})" if kernel.version else "")
             for kernel in self.kernels
         ]
-        return [*lines, f"results: {_relative(self.session.plan.directory)}"]
+        return [*lines, f"results: {files.shown(self.session.plan.directory)}"]
 
     def pytest_configure_node(self, node: Any) -> None:
         """Tell a guest which known issues its kernel has."""
@@ -152,11 +159,10 @@ class Controller(KernelList):
         node = getattr(report, "node", None)
         machine = self.session.machines.get(node)
         label = getattr(report, "vm_kernel", None) or (machine.kernel.name if machine else self.kernels[0].name)
-        kernel = next(kernel for kernel in self.kernels if kernel.name == label)
         self._check_skip(report, label)
         if getattr(report, "verdict", "") in ("crashed", "hung"):
             expect.judge_loss(report, self.session.host_items.get(report.nodeid), self.expected[label])
-        again = self.rerun(kernel, report.nodeid)
+        again = self.rerun(label, report.nodeid)
         self.recorder.add(report, label, again, machine.name if machine else "")
         if report.failed and getattr(report, "verdict", "") != "not run":
             report.sections.append(("run this again", again))
@@ -170,12 +176,9 @@ class Controller(KernelList):
             report.outcome = "failed"
             report.longrepr = f"skipped outside the budget: {reason}: {objection}"
 
-    def rerun(self, kernel: Kernel, nodeid: str) -> str:
+    def rerun(self, label: str, nodeid: str) -> str:
         """Return the command that runs one test on one kernel."""
-        pytest_command = _relative(Path(sys.prefix) / "bin" / "pytest")
-        test = "" if nodeid.startswith("machine[") else f" {shlex.quote(nodeid)}"
-        thorough = " --thorough" if self.config.option.thorough else ""
-        return f"{pytest_command} --kernel {shlex.quote(_exact(kernel))}{thorough}{test}"
+        return self.commands[label] + ("" if nodeid.startswith("machine[") else f" {shlex.quote(nodeid)}")
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
@@ -209,7 +212,7 @@ class Controller(KernelList):
                 continue
             terminalreporter.write_sep("=", verdict.upper(), red=True)
             if verdict == "not run":
-                for reason, count in _counted(report.longrepr for report in reports).items():
+                for reason, count in Counter(str(report.longrepr) for report in reports).items():
                     terminalreporter.write_line(f"{count} tests {reason}")
                 continue
             for report in reports:
@@ -223,13 +226,13 @@ class Controller(KernelList):
         self._say_known_issues(terminalreporter)
         terminalreporter.write_sep("=", "kernels")
         terminalreporter.write_line(self.final_table)
-        terminalreporter.write_line(self.trouble or f"results: {_relative(self.session.plan.directory)}")
+        terminalreporter.write_line(self.trouble or f"results: {files.shown(self.session.plan.directory)}")
 
     def _say_known_issues(self, terminalreporter: Any) -> None:
         """Name the known issues of each kernel, those first that a test has shown."""
         for kernel in self.kernels:
             tests = self.recorder.tests[kernel.name].values()
-            shown = _counted(test.known_issue for test in tests if test.known_issue)
+            shown = Counter(test.known_issue for test in tests if test.known_issue)
             if lines := known.summary(self.versions[kernel.name], self.issues, shown):
                 terminalreporter.write_sep("=", f"known issues of {kernel.name}")
                 for line in lines:
@@ -259,13 +262,6 @@ def _exact(kernel: Kernel) -> str:
     return f"{suite}{slash}{kernel.version}" if slash else kernel.version
 
 
-def _counted(texts: Any) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for text in texts:
-        counts[str(text)] = counts.get(str(text), 0) + 1
-    return counts
-
-
 def _progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
@@ -289,10 +285,3 @@ def _point_latest_to(directory: Path) -> None:
     link = directory.parent / f".latest.{os.getpid()}"
     link.symlink_to(directory.name)
     link.rename(directory.parent / "latest")
-
-
-def _relative(path: Path) -> str:
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)

@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vm import initramfs, vmlinux
+from vm import files, initramfs, process, vmlinux
 from vm.console import cause_of_death
 from vm.errors import UsageError
 
@@ -38,7 +38,6 @@ ROOT = Path(__file__).resolve().parent.parent
 PR_SET_PDEATHSIG = 1
 # Hidden in the guest by empty file systems, so that tests can write there and nothing of the host shows.
 COVERED = ("/tmp", "/var/tmp", "/run")
-STANDARD_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 OVERLAID = ("/etc", "/root", "/home", "/var/lib", "/var/cache", "/var/log")
 # A panic ends the machine at once (-no-reboot turns the reboot into an exit); states a machine cannot leave
 # become panics. An NMI sent to a machine that hangs makes it print where, then panic.
@@ -124,9 +123,7 @@ class Status:
 
     def save(self, directory: Path) -> None:
         """Write ``status.json``, whole or not at all."""
-        temporary = directory / ".status.json"
-        temporary.write_text(json.dumps(dataclasses.asdict(self)))
-        temporary.rename(directory / "status.json")
+        files.replace_text(directory / "status.json", json.dumps(dataclasses.asdict(self)))
 
     @classmethod
     def load(cls, directory: Path) -> Status:
@@ -217,9 +214,9 @@ def render_init(vm: Vm, directory: Path) -> str:
         "overlaid": shlex.join(path for path in [*OVERLAID, *_writable(vm)] if Path(path).is_dir()),
         "modules": shlex.quote(str(Path(vm.modules) / "lib/modules" / vm.release) if vm.modules else ""),
         "release": vm.release,
-        "modprobe": _find("modprobe"),
+        "modprobe": _modprobe(),
         "hostname": vm.name,
-        "path": shlex.quote(f"{sys.prefix}/bin:{os.environ.get('PATH', '')}:{STANDARD_PATH}"),
+        "path": shlex.quote(f"{sys.prefix}/bin:{os.environ.get('PATH', '')}:{process.SYSTEM_PATH}"),
         "term": shlex.quote(os.environ.get("TERM", "linux")),
         "environment": "\n".join(f"export {name}={shlex.quote(value)}" for name, value in environment.items()),
         "cwd": shlex.quote(vm.cwd),
@@ -338,13 +335,11 @@ class _Machine:
         boot at the same time. The guest's Python comes up with execnet loaded (vm/serve.py).
         """
         first = bytearray()
-        while not first.endswith(b"\n"):
-            byte = os.read(0, 1 << 16)
-            if not byte:
+        while b"\n" not in first:
+            data = os.read(0, 1 << 16)
+            if not data:
                 raise SystemExit(0)
-            first += byte
-            if b"\n" in byte:
-                break
+            first += data
         _, _, rest = bytes(first).partition(b"\n")
         self.to_guest += rest
         os.write(1, b"1")
@@ -501,10 +496,7 @@ class _Machine:
         return cause_of_death(self._text("console.log"))
 
     def _text(self, name: str) -> str:
-        try:
-            return (self.directory / name).read_text(errors="replace")
-        except FileNotFoundError:
-            return ""
+        return files.text_of(self.directory / name)
 
     def _last_line(self, name: str) -> str:
         lines = self._text(name).strip().splitlines()
@@ -587,10 +579,10 @@ def _kept_paths(vm: Vm, directory: Path) -> list[str]:
     return outermost
 
 
-def _find(tool: str) -> str:
-    found = shutil.which(tool, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+def _modprobe() -> str:
+    found = process.find("modprobe")
     if found is None:
-        raise UsageError(f"{tool} is not installed; install the package kmod")
+        raise UsageError("modprobe is not installed; install the package kmod")
     return found
 
 

@@ -16,6 +16,7 @@ which only explains why one may be missing.
 
 from __future__ import annotations
 
+import gzip
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -184,9 +185,11 @@ def render(options: Mapping[str, Option]) -> str:
 
 
 def read_config(path: Path) -> dict[str, str]:
-    """Return the values of a .config file by symbol, without those that are not set."""
+    """Return the values of a .config file, packed by gzip or not, by symbol (``CRYPTO_AES`` → ``m``): those set."""
+    data = path.read_bytes()
+    text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode(errors="replace")
     values = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in text.splitlines():
         if line.startswith("CONFIG_"):
             name, _, value = line.removeprefix("CONFIG_").partition("=")
             values[name] = value

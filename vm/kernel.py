@@ -7,13 +7,14 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vm import image as images
 from vm import modules, packaged
 from vm.errors import BuildFailed, UsageError
+from vm.files import first_existing
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,8 @@ def resolve_one(spec: str, progress: Progress) -> Kernel:
 
 def _running() -> Kernel:
     release = os.uname().release
-    config = _first([Path(f"/boot/config-{release}"), Path("/proc/config.gz"), Path(f"/lib/modules/{release}/config")])
+    configs = (f"/boot/config-{release}", "/proc/config.gz", f"/lib/modules/{release}/config")
+    config = first_existing(map(Path, configs))
     tree = Path("/lib/modules") / release
     return Kernel(RUNNING, RUNNING, release, None, Path("/") if tree.is_dir() else None, config, release)
 
@@ -150,9 +152,11 @@ def _image(spec: str, path: Path, progress: Progress) -> Kernel:
     path = path.absolute()
     if path.parts[-4:] == BZIMAGE.parts and (path.parents[3] / ".config").exists():
         return _built(spec, path.parents[3])
-    lib = _first(folder / lib / "modules" / release for folder in path.resolve().parents for lib in ("lib", "usr/lib"))
-    config = _first([path.with_name(f"config-{release}"), path.with_name("config"), *([lib / "config"] if lib else [])])
-    vmlinux = _first([Path(f"/usr/lib/debug/boot/vmlinux-{release}")])
+    folders = path.resolve().parents
+    lib = first_existing(folder / lib / "modules" / release for folder in folders for lib in ("lib", "usr/lib"))
+    beside = [path.with_name(f"config-{release}"), path.with_name("config")]
+    config = first_existing([*beside, *([lib / "config"] if lib else [])])
+    vmlinux = first_existing([Path(f"/usr/lib/debug/boot/vmlinux-{release}")])
     view = None
     if lib is None:
         progress(f"no lib/modules/{release} beside {path}: everything it needs must be built in")
@@ -181,7 +185,7 @@ def _built(spec: str, tree: Path) -> Kernel:
     release = image.release
     files = _built_modules(tree)
     view = _view(files, tree, release) if files else None
-    vmlinux = _first([tree / "vmlinux"])
+    vmlinux = first_existing([tree / "vmlinux"])
     return Kernel(packaged.printable(release), spec, release, tree / BZIMAGE, view, tree / ".config", release, vmlinux)
 
 
@@ -231,10 +235,6 @@ def _named(kernels: Sequence[Kernel]) -> list[Kernel]:
             for number, kernel in enumerate(kernels, 1)
         ]
     return [replace(kernel, name=name) for kernel, name in zip(kernels, names, strict=True)]
-
-
-def _first(paths: Iterable[Path]) -> Path | None:
-    return next((path for path in paths if path.exists()), None)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from vm import apt, cache, image, modules, process
 from vm.errors import UsageError
+from vm.files import first_existing
 
 Progress = Callable[[str], None]
 
@@ -373,11 +374,11 @@ def _lay_out(candidate: Candidate, tree: Path, entry: Path) -> None:
     """Move what a guest needs of the unpacked packages in ``tree`` to its place in ``entry``."""
     release, boot = candidate.release, entry / "boot"
     boot.mkdir()
-    lib = _first([tree / "usr/lib/modules" / release, tree / "lib/modules" / release])
+    lib = first_existing([tree / "usr/lib/modules" / release, tree / "lib/modules" / release])
     if lib is None:
         raise UsageError(f"the packages of {candidate.version} hold no modules of {release}")
     for name in ("vmlinuz", "config", "System.map"):
-        found = _first([tree / "boot" / f"{name}-{release}", lib / name])
+        found = first_existing([tree / "boot" / f"{name}-{release}", lib / name])
         if found:
             shutil.move(found, boot / f"{name}-{release}")
         elif name == "vmlinuz":
@@ -394,7 +395,3 @@ def _unpack(package: Path, tree: Path) -> None:
             raise OSError(errno.ENOSPC, "No space left on device", str(tree))
         said = (result.errors.strip().splitlines() or ["no word"])[-1]
         raise UsageError(f"cannot unpack {package.name}: {said}")
-
-
-def _first(paths: Iterable[Path]) -> Path | None:
-    return next((path for path in paths if path.exists()), None)

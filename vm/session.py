@@ -25,7 +25,7 @@ from execnet.gateway import RInfo
 from xdist.dsession import DSession
 from xdist.workermanage import NodeManager, WorkerController
 
-from vm import console
+from vm import console, files
 from vm.accel import Accelerator
 from vm.guest import ROOT, Status, Vm
 from vm.kernel import Kernel
@@ -78,10 +78,7 @@ class Machine:
 
     def console_text(self) -> str:
         """Everything on its console so far."""
-        try:
-            return self.console.read_text(errors="replace")
-        except OSError:
-            return ""
+        return files.text_of(self.console)
 
     def signal(self, number: int) -> None:
         """Send a signal to the process that is the machine's parent."""
@@ -146,6 +143,7 @@ class VmSession(DSession):  # type: ignore[misc]
         if self.maxfail:
             self.sched.ahead = 2
         self.host_items: dict[str, pytest.Item] = {}
+        self.host_tests: dict[str, list[str]] = {kernel.name: [] for kernel in plan.kernels}
         self.stopped = ""
         self.complete: set[str] = set()
         self.tested: set[str] = set()
@@ -175,13 +173,14 @@ class VmSession(DSession):  # type: ignore[misc]
         session.perform_collect()
         self.host_items = {item.nodeid: item for item in session.items}
         for test in self.host_items:
-            if kernel_of_id(test, self.started) is None:
+            if (label := kernel_of_id(test, self.started)) is None:
                 # Results of two kernels would be one; and what a kernel missed could not be told.
                 raise pytest.UsageError(
                     f"{test} cannot carry the kernel in its id, as a unittest.TestCase or a doctest; make it a function"
                 )
+            self.host_tests[label].append(test)
         for kernel in self.plan.kernels:
-            count = sum(1 for test in self.host_items if kernel_of_id(test, self.started) == kernel.name)
+            count = len(self.host_tests[kernel.name])
             if self.host_items and not count:
                 self.sched.close(kernel.name, f"no test of {kernel.name} was selected")
                 for node in [node for node in self._active_nodes if self.machines[node].kernel is kernel]:
@@ -541,10 +540,10 @@ class VmSession(DSession):  # type: ignore[misc]
     def _report(self, machine: Machine, nodeid: str | None, verdict: str, reason: str) -> None:
         """Emit one failed report."""
         machine.verdict, machine.reason = verdict, reason
-        text = [f"{verdict}: {reason}", f"kernel {machine.kernel.name}, console {_relative(machine.console)}"]
+        text = [f"{verdict}: {reason}", f"kernel {machine.kernel.name}, console {files.shown(machine.console)}"]
         output = machine.console_text()
+        splats = console.find_splats(output)
         if verdict != "not run":
-            splats = console.find_splats(output)
             text.append(splats[-1].text if splats and verdict == "crashed" else console.tail(output, 25))
         self._emit(
             nodeid or f"machine[{machine.name}]::{verdict.replace(' ', '-')}",
@@ -552,7 +551,7 @@ class VmSession(DSession):  # type: ignore[misc]
             verdict,
             "\n".join(text),
             machine.node,
-            [list(dataclasses.astuple(splat)) for splat in console.find_splats(output)],
+            [list(dataclasses.astuple(splat)) for splat in splats],
         )
 
     def _emit(
@@ -586,8 +585,7 @@ class VmSession(DSession):  # type: ignore[misc]
 
     def expected(self, label: str) -> list[str]:
         """Return the ids of the tests to be reported for a kernel: those that its guests or the host collected."""
-        here = [test for test in self.host_items if kernel_of_id(test, self.started) == label]
-        return list(dict.fromkeys([*(self.sched.shares[label].collected or ()), *here]))
+        return list(dict.fromkeys([*(self.sched.shares[label].collected or ()), *self.host_tests[label]]))
 
     def _report_splats_outside_tests(self) -> None:
         """What a kernel complained of while it booted, or after the last test, is no test's and no less bad.
@@ -656,10 +654,3 @@ def _guest_environment(config: pytest.Config) -> dict[str, str]:
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         "PYTEST_PLUGINS": ",".join(sorted(filter(None, plugins))),
     }
-
-
-def _relative(path: Path) -> str:
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)

@@ -32,6 +32,7 @@ from typing import NoReturn
 from vm.accel import DEFAULT_QEMU, Accelerator, probe
 from vm.console import cause_of_death
 from vm.errors import UsageError
+from vm.files import text_of
 from vm.guest import ROOT, Vm, die_with_parent, output_port, qemu_command, render_init
 from vm.kernel import Kernel, resolve
 
@@ -388,8 +389,8 @@ def _lost(vm: Vm, directory: Path, status: _Status) -> int:
     Raises:
         UsageError: it never came up.
     """
-    log = _text(directory / "qemu.log").strip().splitlines()
-    console = _text(directory / "console.log")
+    log = text_of(directory / "qemu.log").strip().splitlines()
+    console = text_of(directory / "console.log")
     reason = status.timed_out or cause_of_death(console) or ""
     if not status.booted and log:
         reason = f"QEMU: {log[-1]}"
@@ -432,13 +433,6 @@ def _terminal_kept() -> Iterator[None]:
 
 def _leave(number: int, _frame: FrameType | None) -> NoReturn:
     raise SystemExit(128 + number)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except FileNotFoundError:
-        return ""
 
 
 def _say(line: str) -> None:

@@ -10,13 +10,13 @@ The budget is a TOML file (ini option ``skip_budget``) of tables ``[[skip]]``:
 
 from __future__ import annotations
 
-import gzip
 import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vm import kconfig
 from vm.errors import UsageError
 
 if sys.version_info >= (3, 11):
@@ -48,12 +48,8 @@ def load(path: Path) -> list[Rule]:
 
 
 def read_config(path: Path | None) -> dict[str, str] | None:
-    """Return the set symbols of a .config (``CRYPTO_AES`` → ``m``), None when there is no file."""
-    if path is None or not path.is_file():
-        return None
-    data = path.read_bytes()
-    text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode(errors="replace")
-    return dict(re.findall(r"^CONFIG_(\w+)=(.*)$", text, re.MULTILINE))
+    """Return the set symbols of a .config, None when there is no file."""
+    return None if path is None or not path.is_file() else kconfig.read_config(path)
 
 
 def objection(reason: str, rules: list[Rule], config: dict[str, str] | None) -> str | None:

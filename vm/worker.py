@@ -25,6 +25,7 @@ import pytest
 from _pytest.outcomes import Failed
 
 from vm import console, serve
+from vm.files import text_of
 
 # One of the real-time signals: nobody else sends it, tests may use SIGALRM for themselves.
 DEADLINE_SIGNAL = signal.SIGRTMIN + 7
@@ -214,18 +215,18 @@ def facts() -> dict[str, Any]:
         "release": platform.release(),
         "version": platform.version(),
         "machine": platform.machine(),
-        "cmdline": _text("/proc/cmdline").strip(),
-        "proc_crypto": _text("/proc/crypto"),
-        "modules": sorted(line.split()[0] for line in _text("/proc/modules").splitlines()),
+        "cmdline": text_of(Path("/proc/cmdline")).strip(),
+        "proc_crypto": text_of(Path("/proc/crypto")),
+        "modules": sorted(line.split()[0] for line in text_of(Path("/proc/modules")).splitlines()),
         "taint": read_taint(),
-        "lsm": _text("/sys/kernel/security/lsm").strip(),
+        "lsm": text_of(Path("/sys/kernel/security/lsm")).strip(),
         "cpus": os.cpu_count(),
     }
 
 
 def read_taint() -> int:
     """Return the bits of /proc/sys/kernel/tainted (Documentation/admin-guide/tainted-kernels)."""
-    return int(_text("/proc/sys/kernel/tainted").strip() or 0)
+    return int(text_of(Path("/proc/sys/kernel/tainted")).strip() or 0)
 
 
 def set_sysctl(assignment: str) -> None:
@@ -243,10 +244,3 @@ def set_sysctl(assignment: str) -> None:
 def run_quietly(command: list[str]) -> None:
     """Run a command whose failure shows elsewhere."""
     subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def _text(path: str) -> str:
-    try:
-        return Path(path).read_text()
-    except OSError:
-        return ""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import tempfile
 from pathlib import Path
 
 from vm.errors import UsageError
+from vm.files import replace_text
 from vm.results import ktap, model
 
 
@@ -30,7 +29,13 @@ def write(run: model.Run, directory: Path) -> list[Path]:
         "environment.json": json.dumps(environment(run), indent=1) + "\n",
     }
     for name, text in files.items():
-        _replace(directory / name, text)
+        path = directory / name
+        try:
+            replace_text(path, text)
+        except OSError as error:
+            raise UsageError(
+                f"cannot write {path}: {error.strerror}; free some space, or give another directory for results"
+            ) from error
     return [directory / name for name in files]
 
 
@@ -49,21 +54,3 @@ def environment(run: model.Run) -> dict[str, object]:
         "host": dataclasses.asdict(run.host),
         "kernels": kernels,
     }
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = None
-    try:
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            os.fchmod(file.fileno(), 0o644)
-        Path(temporary).replace(path)
-    except BaseException as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise UsageError(
-                f"cannot write {path}: {error.strerror}; free some space, or give another directory for results"
-            ) from error
-        raise
