@@ -82,7 +82,7 @@ class Controller(KernelList):
             super().__init__(config)
             try:
                 self.skips = _skip_budget(config)
-                self.issues = known.load_for(config)
+                issues = known.load_for(config)
                 self.accelerator = _accelerator(self.kernels, config)
             except UsageError as error:
                 raise pytest.UsageError(str(error)) from None
@@ -96,10 +96,13 @@ class Controller(KernelList):
         self.recorder = Recorder(self.kernels)
         self.configs = {kernel.name: skips.read_config(kernel.config) for kernel in self.kernels}
         self.versions = {kernel.name: known.version_of(kernel) for kernel in self.kernels}
-        self.expected = {name: known.expectations(self.issues, version) for name, version in self.versions.items()}
+        # What may take a kernel down is kept apart even where nothing is expected.
+        self.possible = {name: known.expectations(issues, version) for name, version in self.versions.items()}
+        self.issues = {} if config.option.vm_no_known_issues else issues
+        self.expected = {name: found if self.issues else {} for name, found in self.possible.items()}
         self.commands = {kernel.name: self._command(kernel) for kernel in self.kernels}
         # Which tests come last is the same for all kernels.
-        config.stash[EXPECTED] = known.expectations(self.issues, "")
+        config.stash[EXPECTED] = known.expectations(issues, "")
         self.session = VmSession(config, self._plan())
         config.pluginmanager.register(self.session, "dsession")
         # Lines per file make no sense when several machines answer at once.
@@ -129,7 +132,11 @@ class Controller(KernelList):
             kernel_arguments=option.vm_kernel_arguments,
             qemu=option.qemu,
             command=shlex.split(option.vm_command) if option.vm_command else None,
+            needs_own_machine=self._needs_own_machine,
         )
+
+    def _needs_own_machine(self, kernel: Kernel, item: pytest.Item) -> bool:
+        return kernel.image is not None and expect.may_take_it_down(item, self.possible[kernel.name])
 
     def pytest_report_header(self) -> list[str]:
         """Say what will run, and how."""
@@ -142,8 +149,9 @@ class Controller(KernelList):
 
     def pytest_configure_node(self, node: Any) -> None:
         """Tell a guest which known issues its kernel has."""
-        expected = self.expected[node.gateway.spec.kernel]
-        node.workerinput["vm_expected"] = {fix: tuple(found) for fix, found in expected.items()}
+        label = node.gateway.spec.kernel
+        node.workerinput["vm_issues"] = {fix: tuple(found) for fix, found in self.possible[label].items()}
+        node.workerinput["vm_expendable"] = any(each.name == label and each.image for each in self.kernels)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, Any] | None:

@@ -41,11 +41,22 @@ class GuestExpectations:
     """Judges each test where it runs, so that ``-x`` stops at what is really wrong.
 
     Args:
-        expected: of this kernel, by commit.
+        issues: what the table says of this kernel, by commit.
+        expected: the same, or nothing when nothing is to be expected.
+        expendable: whether this kernel may go down.
     """
 
-    def __init__(self, expected: Mapping[str, Expectation]) -> None:
+    def __init__(
+        self, issues: Mapping[str, Expectation], expected: Mapping[str, Expectation], expendable: bool
+    ) -> None:
+        self.issues = issues
         self.expected = expected
+        self.expendable = expendable
+
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Leave alone the machine that somebody sits at."""
+        if not self.expendable and may_take_it_down(item, self.issues):
+            pytest.skip("not on the running kernel, which it may take down")
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, Any, pytest.TestReport]:
@@ -81,6 +92,12 @@ def judge_loss(report: pytest.TestReport, item: pytest.Item | None, expected: Ma
     if found is not None and found.crashes and found.state != State.ABSENT.value:
         _excuse(report, found)
         report.__dict__.pop("verdict", None)
+
+
+def may_take_it_down(item: pytest.Item, expected: Mapping[str, Expectation]) -> bool:
+    """Say whether a test may take this kernel down: its issue does, and the kernel is not known to be without."""
+    found = _expectation(item, expected)
+    return found is not None and found.crashes and found.state != State.ABSENT.value
 
 
 def last_those_that_crash(items: list[pytest.Item], expected: Mapping[str, Expectation]) -> None:

@@ -14,7 +14,8 @@ and a TOML file (ini option ``known_issues``) says which versions lack it, in ta
     fixed       versions since which it is gone, by series; the last one is the release of mainline
     packages    package versions that had the fix before ``fixed`` says so, each for its series: ``5.10.251-2``
     unfixed     series that ended without the fix
-    crashes     true when the test takes a bad kernel down: it is run last
+    crashes     true when the test takes a bad kernel down: it is run last, and on kernels that are not known to be
+                without the issue each of its cases has a machine for itself
 
 A kernel that has an issue by its version is expected to fail that issue's tests. That is strict: a test that passes
 all the same fails as "fixed earlier than the table says". On a series the table does not name, either is accepted.
@@ -180,13 +181,13 @@ def expectations(issues: Mapping[str, Issue], version: str) -> dict[str, Expecta
 
 
 def load_for(config: pytest.Config) -> dict[str, Issue]:
-    """Return the table that the project's settings name; empty without one and with ``--no-known-issues``.
+    """Return the table that the project's settings name; empty without one.
 
     Raises:
         UsageError: as :func:`load`.
     """
     named = config.getini("known_issues")
-    if not named or config.option.vm_no_known_issues:
+    if not named:
         return {}
     return load(config.rootpath / named)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 # Known issues on the kernel of this process, by commit (vm/known.py).
 EXPECTED = pytest.StashKey[Mapping[str, expect.Expectation]]()
 NOTHING_KNOWN: Mapping[str, expect.Expectation] = {}
+# Made by vm/guest_init.sh; without a worker's input, it tells a guest's shell from somebody's machine.
+OF_A_GUEST = Path("/run/vm/bin")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -79,6 +82,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         case "worker":
             # The host's choice of a temporary directory does not exist in the guest.
             config.option.basetemp = None
+            if only := config.workerinput["vm_only"]:  # type: ignore[attr-defined]
+                config.args = [only]
 
 
 @pytest.hookimpl(trylast=True)
@@ -147,14 +152,16 @@ def _register_guest(config: pytest.Config) -> None:
         marking="vm_kernel" in workerinput,
     )
     config.pluginmanager.register(guest, "vm-guest")
-    expected = config.stash[EXPECTED] = _expected(config, workerinput)
-    config.pluginmanager.register(expect.GuestExpectations(expected), "vm-expectations")
+    issues = config.stash[EXPECTED] = _issues(config, workerinput)
+    expected = {} if config.option.vm_no_known_issues else issues
+    expendable = workerinput.get("vm_expendable", OF_A_GUEST.is_dir())
+    config.pluginmanager.register(expect.GuestExpectations(issues, expected, expendable), "vm-expectations")
 
 
-def _expected(config: pytest.Config, workerinput: dict[str, Any]) -> dict[str, expect.Expectation]:
-    """Return what to expect of this kernel: as the host says, or by the kernel's own name."""
-    if "vm_expected" in workerinput:
-        return {fix: expect.Expectation(*found) for fix, found in workerinput["vm_expected"].items()}
+def _issues(config: pytest.Config, workerinput: dict[str, Any]) -> dict[str, expect.Expectation]:
+    """Return what the table says of this kernel: as the host says, or by the kernel's own name."""
+    if "vm_issues" in workerinput:
+        return {fix: expect.Expectation(*found) for fix, found in workerinput["vm_issues"].items()}
     from vm import known
 
     try:

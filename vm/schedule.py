@@ -1,7 +1,11 @@
-"""The xdist scheduler: each test once a kernel, shared among the virtual machines of that kernel."""
+"""The xdist scheduler: each test once a kernel, shared among the virtual machines of that kernel.
+
+What may take its machine down has one for itself: nothing ran there before it, and nothing runs after it.
+"""
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -29,14 +33,20 @@ class Share:
 
     Attributes:
         collected: ids in the order of the first machine's collection, None before there is one.
-        pending: ids not given to any machine yet.
+        alone: ids that need a machine each.
+        pending: ids not given to any machine yet, in the order in which they will be.
+        waiting: those of ``alone`` not given to any machine yet.
+        fresh: machines that were given nothing yet.
         assigned: for each machine, the ids it was given and has not finished, in its order.
         index: for each machine, id to index in that machine's own collection.
         closed: why no further machine of this kernel will run tests, or empty.
     """
 
     collected: list[str] | None = None
+    alone: frozenset[str] = frozenset()
     pending: deque[str] = field(default_factory=deque)
+    waiting: deque[str] = field(default_factory=deque)
+    fresh: set[Node] = field(default_factory=set)
     assigned: dict[Node, list[str]] = field(default_factory=dict)
     index: dict[Node, dict[str, int]] = field(default_factory=dict)
     closed: str = ""
@@ -45,8 +55,18 @@ class Share:
     def done(self) -> bool:
         """Whether nothing of this kernel is left to give to anybody."""
         return bool(self.closed) or (
-            self.collected is not None and not self.pending and all(n.shutting_down for n in self.assigned)
+            self.collected is not None and not self.left and all(n.shutting_down for n in self.assigned)
         )
+
+    @property
+    def left(self) -> bool:
+        """Whether there are tests that no machine was given."""
+        return bool(self.pending or self.waiting)
+
+    def put_back(self, tests: Sequence[str]) -> None:
+        """Have ``tests`` given out before all others, in their order."""
+        self.pending.extendleft(test for test in reversed(tests) if test not in self.alone)
+        self.waiting.extendleft(test for test in reversed(tests) if test in self.alone)
 
 
 class KernelScheduling:
@@ -87,11 +107,13 @@ class KernelScheduling:
     @property
     def has_pending(self) -> bool:
         """Whether any test is not finished."""
-        return any(share.pending or any(share.assigned.values()) for share in self.shares.values() if not share.closed)
+        return any(share.left or any(share.assigned.values()) for share in self.shares.values() if not share.closed)
 
     def add_node(self, node: Node) -> None:
         """Take a machine that is up but has not collected yet."""
-        self._share(node).assigned[node] = []
+        share = self._share(node)
+        share.assigned[node] = []
+        share.fresh.add(node)
 
     def add_node_collection(self, node: Node, collection: Sequence[str]) -> None:
         """Take a machine's collection; the first of a kernel is the one that counts."""
@@ -99,7 +121,7 @@ class KernelScheduling:
         share.index[node] = {test: number for number, test in enumerate(collection)}
         if share.collected is None:
             share.collected = list(collection)
-            share.pending.extend(collection)
+            share.put_back(collection)
 
     def schedule(self) -> None:
         """Give every machine that has collected something to do."""
@@ -119,7 +141,7 @@ class KernelScheduling:
         """Have a test run again."""
         for share in self.shares.values():
             if share.collected is not None and item in share.collected:
-                share.pending.appendleft(item)
+                share.put_back([item])
                 self._feed(share)
 
     def remove_pending_tests_from_node(self, node: Node, indices: Sequence[int]) -> None:
@@ -144,8 +166,9 @@ class KernelScheduling:
         share = self._share(node)
         left = share.assigned.pop(node)
         share.index.pop(node, None)
+        share.fresh.discard(node)
         taken = set(finished)
-        share.pending.extendleft(test for test in reversed(left) if test not in taken)
+        share.put_back([test for test in left if test not in taken])
         self._feed(share)
         return left
 
@@ -158,7 +181,12 @@ class KernelScheduling:
         share = self.shares[kernel]
         if share.closed:
             return False
-        return share.collected is None or bool(share.pending)
+        return share.collected is None or share.left
+
+    def give_up(self, kernel: str, test: str) -> None:
+        """Have nobody wait for a test that the machine meant for it does not know."""
+        with contextlib.suppress(ValueError):
+            self.shares[kernel].waiting.remove(test)
 
     def close(self, kernel: str, reason: str) -> None:
         """Give up on what is left of ``kernel``."""
@@ -176,10 +204,18 @@ class KernelScheduling:
             if known:
                 for test in known:
                     share.pending.remove(test)
-                share.assigned[node] += known
-                node.send_runtest_some([share.index[node][test] for test in known])
+                self._give(share, node, known)
         for node in ready:
+            if node in share.fresh and (own := [test for test in share.waiting if test in share.index[node]][:1]):
+                share.waiting.remove(own[0])
+                self._give(share, node, own)
             # The last test of a queue starts only when it is known to be the last. A machine may lack tests
             # that another has collected: those are not for it to wait for.
             if not any(test in share.index[node] for test in share.pending):
                 node.shutdown()
+
+    @staticmethod
+    def _give(share: Share, node: Node, tests: Sequence[str]) -> None:
+        share.fresh.discard(node)
+        share.assigned[node] += tests
+        node.send_runtest_some([share.index[node][test] for test in tests])

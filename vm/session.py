@@ -13,7 +13,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty
@@ -46,6 +46,7 @@ class Machine:
         name: unique within the run, also the name of its directory.
         directory: holds its console, status and the like.
         node: xdist's handle.
+        only: id of the one test it was started for, empty when it takes what comes.
         running: id of the test it is on, as far as it said.
         since: monotonic time of its last word.
         collected: whether it has told its tests.
@@ -58,6 +59,7 @@ class Machine:
     name: str
     directory: Path
     node: WorkerController
+    only: str = ""
     running: str | None = None
     since: float = field(default_factory=time.monotonic)
     collected: bool = False
@@ -108,6 +110,7 @@ class Plan:
         kernel_arguments: for the guests' command lines.
         qemu: the QEMU binary.
         command: instead of QEMU, for the tests of the runner.
+        needs_own_machine: says of a kernel and a test whether the test may take that kernel down.
     """
 
     kernels: Sequence[Kernel]
@@ -123,6 +126,7 @@ class Plan:
     kernel_arguments: Sequence[str] = ()
     qemu: str = "qemu-system-x86_64"
     command: Sequence[str] | None = None
+    needs_own_machine: Callable[[Kernel, pytest.Item], bool] = lambda _kernel, _item: False
 
 
 class VmSession(DSession):  # type: ignore[misc]
@@ -145,6 +149,7 @@ class VmSession(DSession):  # type: ignore[misc]
         self.host_items: dict[str, pytest.Item] = {}
         self.host_tests: dict[str, list[str]] = {kernel.name: [] for kernel in plan.kernels}
         self.stopped = ""
+        self._only = ""
         self.complete: set[str] = set()
         self.tested: set[str] = set()
 
@@ -180,7 +185,11 @@ class VmSession(DSession):  # type: ignore[misc]
                 )
             self.host_tests[label].append(test)
         for kernel in self.plan.kernels:
-            count = len(self.host_tests[kernel.name])
+            own = self.host_tests[kernel.name]
+            count = len(own)
+            self.sched.shares[kernel.name].alone = frozenset(
+                test for test in own if self.plan.needs_own_machine(kernel, self.host_items[test])
+            )
             if self.host_items and not count:
                 self.sched.close(kernel.name, f"no test of {kernel.name} was selected")
                 for node in [node for node in self._active_nodes if self.machines[node].kernel is kernel]:
@@ -211,6 +220,7 @@ class VmSession(DSession):  # type: ignore[misc]
         label = node.gateway.spec.kernel
         kernel = next(kernel for kernel in self.plan.kernels if kernel.name == label)
         node.workerinput["vm_kernel"] = label
+        node.workerinput["vm_only"] = self._only
         node.workerinput["vm_factor"] = self.plan.accelerator.factor if kernel.image else 1.0
         node.workerinput["vm_in_machine"] = kernel.image is not None and self.plan.command is None
 
@@ -332,6 +342,9 @@ class VmSession(DSession):  # type: ignore[misc]
         self._drop(node, ())
         self._dismiss(node)
         kernel = machine.kernel
+        self.sched.give_up(kernel.name, machine.only)
+        if self._start_for_one(kernel):
+            return
         if self.sched.wants_machine(kernel.name) and not self._alive(kernel) and not self.shouldstop:
             reason = f"no machine of {kernel.name} that was left had it in its collection"
             if self.losses[kernel.name] > self.plan.restarts:
@@ -373,7 +386,24 @@ class VmSession(DSession):  # type: ignore[misc]
 
     # ---- machines
 
-    def _start(self, kernel: Kernel) -> None:
+    def _start_for_one(self, kernel: Kernel) -> bool:
+        """Start a machine for the next test that needs one for itself, in the place of one that ended."""
+        meant = {self.machines[node].only for node in self._active_nodes}
+        test = next((test for test in self.sched.shares[kernel.name].waiting if test not in meant), "")
+        if not test or self.shouldstop or not self.sched.wants_machine(kernel.name):
+            return False
+        self._start_again(kernel, test)
+        return True
+
+    def _start_again(self, kernel: Kernel, only: str = "") -> None:
+        # All had been told to finish, since nothing was left to hand out; now there is.
+        self.shuttingdown = False
+        try:
+            self._start(kernel, only)
+        except pytest.UsageError as error:
+            self.sched.close(kernel.name, str(error))
+
+    def _start(self, kernel: Kernel, only: str = "") -> None:
         self.started[kernel.name] += 1
         name = f"{kernel.name}-{self.started[kernel.name]}"
         directory = self.plan.directory / "vms" / name
@@ -405,6 +435,7 @@ class VmSession(DSession):  # type: ignore[misc]
         self.nodemanager.group.allocate_id(spec)
         # Ctrl-C goes to the whole process group: while blocked, it cannot meet that process unprepared.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        self._only = only
         try:
             node = self.nodemanager.setup_node(spec, self.queue.put)
         finally:
@@ -416,7 +447,7 @@ class VmSession(DSession):  # type: ignore[misc]
             "version_info": sys.version_info[:3],
             "executable": "",
         }
-        self.machines[node] = Machine(kernel, name, directory, node)
+        self.machines[node] = Machine(kernel, name, directory, node, only)
         self.kernel_of[node] = kernel.name
         self._active_nodes.add(node)
 
@@ -436,6 +467,10 @@ class VmSession(DSession):  # type: ignore[misc]
     def _count_loss(self, machine: Machine, booted: bool) -> None:
         """Replace a lost machine while there is work for it and hope."""
         kernel = machine.kernel
+        if machine.only in self.complete:
+            # What it was there for; each such test has one machine, so that this comes to an end.
+            self._start_for_one(kernel)
+            return
         self.losses[kernel.name] += 1
         if self.shouldstop or not self.sched.wants_machine(kernel.name):
             return
@@ -452,13 +487,10 @@ class VmSession(DSession):  # type: ignore[misc]
                 reason = f"the restart budget is used up: {kernel.name} lost {self.losses[kernel.name]} machines"
                 self.sched.close(kernel.name, reason)
                 self._report(machine, None, "not run", f"{reason} (--vm-restarts)")
+        elif self.sched.shares[kernel.name].collected is None or self.sched.shares[kernel.name].pending:
+            self._start_again(kernel)
         else:
-            # All had been told to finish, since nothing was left to hand out; now there is.
-            self.shuttingdown = False
-            try:
-                self._start(kernel)
-            except pytest.UsageError as error:
-                self.sched.close(kernel.name, str(error))
+            self._start_for_one(kernel)
 
     def _watch(self) -> None:
         """Kill what has been silent for too long."""

@@ -174,6 +174,28 @@ def test_machine_that_has_none_of_the_tests_is_sent_home() -> None:
     assert sched.shares["A"].pending, "what nobody ran is still known"
 
 
+def test_what_needs_a_machine_for_itself_gets_a_fresh_one() -> None:
+    sched, labels = scheduling()
+    sched.shares["A"].alone = frozenset([TESTS[0], TESTS[4]])
+    first = join(sched, labels, "A", TESTS[:6])
+    assert run_all(sched, [first]) == [TESTS[1], TESTS[2], TESTS[3], TESTS[5]]
+    assert first.shutting_down
+    assert not sched.tests_finished
+    for test in (TESTS[0], TESTS[4]):
+        assert sched.wants_machine("A")
+        assert run_all(sched, [join(sched, labels, "A", TESTS[:6])]) == [test]
+    assert sched.tests_finished
+
+
+def test_one_of_them_goes_back_when_its_machine_dies_before_it_began() -> None:
+    sched, labels = scheduling()
+    sched.shares["A"].alone = frozenset(TESTS[:2])
+    sched.drop(join(sched, labels, "A", TESTS[:2]), finished=[])
+    assert run_all(sched, [join(sched, labels, "A", TESTS[:2])]) == [TESTS[0]]
+    sched.give_up("A", TESTS[1])
+    assert sched.tests_finished
+
+
 @pytest.mark.parametrize("seed", range(200))
 def test_each_test_is_finished_once_whatever_dies(seed: int) -> None:
     chance = random.Random(seed)
@@ -181,6 +203,8 @@ def test_each_test_is_finished_once_whatever_dies(seed: int) -> None:
     ahead = chance.choice([2, 3, 8])
     sched, labels = scheduling(kernels, ahead)
     tests = TESTS[: chance.randint(0, len(TESTS))]
+    for kernel in kernels:
+        sched.shares[kernel].alone = frozenset(chance.sample(TESTS, chance.choice([0, 0, 1, 5])))
     alive = {kernel: [join(sched, labels, kernel, tests) for _ in range(chance.randint(1, 3))] for kernel in kernels}
     outcome: dict[str, Counter[str]] = {kernel: Counter() for kernel in kernels}
     for _ in range(2000):
