@@ -518,6 +518,8 @@ EXPLANATIONS: Sequence[tuple[str, type[UsageError], str]] = (
      "{suite}: what came is not what the signed index says (a broken download or mirror); try again"),
     ("unexpected size", UsageError,
      "{suite}: what came is not what the signed index says (a broken download or mirror); try again"),
+    ("Undetermined Error", UsageError,  # apt 3, of a file that it copies
+     "{suite}: apt knows no reason, most likely what came is not what the signed index says: {last}; try again"),
     ("Unable to find a source", Gone, "{suite}: {last}"),
     ("was not found", Gone, "{suite}: {last}"),
     ("404", Gone, "{suite}: the mirror no longer has what its index names: {last}"),
