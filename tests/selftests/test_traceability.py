@@ -19,7 +19,7 @@ else:
 
 TESTS = Path(__file__).parent.parent
 TABLE = TESTS / "errors" / "returns.toml"
-FOLDERS = ["errors", "policy"]
+FOLDERS = ["errors", "policy", "faults"]
 OWN_NAMES = {"ENOTSUPP", "EIOCBQUEUED"}
 """Errnos of the kernel's own, without a name in user space."""
 
