@@ -96,6 +96,14 @@ diff: setup ## only what changed between two kernels [A=6.1 B=6.12]
 	@$(PYTEST) --kernel '$(A)' --kernel '$(B)' -q $(if $(VMS),--vms $(VMS)) $(ARGS) --results $(OWN_RESULTS) $(TEST); status=$$?; \
 	    [ $$status -gt 1 ] || { echo; $(PYTHON) -m vm.results.diff $(OWN_RESULTS)/latest/results.json; }; exit $$status
 
+DIFFERENT = bullseye/5.10 bullseye-security/5.10 6.1 6.12 sid/7.2 trixie-backports/7.3
+
+.PHONY: differences
+differences: setup ## write README's table of what differs between kernels, from what they do [KERNEL="6.1 6.12"]
+	@$(PYTEST) $(foreach kernel,$(or $(KERNEL),$(DIFFERENT)),--kernel '$(kernel)') -q $(if $(VMS),--vms $(VMS)) $(ARGS) \
+	    --results $(OWN_RESULTS) tests/errors/test_differences.py && \
+	    $(PYTHON) -m tests.errors.differences $(OWN_RESULTS)/latest/results.json
+
 # A space in a test's id: give it in quotes inside of TEST.
 .PHONY: bisect
 bisect: setup ## which package or commit broke (or fixed) a test [GOOD=6.12.74 BAD=6.12.90 TEST=â€¦] [TREE=~/linux] [REPEAT=3]
@@ -110,5 +118,7 @@ bisect-step: ## one step: git bisect run make -C path/to/this bisect-step TEST=â
 	    status=$$?; [ $$status -le 1 ] && exit $$status; kill -TERM $$PPID
 
 .PHONY: bench
-bench: setup ## fixed cost and speed of the runner, as ratios [KERNEL=6.12]
+bench: setup ## what the runner costs, and AF_ALG beside a library in user space, as ratios [KERNEL=6.12]
 	@$(PYTHON) -m vm.bench $(if $(KERNEL),--kernel $(ONE)) $(ARGS)
+	@echo
+	@$(PYTHON) -m tests.bench $(ONE)

@@ -19,7 +19,7 @@ import pytest
 from vm.console import Splat
 from vm.guest import ROOT
 from vm.kernel import Kernel
-from vm.results.model import VM, Host, KernelRun, Run, TestResult, Verdict
+from vm.results.model import VM, Host, KernelRun, Property, Run, TestResult, Verdict
 from vm.session import Machine, Plan
 
 # When the phases of a test disagree, the worst counts.
@@ -52,6 +52,7 @@ class _Test:
     worker: str = ""
     vm: str = ""
     known_issue: str = ""
+    properties: tuple[Property, ...] = ()
 
 
 class Recorder:
@@ -77,6 +78,8 @@ class Recorder:
         test.worker = getattr(report, "worker_id", "") or test.worker
         test.kernel_log += [text for name, text in report.sections if name == "Kernel log"]
         test.splats += [Splat(*splat) for splat in getattr(report, "splats", ())]
+        # Those of the phase before are in every later report again.
+        test.properties = tuple(Property(name, str(value)) for name, value in report.user_properties)
         verdict = _verdict(report)
         if verdict is None or (test.verdict is not None and _RANK.index(verdict) <= _RANK.index(test.verdict)):
             return
@@ -173,6 +176,7 @@ def _result(test: _Test, label: str) -> TestResult:
         worker=test.worker,
         vm=test.vm,
         known_issue=test.known_issue,
+        properties=test.properties,
     )
 
 

@@ -12,7 +12,8 @@ ENOTSUPP = 524
 
 def name_of(number: int | None) -> str:
     """Return ``EINVAL`` for 22; ``success`` for 0."""
-    names = {0: "success", ENOTSUPP: "ENOTSUPP", **errno.errorcode}
+    # ENOTSUP and EOPNOTSUPP are the same number.
+    names = {0: "success", ENOTSUPP: "ENOTSUPP", **errno.errorcode, errno.EOPNOTSUPP: "EOPNOTSUPP"}
     return names.get(number or 0, f"errno {number}")
 
 

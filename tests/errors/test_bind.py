@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.afalg import Hash, Pointer, Socket, sockaddr_alg
+from tests.afalg import Aead, Hash, Pointer, Socket, sockaddr_alg
 from tests.afalg.constants import CRYPTO_ALG_KERN_DRIVER_ONLY, NAME_OFFSET
 from tests.afalg.memory import PROT_NONE, Memory
 from tests.errors import probes
@@ -191,6 +191,20 @@ def test_nonsense_of_templates_is_refused(name: str) -> None:
     for type_ in ("hash", "skcipher", "aead"):
         with Socket.create() as tfm:
             assert outcome(lambda tfm=tfm, type_=type_: tfm.bind(type_, name))  # type: ignore[misc]
+
+
+@returns("bind-name-too-long")
+def test_name_that_templates_make_too_long() -> None:
+    """An address holds 103 bytes of name. The names of what it stands for are longer: here 60 bytes become 130.
+
+    The driver of ccm(camellia) is ccm_base(ctr-camellia-…,cbcmac(camellia-generic)); each seqiv adds seven.
+    """
+    expected = errno.ENAMETOOLONG if probes.passes_on_template_errors() else errno.ENOENT
+    inner = "rfc4309(ccm(camellia))"
+    need(Aead, inner).close()
+    need(Aead, f"seqiv({inner})").close()
+    with Socket.create() as tfm, raises_errno(expected):
+        tfm.bind("aead", "seqiv(" * 11 + inner + ")" * 11)
 
 
 @returns("bind-children")

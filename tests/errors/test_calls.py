@@ -205,6 +205,18 @@ def test_epoll_takes_every_socket(subject: Subject) -> None:
         assert epoll.poll(0) == []
 
 
+@each_type
+def test_select_tells_what_poll_does(subject: Subject) -> None:
+    """select(2) asks the same method of the socket."""
+    with subject.open() as transform:
+        for sock in (transform.tfm, transform.op):
+            polled = sock.poll()
+            readable, writable, urgent = select.select([sock], [sock], [sock], 0)
+            assert bool(readable) == bool(polled & select.POLLIN)
+            assert bool(writable) == bool(polled & select.POLLOUT)
+            assert not urgent
+
+
 @pytest.mark.parametrize("kind", [k for k in SOCKETS if k.split("-")[0] in ("unbound", "hash", "rng") or "tfm" in k])
 def test_socket_without_poll_method_is_never_ready(kind: str) -> None:
     with socket_of(kind) as sock:

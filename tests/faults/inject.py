@@ -16,7 +16,7 @@ import contextlib
 import errno
 import os
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -51,7 +51,7 @@ class Ended:
 
 
 Story: TypeAlias = Generator[Callable[[], object], Ended, None]
-Allowed: TypeAlias = Mapping[int, str]
+Allowed: TypeAlias = dict[int, str]
 """Errnos a call may end with, and why; success is always allowed, where the kernel does without."""
 
 NO_MEMORY: Allowed = {errno.ENOMEM: "an allocation failed"}

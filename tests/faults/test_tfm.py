@@ -238,8 +238,8 @@ def test_close(inject: Injector, subject: Subject) -> None:
         with subject.open() as transform:
             if subject.result is not None:
                 subject.begin(transform.op, MSG_MORE)
-            op, tfm = transform.op, transform.tfm
-            yield lambda: (op.close(), tfm.close())
+            assert transform.op
+            yield transform.close
 
     assert inject.walk(story, {}) == {0}
 

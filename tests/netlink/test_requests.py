@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.afalg import Skcipher
+from tests.afalg import Aead, Skcipher
 from tests.afalg import netlink as n
 from tests.afalg.netlink import CryptoNetlink, alg
 from tests.afalg.privileges import Identity, run_as
@@ -18,6 +18,7 @@ from tests.need import need
 from tests.policy.identities import EVERYBODY
 
 MAY_CHANGE = {"root", "cap-net-admin"}
+NEEDS_GENERATOR = "seqiv(rfc4106(gcm(aes)))"
 INSTANCE = "cbc(camellia-generic)"
 """What the template cbc makes of the plain cipher; nobody else uses it."""
 
@@ -114,9 +115,37 @@ def test_unknown_message_is_einval(crypto: CryptoNetlink, type_: int) -> None:
         crypto.request(type_, alg("cbc(aes)"))
 
 
-def test_statistics_are_gone_or_there(crypto: CryptoNetlink) -> None:
-    """Removed from Linux 6.9, an option before: the kernel's own ENOTSUPP."""
-    assert outcome(lambda: crypto.request(n.CRYPTO_MSG_GETSTAT, alg("cbc(aes)"))) in (0, ENOTSUPP, errno.ENOENT)
+@pytest.mark.parametrize("identity", EVERYBODY, ids=lambda identity: identity.name)
+def test_statistics_are_for_everybody_or_gone(crypto: CryptoNetlink, identity: Identity) -> None:
+    """Removed from Linux 6.9, an option before. Without them not even the name is looked at: ENOTSUPP."""
+    need(Skcipher, "cbc(aes)").close()
+
+    def ask() -> list[int]:
+        with CryptoNetlink() as own:
+            names = ("cbc(aes)", "no-such-algorithm")
+            return [outcome(lambda name=name: own.request(n.CRYPTO_MSG_GETSTAT, alg(name))) for name in names]
+
+    assert run_as(identity, ask) in ([ENOTSUPP, ENOTSUPP], [0, errno.ENOENT])
+
+
+@pytest.fixture(scope="module")
+def _default_generator() -> None:
+    """Have the kernel hold one before a test counts what is held: seqiv draws its secret from it."""
+    outcome(lambda: Aead(NEEDS_GENERATOR).close())
+
+
+@pytest.mark.usefixtures("_default_generator")
+@pytest.mark.parametrize("identity", EVERYBODY, ids=lambda identity: identity.name)
+def test_default_generator_can_be_dropped(crypto: CryptoNetlink, identity: Identity) -> None:
+    """CRYPTO_MSG_DELRNG; who needs one afterwards gets a new one. A message without a body will do."""
+
+    def drop() -> list[int]:
+        with CryptoNetlink() as own:
+            return [outcome(lambda body=body: own.request(n.CRYPTO_MSG_DELRNG, body)) for body in (b"", alg())]
+
+    may = identity.name in MAY_CHANGE
+    assert run_as(identity, drop) == [0 if may else errno.EPERM] * 2
+    need(Aead, NEEDS_GENERATOR, bytes(20)).close()
 
 
 @pytest.mark.parametrize("identity", EVERYBODY, ids=lambda identity: identity.name)

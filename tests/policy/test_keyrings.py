@@ -209,3 +209,19 @@ def test_key_that_nobody_sees_can_be_used(type_: str, command: bytes) -> None:
             sealed = cipher.encrypt(message, iv)
             assert sealed not in (message, zero.encrypt(message, iv))
             assert cipher.decrypt(sealed, iv) == message
+
+
+def test_use_of_a_key_takes_none_of_its_owners_quota() -> None:
+    """A key that leaves no room for another (EDQUOT) can be used, as often as one likes: the copy is the socket's."""
+    with HASH.open_without_key() as h:
+
+        def fill_and_use() -> list[int]:
+            full = 0
+            keys = []
+            while not full and len(keys) < 300:
+                full = outcome(lambda: keys.append(k.Key("user", f"af-alg-{len(keys)}", HASH.key or b"")))
+            used = [outcome(lambda: set_by_serial(h, keys[-1].option)) for _ in range(50)]
+            return [full, *set(used)]
+
+        assert run_as(PLAIN_USER, fill_and_use) == [errno.EDQUOT, 0]
+        HASH.works(h.op)

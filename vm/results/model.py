@@ -1,7 +1,7 @@
 """What one run found out, as plain data, and its JSON.
 
 ``results.json`` is the one stream; every other format is a view of it. Its root object is a :class:`Run` with
-``"schema": 1`` added. Each dataclass of this module is a JSON object with the same member names, a tuple is
+``"schema": 2`` added. Each dataclass of this module is a JSON object with the same member names, a tuple is
 an array, a :class:`Verdict` its text, an absent time or status ``null``. Members that have a default here may
 be left out. Unknown members are refused: whoever adds or changes one raises ``SCHEMA``.
 
@@ -24,7 +24,7 @@ from typing import Any, ClassVar
 from vm.console import Splat
 from vm.errors import UsageError
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 class Verdict(str, Enum):
@@ -48,6 +48,14 @@ class Verdict(str, Enum):
 
 
 @dataclass(frozen=True)
+class Property:
+    """Something a test wants to be known of what it found (pytest's ``record_property``)."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True)
 class TestResult:
     """One test on one kernel.
 
@@ -64,6 +72,7 @@ class TestResult:
         worker: name of the xdist worker that ran it.
         vm: name of the :class:`VM` it ran in.
         known_issue: the known issue that explains it, empty when none does.
+        properties: what the test recorded.
     """
 
     __test__: ClassVar[bool] = False  # pytest: not a class of tests
@@ -80,6 +89,7 @@ class TestResult:
     worker: str = ""
     vm: str = ""
     known_issue: str = ""
+    properties: tuple[Property, ...] = ()
 
 
 @dataclass(frozen=True)

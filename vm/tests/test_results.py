@@ -87,13 +87,13 @@ def test_json_round_trip() -> None:
 
 def test_json_says_its_schema_and_plain_verdicts() -> None:
     data = json.loads(model.dump(EVERYTHING))
-    assert data["schema"] == model.SCHEMA == 1
+    assert data["schema"] == model.SCHEMA == 2
     assert {test["verdict"] for test in data["kernels"][0]["tests"]} == {verdict.value for verdict in Verdict}
     assert data["kernels"][0]["vms"][1]["boot_seconds"] is None
 
 
 def test_json_without_optional_members_is_read() -> None:
-    least = {"schema": 1, "id": "x", "started": "2026", "kernels": [{"name": "k", "spec": "s"}]}
+    least = {"schema": 2, "id": "x", "started": "2026", "kernels": [{"name": "k", "spec": "s"}]}
     assert model.parse(json.dumps(least)) == Run("x", "2026", kernels=(KernelRun("k", "s"),))
 
 
@@ -105,11 +105,11 @@ def test_json_seconds_may_be_whole() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "complaint"),
     [
-        ('"schema": 1', '"schema": 2', "schema 2, this revision reads schema 1; use the revision"),
-        ('"schema": 1', '"schema": 0', "schema 0, this revision reads schema 1; run the tests again"),
-        ('"schema": 1', '"schema": "1"', 'expected an object with "schema": 1'),
-        ('"schema": 1', '"schema": true', 'expected an object with "schema": 1'),
-        ('"schema": 1,', "", 'expected an object with "schema": 1'),
+        ('"schema": 2', '"schema": 3', "schema 3, this revision reads schema 2; use the revision"),
+        ('"schema": 2', '"schema": 0', "schema 0, this revision reads schema 2; run the tests again"),
+        ('"schema": 2', '"schema": "1"', 'expected an object with "schema": 2'),
+        ('"schema": 2', '"schema": true', 'expected an object with "schema": 2'),
+        ('"schema": 2,', "", 'expected an object with "schema": 2'),
         ('"schema"', "schema", "expected JSON"),
         ('"id"', '"name"', "unknown member 'name'"),
         ('"started": "2026-11-23T11:45:02Z",', "", "run lacks 'started'"),

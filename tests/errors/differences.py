@@ -1,0 +1,102 @@
+"""The table of what differs between kernels: from the results of a run to data, and from data to the README.
+
+``python -m tests.errors.differences RESULTS.json`` (`make differences` calls it) takes the answers that
+tests/errors/test_differences.py recorded, keeps them in tests/errors/differences.json, and writes the README's table.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from vm.errors import UsageError
+from vm.results import model
+
+HERE = Path(__file__).parent
+DATA = HERE / "differences.json"
+README = HERE.parents[1] / "README.md"
+BEGIN, END = "<!-- differences: begin, written by make differences -->\n", "<!-- differences: end -->\n"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One difference.
+
+    Attributes:
+        test: name of the function that asks.
+        title: what is asked, Markdown.
+        answers: by kernel.
+    """
+
+    test: str
+    title: str
+    answers: dict[str, str]
+
+
+def questions() -> dict[str, str]:
+    """Return the title of every test, by its name, in order."""
+    tree = ast.parse((HERE / "test_differences.py").read_text())
+    tests = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
+    return {test.name: (ast.get_docstring(test) or "").splitlines()[0] for test in tests}
+
+
+def collect(run: model.Run) -> list[Row]:
+    """Return the answers of a run.
+
+    Raises:
+        UsageError: a kernel has not answered a question, or all give the same answer to one.
+    """
+    answers: dict[str, dict[str, str]] = {name: {} for name in questions()}
+    for kernel in run.kernels:
+        for result in kernel.tests:
+            name = result.test.partition("::")[2]
+            found = [each.value for each in result.properties if each.name == "answer"]
+            if name in answers and found:
+                answers[name][kernel.release or kernel.name] = found[0]
+    for name, given in answers.items():
+        if len(given) < len(run.kernels):
+            raise UsageError(f"not all kernels have answered {name}; see results of the run {run.id}")
+        if len(set(given.values())) == 1 and len(run.kernels) > 1:
+            print(f"note: all of these kernels give the same answer to {name}", file=sys.stderr)
+    return [Row(name, title, answers[name]) for name, title in questions().items()]
+
+
+def table(rows: list[Row]) -> str:
+    """Return the rows as a table of Markdown; kernels by their versions, without the packager's suffix."""
+    kernels = list(rows[0].answers)
+    lines = ["| | " + " | ".join(_short(kernel) for kernel in kernels) + " |", "|---" * (len(kernels) + 1) + "|"]
+    lines += [f"| {row.title} | " + " | ".join(row.answers[kernel] for kernel in kernels) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def stored() -> list[Row]:
+    """Return what the last run left."""
+    return [Row(**row) for row in json.loads(DATA.read_text())]
+
+
+def in_readme() -> str:
+    """Return the README's table."""
+    return README.read_text().partition(BEGIN)[2].partition(END)[0]
+
+
+def main() -> int:
+    try:
+        rows = collect(model.load(Path(sys.argv[1])))
+    except (IndexError, UsageError) as error:
+        print(f"error: {error}" if sys.argv[1:] else __doc__, file=sys.stderr)
+        return 4
+    DATA.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    README.write_text(README.read_text().replace(BEGIN + in_readme() + END, BEGIN + table(rows) + END))
+    print(table(rows), end="")
+    return 0
+
+
+def _short(release: str) -> str:
+    return release.partition("+")[0].partition("-")[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
