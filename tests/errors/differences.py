@@ -55,7 +55,7 @@ def collect(run: model.Run) -> list[Row]:
             name = result.test.partition("::")[2]
             found = [each.value for each in result.properties if each.name == "answer"]
             if name in answers and found:
-                answers[name][kernel.release or kernel.name] = found[0]
+                answers[name][kernel.name] = found[0]
     for name, given in answers.items():
         if len(given) < len(run.kernels):
             raise UsageError(f"not all kernels have answered {name}; see results of the run {run.id}")
@@ -65,9 +65,9 @@ def collect(run: model.Run) -> list[Row]:
 
 
 def table(rows: list[Row]) -> str:
-    """Return the rows as a table of Markdown; kernels by their versions, without the packager's suffix."""
+    """Return the rows as a table of Markdown."""
     kernels = list(rows[0].answers)
-    lines = ["| | " + " | ".join(_short(kernel) for kernel in kernels) + " |", "|---" * (len(kernels) + 1) + "|"]
+    lines = ["| | " + " | ".join(kernels) + " |", "|---" * (len(kernels) + 1) + "|"]
     lines += [f"| {row.title} | " + " | ".join(row.answers[kernel] for kernel in kernels) + " |" for row in rows]
     return "\n".join(lines) + "\n"
 
@@ -92,10 +92,6 @@ def main() -> int:
     README.write_text(README.read_text().replace(BEGIN + in_readme() + END, BEGIN + table(rows) + END))
     print(table(rows), end="")
     return 0
-
-
-def _short(release: str) -> str:
-    return release.partition("+")[0].partition("-")[0]
 
 
 if __name__ == "__main__":
