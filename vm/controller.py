@@ -34,6 +34,8 @@ OWN_VERDICTS = {
     "vm lost": "L",
     "not run": "N",
 }
+# MiB that QEMU and the relay take besides the guest's memory.
+_OVERHEAD = 150
 RUN_DIRECTORY = pytest.StashKey[Path]()
 
 
@@ -121,6 +123,7 @@ class Controller(KernelList):
         return Plan(
             kernels=self.kernels,
             vms=option.vms or max(1, min(4, share)),
+            at_once=option.vm_at_once or _room(option.vm_memory),
             accelerator=self.accelerator,
             directory=self.config.stash[RUN_DIRECTORY],
             cpus=option.vm_cpus,
@@ -260,6 +263,13 @@ def _accelerator(kernels: Sequence[Kernel], config: pytest.Config) -> Accelerato
     if all(kernel.image is None for kernel in kernels):
         return Accelerator("none", "no virtual machine", 1.0)
     return probe(config.option.qemu, config.option.accel)
+
+
+def _room(memory: int) -> int:
+    """Return how many machines of ``memory`` MiB this host carries at once: by its processors, and by its memory."""
+    available = re.search(r"^MemAvailable: *(\d+) kB", files.text_of(Path("/proc/meminfo")), re.MULTILINE)
+    by_memory = int(available[1]) // 1024 // (memory + _OVERHEAD) if available else sys.maxsize
+    return max(1, min(by_memory, max(4, 2 * (os.cpu_count() or 1))))
 
 
 def _exact(kernel: Kernel) -> str:

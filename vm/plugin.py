@@ -38,6 +38,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--vms", type=_count, default=None, metavar="N", help=(
         "virtual machines a kernel (default: the processors of this host, shared among the kernels, at most 4)"
     ))  # fmt: skip
+    add("--vms-at-once", type=_count, default=None, metavar="N", dest="vm_at_once", help=(
+        "machines of all kernels together at any time; further ones wait (default: as many as this host has room for)"
+    ))  # fmt: skip
     add("--vm-cpus", type=_count, default=1, metavar="N", help="processors of a machine (default: 1)")
     add("--vm-memory", type=_count, default=1024, metavar="MIB", help="memory of a machine (default: 1024)")
     add("--accel", choices=["auto", "kvm", "tcg"], default="auto", help=(

@@ -13,6 +13,7 @@ import shlex
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,6 +103,7 @@ class Plan:
     Attributes:
         kernels: in the order given.
         vms: machines a kernel at most.
+        at_once: machines of all kernels together, at any time.
         accelerator: for all of them.
         directory: of the run's results.
         cpus, memory: of a machine; MiB.
@@ -115,6 +117,7 @@ class Plan:
 
     kernels: Sequence[Kernel]
     vms: int
+    at_once: int
     accelerator: Accelerator
     directory: Path
     cpus: int
@@ -150,6 +153,8 @@ class VmSession(DSession):  # type: ignore[misc]
         self.host_tests: dict[str, list[str]] = {kernel.name: [] for kernel in plan.kernels}
         self.stopped = ""
         self._only = ""
+        # Machines to start when another has ended: the kernel, and the one test it is for.
+        self.queued: deque[tuple[Kernel, str]] = deque()
         self.complete: set[str] = set()
         self.tested: set[str] = set()
 
@@ -157,7 +162,7 @@ class VmSession(DSession):  # type: ignore[misc]
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionstart(self, session: pytest.Session) -> None:
-        """Boot one machine a kernel; more follow when the number of tests is known."""
+        """Boot one machine a kernel, as far as there is room; more follow when the number of tests is known."""
         self._session = session
         self.nodemanager = NodeManager(self.config, specs=[])
         # xdist names each worker a directory below the temporary one, which that would create. Guests have their own.
@@ -192,6 +197,7 @@ class VmSession(DSession):  # type: ignore[misc]
             )
             if self.host_items and not count:
                 self.sched.close(kernel.name, f"no test of {kernel.name} was selected")
+                self.queued = deque(waiting for waiting in self.queued if waiting[0] is not kernel)
                 for node in [node for node in self._active_nodes if self.machines[node].kernel is kernel]:
                     self._dismiss(node)
             # Below some dozens of tests a second machine costs more than it brings.
@@ -280,6 +286,7 @@ class VmSession(DSession):  # type: ignore[misc]
     def triggershutdown(self) -> None:
         """End all machines: those that have work finish it, those not up yet are dropped."""
         self.shuttingdown = True
+        self.queued.clear()
         for node in list(self._active_nodes):
             if node in self.sched.nodes and self.machines[node].collected:
                 if not node.shutting_down:
@@ -388,7 +395,7 @@ class VmSession(DSession):  # type: ignore[misc]
 
     def _start_for_one(self, kernel: Kernel) -> bool:
         """Start a machine for the next test that needs one for itself, in the place of one that ended."""
-        meant = {self.machines[node].only for node in self._active_nodes}
+        meant = {self.machines[node].only for node in self._active_nodes} | {only for _, only in self.queued}
         test = next((test for test in self.sched.shares[kernel.name].waiting if test not in meant), "")
         if not test or self.shouldstop or not self.sched.wants_machine(kernel.name):
             return False
@@ -404,6 +411,19 @@ class VmSession(DSession):  # type: ignore[misc]
             self.sched.close(kernel.name, str(error))
 
     def _start(self, kernel: Kernel, only: str = "") -> None:
+        if len(self._active_nodes) < self.plan.at_once:
+            self._start_now(kernel, only)
+        else:
+            self.queued.append((kernel, only))
+
+    def _start_queued(self) -> None:
+        """Use the room that a machine left."""
+        while self.queued and len(self._active_nodes) < self.plan.at_once:
+            kernel, only = self.queued.popleft()
+            if self.sched.wants_machine(kernel.name) and only not in self.complete:
+                self._start_again(kernel, only)
+
+    def _start_now(self, kernel: Kernel, only: str) -> None:
         self.started[kernel.name] += 1
         name = f"{kernel.name}-{self.started[kernel.name]}"
         directory = self.plan.directory / "vms" / name
@@ -456,13 +476,16 @@ class VmSession(DSession):  # type: ignore[misc]
         self._active_nodes.discard(node)
         with contextlib.suppress(OSError):
             node.ensure_teardown()
+        self._start_queued()
 
     def _drop(self, node: WorkerController, finished: Iterable[str]) -> None:
         if node in self.sched.nodes:
             self.sched.drop(node, finished)
 
     def _alive(self, kernel: Kernel) -> bool:
-        return any(self.machines[node].kernel is kernel for node in self._active_nodes)
+        """Whether a machine of ``kernel`` runs, or will."""
+        running = (self.machines[node].kernel for node in self._active_nodes)
+        return any(one is kernel for one in (*running, *(waiting for waiting, _ in self.queued)))
 
     def _count_loss(self, machine: Machine, booted: bool) -> None:
         """Replace a lost machine while there is work for it and hope."""
