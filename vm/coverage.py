@@ -25,7 +25,7 @@ from typing import Any
 
 import pytest
 
-from vm import cache, process
+from vm import cache, process, unreached
 from vm.errors import UsageError
 
 DEBUGFS = Path("/sys/kernel/debug/gcov")
@@ -137,7 +137,11 @@ class Collector:
         directory = _directory(session.config)
         try:
             save(self.newest, directory / "counters")
-            self.text = report(directory / "counters", directory / "html")
+            # The option is vm.plugin's, for whoever runs without this one.
+            known = session.config.pluginmanager.hasplugin("vm.plugin")
+            named: str = session.config.getini("coverage_reasons") if known else ""
+            rules = unreached.load(session.config.rootpath / named) if named else []
+            self.text = report(directory / "counters", directory / "html", rules=rules)
         except UsageError as error:
             self.text = f"error: no coverage of the kernel: {error}"
             session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
@@ -167,13 +171,16 @@ def save(guests: Mapping[str, Mapping[str, bytes]], directory: Path) -> None:
             (directory / guest / f"{name}.gcda").write_bytes(data)
 
 
-def report(counters: Path, html: Path, notes: Iterable[Path] | None = None) -> str:
-    """Add up the counters of all guests, write HTML, and return a table.
+def report(
+    counters: Path, html: Path, notes: Iterable[Path] | None = None, rules: Sequence[unreached.Rule] = ()
+) -> str:
+    """Add up the counters of all guests, write HTML, and return a table, and the lines that were not reached.
 
     Args:
         counters: holds ``GUEST/FILE.gcda``.
         html: the directory to make; ``index.html`` in it is where to begin.
         notes: directories with ``FILE.gcno`` and ``FILE.c``; None for those of the kernels in the cache.
+        rules: reasons why lines cannot be reached.
 
     Raises:
         UsageError: there are no counters, no notes that belong to them, or gcov or gcovr failed.
@@ -187,7 +194,8 @@ def report(counters: Path, html: Path, notes: Iterable[Path] | None = None) -> s
         for data in sorted(guest.glob("*.gcda")):
             _add(total[data.stem], data, places)
     _write_html(total, html)
-    return f"{table(total)}\n\nfrom {len(guests)} guests; {html / 'index.html'}"
+    missing = f"\n\n{unreached.describe(total, rules)}" if rules else ""
+    return f"{table(total)}{missing}\n\nfrom {len(guests)} guests; {html / 'index.html'}"
 
 
 def table(total: Mapping[str, FileCoverage]) -> str:

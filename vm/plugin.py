@@ -72,6 +72,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("guest_modules", "modules loaded in a guest before its first test", type="args", default=[])
     parser.addini("skip_budget", "TOML file that lists acceptable skips (vm/skips.py)", type="string", default="")
     parser.addini("known_issues", "TOML file of known issues and the versions that have them (vm/known.py)", default="")
+    parser.addini("coverage_reasons", "TOML file of lines no test can reach, and why (vm/unreached.py)", default="")
     parser.addini("guest_sysctls", "NAME=VALUE set in a guest where the sysctl exists", type="args", default=[])
 
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from vm import cache, coverage
+from vm import cache, coverage, unreached
 from vm.errors import UsageError
 
 # Eight lines of code in which the argument decides what runs. The kernel's counters have the same format.
@@ -70,6 +70,37 @@ def test_one_guest(notes: Path, tmp_path: Path) -> None:
     assert row(text, "total") == ["6/8", "75.0%", "2/4", "50.0%"]
     assert row(text, "crypto/algif_rng.c") == ["0/0", "-", "0/0", "-"]
     assert "from 1 guests" in text
+
+
+def test_lines_that_were_not_reached_are_shown_with_their_reason(notes: Path, tmp_path: Path) -> None:
+    (tmp_path / "reasons.toml").write_text(
+        '[[unreached]]\nfunction = "sign"\nlines = ["return -1;"]\nafter = "x < 0"\nbecause = "positive only"\n'
+        '[[unreached]]\nfunction = "sign"\nlines = ["return 1;"]\nbecause = "never"\n'
+        '[[unreached]]\nfunction = "main"\nlines = ["return 0;"]\nbecause = "of another function"\n'
+    )
+    coverage.save({"gw0": run_guest(notes, 1)}, tmp_path / "counters")
+    rules = unreached.load(tmp_path / "reasons.toml")
+    text = coverage.report(tmp_path / "counters", tmp_path / "html", [notes], rules)
+    _, _, missing = text.partition("\n\n")
+    assert missing.splitlines()[:-2] == [
+        "2 of 8 lines were not reached",
+        "",
+        "  crypto/af_alg.c:5 sign: return -1;",
+        "    because: positive only",
+        "",
+        "1 of them for no reason that is known:",
+        "  crypto/af_alg.c:8 sign: return 0;",
+        "",
+        "reached, although there is a reason why they cannot be:",
+        "  crypto/af_alg.c:7 sign: return 1;",
+    ]
+
+
+def test_bad_reasons_are_wrong_usage(tmp_path: Path) -> None:
+    for text in ("[[unreached]]\nfunction = 'x'\n", "[[unreached]]\nwhy = 1\n", "="):
+        (tmp_path / "reasons.toml").write_text(text)
+        with pytest.raises(UsageError, match=r"cannot use the reasons .*reasons\.toml"):
+            unreached.load(tmp_path / "reasons.toml")
 
 
 def test_guests_add_up(notes: Path, tmp_path: Path) -> None:
