@@ -26,7 +26,7 @@ help: ## show this
 	@echo "make test [KERNEL=\"6.12 bullseye/5.10 path/to/bzImage\"] [TEST=tests/splice] [VMS=2] [ARGS=\"-k gcm -x\"]"
 	@echo
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do \
-	    printf '  make %-10s %s\n' "$$name" "$$text"; done
+	    printf '  make %-11s %s\n' "$$name" "$$text"; done
 	@echo
 	@echo "KERNEL is a bzImage, a kernel tree, a version (6.12), SUITE/VERSION (trixie-backports/7.3), source:VERSION, or running."
 	@echo "All options of the runner: .venv/bin/pytest --help (the group 'kernels in virtual machines')."
@@ -61,6 +61,10 @@ kernels: setup ## list cached and available kernels [SUITE=trixie-backports]
 kernel: ## build a kernel for these tests, print its image [KERNEL=source:6.12+debug, or path/to/linux]
 	@vm/setup.sh build
 	@$(PYTHON) -m vm.build $(foreach kernel,$(KERNEL),'$(kernel)')
+
+.PHONY: clean-cache
+clean-cache: setup ## remove what was fetched and built, but for what a run uses (by itself the cache keeps to 20 GB)
+	@$(PYTHON) -m vm.prune --all
 
 .PHONY: coverage
 coverage: setup ## lines and branches of AF_ALG that the suite reaches [KERNEL=source:6.12+coverage]

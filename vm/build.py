@@ -25,7 +25,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm import cache, files, kconfig, modules, process, sources
+from vm import cache, files, kconfig, modules, process, prune, sources
 from vm.errors import BuildFailed, UsageError
 from vm.kconfig import Series
 from vm.kernel import BZIMAGE, SOURCE_PREFIX, SUITE, VERSION, Kernel
@@ -39,6 +39,8 @@ BUILD_DEADLINE = 6 * 3600.0
 SAY_EVERY_SECONDS = 5.0
 SAY_EVERY_PART = 1 / 20
 KEPT_RESULTS = 3
+# Bytes on a disk that is full, but for what a compiler removed when it failed.
+ALMOST_NOTHING = 8_000_000
 
 # What a build calls, and the Debian package that has it. Each was missing once on a fresh machine.
 TOOLS = {
@@ -174,17 +176,21 @@ def build(tree: sources.Tree, variants: Sequence[str], progress: Progress) -> Ke
         BuildFailed: it does not build, or not with what its configuration must have.
         UsageError: a tool is missing; no space.
     """
-    with cache.locked(cache.cache_dir() / "builds" / f"shadow-{tree.label}"):
-        shadow = sources.shadow(tree)
+    builds = cache.cache_dir() / "builds"
+    with cache.locked(builds / f"shadow-{tree.label}", lambda: progress(f"{tree.label}: waiting for another run")):
+        shadow = cache.hold(sources.shadow(tree))
     out = shadow / "-".join((sources.BUILD_PREFIX, *variants))
     plan = Plan(tree, tuple(variants), shadow, out, tuple(kconfig.chosen(variants)))
-    with cache.locked(out):
+    with cache.locked(out, lambda: progress(_waiting(plan))):
         out.mkdir(exist_ok=True)
         try:
-            return _built(plan, progress)
+            kernel, fresh = _built(plan, progress)
         except OSError as error:
             raise UsageError(f"cannot build in {out}: {error}; free some space, or set "
                              f"{cache.ENVIRONMENT_VARIABLE} to another directory") from error  # fmt: skip
+    if fresh:
+        prune.to_limit(progress)
+    return kernel
 
 
 def first_error(log: str) -> str:
@@ -200,13 +206,18 @@ def first_error(log: str) -> str:
 # -- steps -------------------------------------------------------------------------------------------------
 
 
-def _built(plan: Plan, progress: Progress) -> Kernel:
+def _waiting(plan: Plan) -> str:
+    return f"{plan.label}: waiting, for {cache.holder(plan.out)} builds it (what it does: {plan.log})"
+
+
+def _built(plan: Plan, progress: Progress) -> tuple[Kernel, bool]:
+    """Return the kernel, and whether anything was compiled for it."""
     asked = _asked(plan)
     # A tree in the cache never changes: nothing to run when all that went in is as it was.
     state = _state(plan, asked)
     done = _read_json(plan.out / "done.json")
-    if done and done["state"] == state and plan.tree.fixed and Path(done["entry"]).is_dir():
-        return _kernel(plan, Path(done["entry"]))
+    if done and done["state"] == state and plan.tree.fixed and cache.hold(Path(done["entry"])).is_dir():
+        return _kernel(plan, Path(done["entry"])), False
     _require_tools()
     started = time.monotonic()
     _mend(plan.out)
@@ -219,7 +230,7 @@ def _built(plan: Plan, progress: Progress) -> Kernel:
     if compiled:
         progress(f"{plan.label}: built, {compiled} files compiled in {time.monotonic() - started:.0f} s")
     _prune(plan, entry)
-    return _kernel(plan, entry)
+    return _kernel(plan, entry), bool(compiled)
 
 
 def _asked(plan: Plan) -> dict[str, kconfig.Option]:
@@ -397,9 +408,14 @@ _SIGNS = (
 )
 
 
+def _is_full(directory: Path) -> bool:
+    # The log is on the same disk, and may have had no room for the reason.
+    return shutil.disk_usage(directory).free < ALMOST_NOTHING
+
+
 def _failure(plan: Plan) -> UsageError:
     log = plan.log.read_text(errors="replace")
-    if "No space left on device" in log:
+    if "No space left on device" in log or (not re.search(_SIGNS[0], log) and _is_full(plan.out)):
         return UsageError(
             f"no space left in {plan.out} (while building {plan.label}); free some, "
             f"or set {cache.ENVIRONMENT_VARIABLE} to a directory on a larger disk"
@@ -462,7 +478,7 @@ def _prune(plan: Plan, newest: Path) -> None:
     )
     for entry in entries[KEPT_RESULTS:]:
         if entry != newest and time.time() - entry.stat().st_mtime > 24 * 3600:
-            shutil.rmtree(entry, ignore_errors=True)
+            cache.remove(entry)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from vm import cache, modules, packaged
 from vm import image as images
-from vm import modules, packaged
 from vm.errors import BuildFailed, UsageError
 from vm.files import first_existing
 
@@ -134,6 +134,7 @@ def _running() -> Kernel:
 
 def _packaged(spec: str, suite: str | None, version: str, progress: Progress) -> Kernel:
     entry = packaged.resolve(suite, version, progress)
+    cache.hold(entry.directory)
     return Kernel(
         name=packaged.printable(packaged.upstream(entry.version)),
         spec=spec,

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm import apt, cache, packaged, process
+from vm import apt, cache, packaged, process, prune
 from vm.errors import UsageError
 from vm.kconfig import Series
 
@@ -83,7 +83,7 @@ def fetch(spec: str, progress: Progress) -> Tree:
     """
     suite, _, version = spec.rpartition("/")
     if packaged.is_exact(version) and (hit := _newest_cached(suite, version)):
-        return hit
+        return _held(hit)
     if os.environ.get(packaged.OFFLINE_VARIABLE):
         return _offline(suite, version, f"{packaged.OFFLINE_VARIABLE} is set", progress)
     apt.require()
@@ -167,7 +167,17 @@ def _choose(suite: str | None, version: str, found: Sequence[_Candidate]) -> _Ca
 
 
 def _fetched(candidate: _Candidate, progress: Progress) -> Tree:
-    return _cached_tree(cache.entry(candidate.entry, lambda path: _make(candidate, path, progress)))
+    fresh = not candidate.entry.is_dir()
+    entry = cache.entry(
+        candidate.entry,
+        lambda path: _make(candidate, path, progress),
+        lambda: progress(
+            f"source {candidate.package.version}: waiting, for {cache.holder(candidate.entry)} fetches it"
+        ),
+    )
+    if fresh:
+        prune.to_limit(progress)
+    return _cached_tree(entry)
 
 
 def _make(candidate: _Candidate, entry: Path, progress: Progress) -> None:
@@ -212,6 +222,11 @@ def _cached_tree(entry: Path) -> Tree:
     return Tree(entry / "tree", release, series, f"{release}-src", version, fixed=True)
 
 
+def _held(tree: Tree) -> Tree:
+    cache.hold(tree.path.parent)
+    return tree
+
+
 def _newest_cached(suite: str, version: str) -> Tree | None:
     records = _sources_dir().glob(f"[!.]*/{RECORD}")
     entries = [path.parent for path in records if not suite or json.loads(path.read_text())["suite"] == suite]
@@ -222,7 +237,7 @@ def _newest_cached(suite: str, version: str) -> Tree | None:
 def _offline(suite: str, version: str, reason: str, progress: Progress) -> Tree:
     if hit := _newest_cached(suite, version):
         progress(f"{reason}; taking the cached source of {hit.version}")
-        return hit
+        return _held(hit)
     raise UsageError(f"{reason}; no cached kernel source matches {version!r}; give the path of a tree instead")
 
 

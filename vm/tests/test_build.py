@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -94,9 +95,9 @@ def make_kernel(tree: Path, said: list[str]) -> Callable[..., Kernel]:
 
 
 def compiled(tree: Path, variant: str = "") -> list[str]:
-    """Return what the newest build of the tree compiled."""
+    """Return what the newest build of the tree compiled, sorted: two jobs finish in any order."""
     (log,) = cache.cache_dir().glob(f"builds/*/build{variant}/build.log")
-    return [line.split()[1] for line in log.read_text().splitlines() if line.startswith("  CC ")]
+    return sorted(line.split()[1] for line in log.read_text().splitlines() if line.startswith("  CC "))
 
 
 def contents(tree: Path) -> dict[str, tuple[int, bytes]]:
@@ -388,8 +389,9 @@ def test_a_really_full_disk(tree: Path, tmp_path: Path, monkeypatch: pytest.Monk
         pytest.skip("this machine does not let root mount")
     try:
         monkeypatch.setenv(cache.ENVIRONMENT_VARIABLE, str(small))
-        with pytest.raises(UsageError, match=r"[Nn]o space left .*AFALG_CACHE"):
-            build.build(sources.local(tree), (), lambda _: None)
+        # In a process of its own: what it keeps open ends with it.
+        output = start(tree).communicate(timeout=60)[0]
+        assert re.search(r"UsageError: [Nn]o space left .*AFALG_CACHE", output), output
         assert not list(small.glob("built/*/[!.]*/bzImage"))
     finally:
         subprocess.run(["umount", str(small)], check=True)
@@ -420,6 +422,36 @@ def test_two_builds_of_one_tree_at_once_make_one(tree: Path) -> None:
     images = {output.splitlines()[-1] for output in outputs}
     assert len(images) == 1
     assert sorted("files compiled in" in output for output in outputs) == [False, True]
+
+
+def test_who_waits_for_another_build_says_for_which_and_since_when(tree: Path) -> None:
+    (tree / "slow").write_text("")
+    first = start(tree)
+    _appearing(lambda: list(cache.cache_dir().glob("builds/*/slow.pid")))
+    second = start(tree)
+    assert second.stdout is not None
+    line = second.stdout.readline()
+    assert re.match(
+        rf"linux-6\.12\.77-rc1: waiting, for process {first.pid} since \d\d:\d\d:\d\d builds it "
+        r"\(what it does: .*/build\.log\)$",
+        line,
+    ), line
+    (tree / "slow").unlink()
+    outputs = [run.communicate(timeout=60)[0].splitlines()[-1] for run in (first, second)]
+    assert outputs[0] == outputs[1]
+
+
+def test_a_build_keeps_the_cache_within_its_limit(
+    tree: Path, make_kernel: Callable[..., Kernel], said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_kernel("faults")
+    monkeypatch.setenv("AFALG_CACHE_LIMIT", "0")
+    kernel = make_kernel()
+    # The builds may go; what this run is about to boot may not.
+    assert kernel.image is not None
+    assert kernel.image.exists()
+    assert not list(cache.cache_dir().glob("builds/*/build-faults/*"))
+    assert any(line.startswith("removed from the cache: builds/") for line in said)
 
 
 def test_two_variants_of_one_tree_at_once(tree: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -125,6 +126,41 @@ def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path: Path) -> None:
     second.communicate("\n", timeout=SECONDS)
     assert (path / "content").read_text() == str(second.pid)
     assert not (path / "half").exists() or list(tmp_path.glob(".one*")) == []
+
+
+def test_who_waits_for_a_lock_can_say_who_has_it(tmp_path: Path) -> None:
+    path = tmp_path / "one"
+    first = maker(path)
+    assert said(first) == "making"
+    assert re.fullmatch(rf"process {first.pid} since \d\d:\d\d:\d\d", cache.holder(path))
+    first.communicate("\n", timeout=SECONDS)
+    assert cache.holder(tmp_path / "two") == "a process that did not say its number"
+
+
+def test_an_entry_that_a_run_has_taken_is_not_removed(tmp_path: Path) -> None:
+    path = cache.entry(tmp_path / "one", fill)
+    assert not cache.remove(path)
+    assert (path / "content").read_text() == "whole"
+
+
+def test_an_entry_that_was_removed_is_made_again(tmp_path: Path) -> None:
+    path = tmp_path / "one"
+    process = maker(path)
+    process.communicate("\n", timeout=SECONDS)
+    assert cache.remove(path)
+    assert not path.exists()
+    assert (cache.entry(path, fill) / "content").read_text() == "whole"
+
+
+def test_a_cache_that_can_only_be_read_can_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "one"
+    path.mkdir()
+
+    def closed(_path: Path) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(cache, "_lock_file", closed)
+    assert cache.entry(path, refuse) == path
 
 
 @pytest.mark.parametrize(
