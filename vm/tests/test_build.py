@@ -424,6 +424,7 @@ def test_two_builds_of_one_tree_at_once_make_one(tree: Path) -> None:
     assert sorted("files compiled in" in output for output in outputs) == [False, True]
 
 
+@pytest.mark.deadline(60)
 def test_who_waits_for_another_build_says_for_which_and_since_when(tree: Path) -> None:
     (tree / "slow").write_text("")
     first = start(tree)
