@@ -63,7 +63,7 @@ kernel: ## build a kernel for these tests, print its image [KERNEL=source:6.12+d
 	@$(PYTHON) -m vm.build $(foreach kernel,$(KERNEL),'$(kernel)')
 
 .PHONY: clean-cache
-clean-cache: setup ## remove what was fetched and built, but for what a run uses (by itself the cache keeps to 20 GB)
+clean-cache: setup ## remove what was fetched and built, but for what a run uses (by itself the cache keeps to 30 GB)
 	@$(PYTHON) -m vm.prune --all
 
 .PHONY: coverage

@@ -1,6 +1,6 @@
 """Keep the cache within bounds: what was used longest ago goes first, what a run uses stays.
 
-    python -m vm.prune          # down to $AFALG_CACHE_LIMIT (20G), as after every build and every fetched source
+    python -m vm.prune          # down to $AFALG_CACHE_LIMIT (30G), as after every build and every fetched source
     python -m vm.prune --all    # everything that no run uses: make clean-cache
 
 Everything in the cache can be had again, by fetching or building it. The compiler's cache (ccache) has a bound of
@@ -26,7 +26,7 @@ Progress = Callable[[str], None]
 
 LIMIT_VARIABLE = "AFALG_CACHE_LIMIT"
 # The sources of five series and some variants of each, built.
-DEFAULT_LIMIT = "20G"
+DEFAULT_LIMIT = "30G"
 UNITS = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 # Patterns of what is used and removed as one, below the cache directory.

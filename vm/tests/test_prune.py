@@ -151,7 +151,7 @@ def test_what_a_killed_removal_left_goes_with_the_next(home: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("", 20 * 10**9), ("20G", 20 * 10**9), ("500M", 5 * 10**8), ("1.5gb", 15 * 10**8), ("0", 0), ("none", None)],
+    [("", 30 * 10**9), ("30G", 30 * 10**9), ("500M", 5 * 10**8), ("1.5gb", 15 * 10**8), ("0", 0), ("none", None)],
 )
 def test_the_limit_is_read_as_people_write_it(monkeypatch: pytest.MonkeyPatch, text: str, expected: int | None) -> None:
     monkeypatch.setenv(prune.LIMIT_VARIABLE, text)
@@ -170,7 +170,7 @@ def test_a_limit_that_is_no_size_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str
 ) -> None:
     monkeypatch.setenv(prune.LIMIT_VARIABLE, text)
-    with pytest.raises(UsageError, match=r"AFALG_CACHE_LIMIT is .*; expected a size like 20G"):
+    with pytest.raises(UsageError, match=r"AFALG_CACHE_LIMIT is .*; expected a size like 30G"):
         prune.limit()
     assert prune.main([]) == 4
     assert capsys.readouterr().err.startswith("error: AFALG_CACHE_LIMIT")
