@@ -5,13 +5,14 @@ which changes less than line numbers do:
 
     function   name of the function
     lines      texts of lines, without indentation; left out: the whole function
-    after      text that one of the three lines before must contain; left out: any
+    after      text that one of the four lines before must contain, down to another line of the same text; left out: any
     because    why no test can have it executed
 """
 
 from __future__ import annotations
 
 import bisect
+import itertools
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-LINES_BEFORE = 3
+LINES_BEFORE = 4
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Line:
         number: from 1.
         function: it is in.
         text: without indentation.
-        before: texts of the lines before it.
+        before: texts of the few lines before it, the nearest first, down to one of the same text.
         count: how often it ran.
     """
 
@@ -108,9 +109,10 @@ def lines_of(file: str, one: FileCoverage) -> list[Line]:
     for number, count in sorted(one.lines.items()):
         at = bisect.bisect_right(starts, (number, "\uffff")) - 1
         function = starts[at][1] if at >= 0 else ""
-        before = tuple(source[max(0, number - 1 - LINES_BEFORE) : number - 1])
         text = source[number - 1] if number <= len(source) else ""
-        found.append(Line(file, number, function, text, before, count))
+        before = reversed(source[max(0, number - 1 - LINES_BEFORE) : number - 1])
+        near = tuple(itertools.takewhile(lambda other, text=text: other != text, before))  # type: ignore[misc]
+        found.append(Line(file, number, function, text, near, count))
     return found
 
 

@@ -20,6 +20,8 @@ MODPROBE = Path("/proc/sys/kernel/modprobe")
 @pytest.fixture
 def modprobe() -> Iterator[Path]:
     """Give the file that names the program; what it holds now is there again afterwards."""
+    if not MODPROBE.exists():
+        pytest.skip("kernel has no modules")
     before = MODPROBE.read_text()
     yield MODPROBE
     MODPROBE.write_text(before)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.afalg import Aead, Hash, Pointer, Socket, sockaddr_alg
 from tests.afalg.constants import CRYPTO_ALG_KERN_DRIVER_ONLY, NAME_OFFSET
 from tests.afalg.memory import PROT_NONE, Memory
+from tests.algorithms.modules import no_autoload
 from tests.errors import probes
 from tests.errors.raises import outcome, raises_errno
 from tests.errors.returns import returns
@@ -24,18 +24,14 @@ SHORTEST = NAME_OFFSET + 1
 LONGEST = 128
 """sizeof(struct sockaddr_storage): the most any bind takes."""
 
-MODPROBE = Path("/proc/sys/kernel/modprobe")
-
 
 @pytest.fixture
 def _without_modprobe() -> Iterator[None]:
     """Keep the kernel from running modprobe, half a second a missing name, once the algorithms are there."""
     for subject in KEYED:
         subject.open().close()
-    before = MODPROBE.read_text()
-    MODPROBE.write_text("\n")
-    yield
-    MODPROBE.write_text(before)
+    with no_autoload():
+        yield
 
 
 @without_modprobe

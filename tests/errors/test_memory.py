@@ -22,7 +22,11 @@ SO_MEMINFO, OPTMEM = 55, 6
 def set_limit() -> Iterator[SetLimit]:
     """Give a function that sets the limit, in bytes; what it was is there again afterwards."""
     before = probes.OPTMEM.read_text()
-    yield lambda size: probes.OPTMEM.write_text(f"{size}\n") and None
+
+    def write(size: int) -> None:
+        probes.OPTMEM.write_text(f"{size}\n")
+
+    yield write
     probes.OPTMEM.write_text(before)
 
 
@@ -85,6 +89,21 @@ def test_clone_is_enomem_and_leaves_the_hash_as_it_was(set_limit: SetLimit) -> N
             h.op.accept()
         set_limit(20480)
         h.op.send(HASH.message[9:])
+        HASH.finish(h.op)
+
+
+@returns("hash-no-memory")
+def test_end_of_a_clone_is_enomem_and_the_clone_closes(set_limit: SetLimit) -> None:
+    """A clone has no memory for its digest yet; its origin, which shares none with it, goes on."""
+    with HASH.open() as h:
+        h.op.send(HASH.message, MSG_MORE)
+        with h.op.accept() as clone:
+            set_limit(16)
+            with raises_errno(errno.ENOMEM):
+                clone.send(b"")
+            set_limit(20480)
+            HASH.works(clone)
+        h.op.send(b"")
         HASH.finish(h.op)
 
 

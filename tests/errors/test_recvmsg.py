@@ -101,6 +101,10 @@ def test_hash_of_a_message_too_short_for_it(name: str, key: bytes | None, size: 
                 op.recv(16)
         with h.tfm.accept() as op, raises_errno(error):
             op.recv(16)
+        with h.tfm.accept() as op:
+            op.send(bytes(size), MSG_MORE)
+            with raises_errno(error, why="the end of a message in parts"):
+                op.send(b"")
         assert len(h.digest(bytes(size + 1))) >= 8
 
 

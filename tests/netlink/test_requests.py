@@ -46,11 +46,13 @@ def test_dump_is_proc_crypto(crypto: CryptoNetlink) -> None:
     """Every entry, with the same numbers, and nothing of the kernel's memory after the texts."""
     for subject in (HASH, SKCIPHER, AEAD):
         subject.open().close()
-    listed, dumped = by_driver(), {entry.driver: entry for entry in crypto.dump()}
+    # A message has room for 63 bytes of a name, of which the kernel has up to 127.
+    listed = {driver[:63]: entry for driver, entry in by_driver().items()}
+    dumped = {entry.driver: entry for entry in crypto.dump()}
     assert dumped.keys() == listed.keys()
     for driver, entry in dumped.items():
         proc = listed[driver]
-        assert (entry.name, entry.module) == (proc.name, proc.fields["module"]), driver
+        assert (entry.name, entry.module) == (proc.name[:63], proc.fields["module"]), driver
         assert entry.priority == proc.priority, driver
         assert entry.refcnt == int(proc.fields["refcnt"]), driver
         assert not entry.padding.strip(b"\0"), f"{driver}: bytes after the end of a text"
@@ -68,13 +70,14 @@ def test_get_by_name_and_by_driver(crypto: CryptoNetlink, subject: Subject) -> N
 
 
 def test_references_count_transforms(crypto: CryptoNetlink) -> None:
+    """One each; two where the cipher knows no scatterlists and has a wrapper that does (lskcipher, Linux 6.7)."""
     with need(Skcipher, "cbc(aes)"):
-        driver = max(
-            (e for e in implementations() if e.name == "cbc(aes)" and not e.internal), key=lambda e: e.priority
-        )
+        entries = [e for e in implementations() if e.name == "cbc(aes)" and not e.internal]
+        driver = max(entries, key=lambda e: e.priority)
+        each = 2 if driver.type_ == "lskcipher" else 1
         before = crypto.get(driver=driver.driver).refcnt
         with need(Skcipher, "cbc(aes)"), need(Skcipher, "cbc(aes)"):
-            assert crypto.get(driver=driver.driver).refcnt == before + 2
+            assert crypto.get(driver=driver.driver).refcnt == before + 2 * each
         assert crypto.get(driver=driver.driver).refcnt == before
 
 

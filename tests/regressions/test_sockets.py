@@ -7,6 +7,7 @@ import os
 import resource
 import struct
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +52,8 @@ def test_hmac_of_hmac_is_refused(inner: str) -> None:
 @pytest.mark.fixed_by("5d26a105b5a7", 'crypto: prefix module autoloading with "crypto-"', cve="CVE-2013-7421")
 def test_bind_loads_no_module_that_is_no_algorithm() -> None:
     """Any user could have any module loaded, by its name."""
+    if not Path("/proc/modules").exists():
+        pytest.skip("kernel has no modules")
     need(Hash, "sha256").close()
     name = next(name for name in ("dummy", "minix", "isofs", "raid0", "sctp") if name not in loaded_modules())
     with raises_errno(errno.ENOENT):
