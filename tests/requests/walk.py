@@ -1,0 +1,156 @@
+"""Taking steps on an endpoint and in the model at once, and saying where the two part."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol, TypeAlias
+
+from tests.afalg import DeadlineExpired
+from tests.requests.steps import (
+    Clone,
+    Close,
+    Control,
+    Endpoint,
+    Failure,
+    Prediction,
+    Recv,
+    Rekey,
+    Send,
+    Step,
+    Unknown,
+    Value,
+)
+
+
+class Model(Protocol):
+    """What predicts: tests/requests/model.py."""
+
+    def step(self, step: Step) -> Prediction: ...
+
+    def poll(self) -> int: ...
+
+    def ready(self) -> int: ...
+
+    @property
+    def open(self) -> bool: ...
+
+    @property
+    def key(self) -> bytes: ...
+
+
+Verb: TypeAlias = Callable[[Model], Step]
+"""A step that may depend on the state, like a recv of exactly what there is."""
+
+
+class Sequence:
+    """Steps taken so far on an endpoint, each compared with the model.
+
+    Raises:
+        AssertionError: a step gave something else than predicted; the message has the whole sequence.
+    """
+
+    def __init__(self, endpoint: Endpoint, model: Model) -> None:
+        self.endpoint = endpoint
+        self.model = model
+        self.taken: list[tuple[Step, Value]] = []
+
+    def take(self, step: Step) -> Value:
+        """Take one step on both and compare, then compare what poll says."""
+        prediction = self.model.step(step)
+        try:
+            value = perform(self.endpoint, step, wait=not prediction.waits)
+        except DeadlineExpired as error:
+            what = f"  {shown(step)} gives nothing ({error}), not {_text(prediction.value)}"
+            raise AssertionError(f"{self}\n{what}") from None
+        self.taken.append((step, value))
+        if not matches(value, prediction.value):
+            raise AssertionError(f"{self}, not {_text(prediction.value)}")
+        if self.model.open and (mask := self.endpoint.poll()) != self.model.poll():
+            raise AssertionError(f"{self}\n  after which poll gives {mask:#x}, not {self.model.poll():#x}")
+        return value
+
+    def __str__(self) -> str:
+        lines = [f"  {shown(step)} gives {_text(value)}" for step, value in self.taken]
+        return "\n".join(["the kernel and the model part here:", *lines])
+
+
+def perform(endpoint: Endpoint, step: Step, *, wait: bool) -> Value:
+    """Take the step on the endpoint; a Failure for an error.
+
+    Raises:
+        DeadlineExpired: it still waited at its deadline.
+    """
+    try:
+        if isinstance(step, Send):
+            if step.spliced:
+                return endpoint.splice(step.data, step.more)
+            return endpoint.send(step.data, step.control, step.more, wait)
+        if isinstance(step, Recv):
+            return endpoint.recv(step.size, wait)
+        if isinstance(step, Clone):
+            endpoint.clone()
+        elif isinstance(step, Close):
+            endpoint.close()
+        elif isinstance(step, Rekey):
+            endpoint.set_key(step.key)
+        else:
+            return endpoint.poll()
+    except DeadlineExpired:
+        raise
+    except OSError as error:
+        return Failure(error.errno or -1)
+    return 0
+
+
+def matches(value: Value, expected: Value) -> bool:
+    """Whether the result is the predicted one."""
+    if isinstance(expected, Unknown):
+        return isinstance(value, bytes) and len(value) == expected.size
+    return type(value) is type(expected) and value == expected
+
+
+def walk(endpoint: Endpoint, model: Model, sequence: Iterable[Verb], last: Iterable[Verb] = ()) -> None:
+    """Take a sequence from a fresh op socket, then the steps of ``last``, and close the op socket.
+
+    Args:
+        model: of the endpoint as it is without an op socket.
+    """
+    run = Sequence(endpoint, model)
+    for verb in (*sequence, *last):
+        run.take(verb(model))
+    endpoint.close()
+
+
+def shown(step: Step) -> str:
+    """Return the step in words."""
+    if isinstance(step, Send):
+        verb = "splice" if step.spliced else "send"
+        control = f" with {_control(step.control)}" if step.control else ""
+        return f"{verb} {len(step.data)} bytes{control}{', more to come' if step.more else ''}"
+    if isinstance(step, Recv):
+        return f"recv {step.size}"
+    return type(step).__name__.lower()
+
+
+def sequences(verbs: Mapping[str, Verb], first: str, length: int) -> Iterable[list[Verb]]:
+    """Give every sequence of so many steps that begins with the step ``first``."""
+    for rest in itertools.product(verbs.values(), repeat=length - 1):
+        yield [verbs[first], *rest]
+
+
+def _control(control: Control) -> str:
+    parts = [
+        None if control.operation is None else ("decrypt", "encrypt")[control.operation],
+        None if control.iv is None else f"IV {control.iv[:2].hex()}…",
+        None if control.assoclen is None else f"{control.assoclen} bytes of AAD",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _text(value: Value) -> str:
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes {value[:20].hex()}{'…' if len(value) > 20 else ''}"
+    if isinstance(value, Unknown):
+        return f"any {value.size} bytes"
+    return repr(value) if isinstance(value, Failure) else f"{value:#x}" if value > 255 else str(value)

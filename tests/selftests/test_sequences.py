@@ -1,0 +1,51 @@
+"""The walk over sequences of requests agrees with a faithful fake of the kernel, and finds every bug of others."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.requests import model
+from tests.requests.steps import Traits
+from tests.requests.subjects import SUBJECTS, TIGHT, Subject
+from tests.requests.walk import sequences, walk
+from tests.selftests.op_sockets import AEAD_BUGS, HASH_BUGS, QUEUE_BUGS, ROOM_BUGS, FakeHash, FakeQueue
+
+BY_ID = {subject.id: subject for subject in [*SUBJECTS, TIGHT]}
+
+
+def fake(subject: Subject, bug: str = "") -> FakeHash | FakeQueue:
+    """Return a fake of the subject's sockets; the algorithm in it is that of the model."""
+    made = subject.make(subject.key, Traits(), model.DEFAULT_ROOM)
+    if isinstance(made, model.Hash):
+        return FakeHash(subject.key, bool(subject.key), made.digest, bug)
+    assert isinstance(made, model.Queue)
+    room = model.PAGE if subject is TIGHT else model.DEFAULT_ROOM
+    if isinstance(made.cipher, model.Skcipher):
+        return FakeQueue(subject.key, made.ivsize, made.cipher.chunk, crypt=made.cipher.crypt, sndbuf=room, bug=bug)
+    assert isinstance(made.cipher, model.Aead)
+    return FakeQueue(subject.key, made.ivsize, seal=made.cipher.seal, unseal=made.cipher.unseal, bug=bug)
+
+
+def walk_all(subject: Subject, bug: str, length: int) -> None:
+    endpoint = fake(subject, bug)
+    room = model.PAGE if subject is TIGHT else model.DEFAULT_ROOM
+    for first in subject.verbs:
+        for sequence in sequences(subject.verbs, first, length):
+            walk(endpoint, subject.make(endpoint.key, Traits(), room), sequence, subject.last)
+
+
+@pytest.mark.parametrize("subject", BY_ID.values(), ids=BY_ID)
+def test_the_model_agrees_with_a_faithful_fake(subject: Subject) -> None:
+    walk_all(subject, "", 3)
+
+
+@pytest.mark.parametrize(
+    ("id_", "bug"),
+    [("cbc(aes)", bug) for bug in QUEUE_BUGS]
+    + [("ctr(aes)-one-page", bug) for bug in ROOM_BUGS]
+    + [("gcm(aes)-decrypt", bug) for bug in AEAD_BUGS]
+    + [("hmac(sha256)", bug) for bug in HASH_BUGS],
+)
+def test_the_walk_finds(id_: str, bug: str) -> None:
+    with pytest.raises(AssertionError, match="the kernel and the model part here"):
+        walk_all(BY_ID[id_], bug, 3)
