@@ -53,7 +53,7 @@ class Recv(NamedTuple):
 
 
 class Poll(NamedTuple):
-    """Gives the poll mask; each other step is followed by one, too."""
+    """Gives the poll mask; each sequence is also followed by one."""
 
 
 class Close(NamedTuple):

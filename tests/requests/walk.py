@@ -56,7 +56,7 @@ class Sequence:
         self.taken: list[tuple[Step, Value]] = []
 
     def take(self, step: Step) -> Value:
-        """Take one step on both and compare, then compare what poll says."""
+        """Take one step on both and compare."""
         prediction = self.model.step(step)
         try:
             value = perform(self.endpoint, step, wait=not prediction.waits)
@@ -66,9 +66,12 @@ class Sequence:
         self.taken.append((step, value))
         if not matches(value, prediction.value):
             raise AssertionError(f"{self}, not {_text(prediction.value)}")
+        return value
+
+    def poll(self) -> None:
+        """Compare what poll says now; without an op socket there is nobody to ask."""
         if self.model.open and (mask := self.endpoint.poll()) != self.model.poll():
             raise AssertionError(f"{self}\n  after which poll gives {mask:#x}, not {self.model.poll():#x}")
-        return value
 
     def __str__(self) -> str:
         lines = [f"  {shown(step)} gives {_text(value)}" for step, value in self.taken]
@@ -111,14 +114,16 @@ def matches(value: Value, expected: Value) -> bool:
 
 
 def walk(endpoint: Endpoint, model: Model, sequence: Iterable[Verb], last: Iterable[Verb] = ()) -> None:
-    """Take a sequence from a fresh op socket, then the steps of ``last``, and close the op socket.
+    """Take a sequence from a fresh op socket and poll, then the steps of ``last``, and close the op socket.
 
     Args:
         model: of the endpoint as it is without an op socket.
     """
     run = Sequence(endpoint, model)
-    for verb in (*sequence, *last):
-        run.take(verb(model))
+    for part in (sequence, last):
+        for verb in part:
+            run.take(verb(model))
+        run.poll()
     endpoint.close()
 
 
@@ -134,9 +139,17 @@ def shown(step: Step) -> str:
 
 
 def sequences(verbs: Mapping[str, Verb], first: str, length: int) -> Iterable[list[Verb]]:
-    """Give every sequence of so many steps that begins with the step ``first``."""
-    for rest in itertools.product(verbs.values(), repeat=length - 1):
-        yield [verbs[first], *rest]
+    """Give every sequence of up to so many steps that begins with the step ``first``, shorter ones first."""
+    for following in range(length):
+        for rest in itertools.product(verbs.values(), repeat=following):
+            yield [verbs[first], *rest]
+
+
+def changes_nothing(model: Model, verb: Verb) -> bool:
+    """Whether the model is after the step what it was before, but for there being an op socket."""
+    before = {**vars(model), "open": None}
+    model.step(verb(model))
+    return before == {**vars(model), "open": None}
 
 
 def _control(control: Control) -> str:

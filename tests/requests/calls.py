@@ -1,0 +1,55 @@
+"""A system call in a thread of its own, and knowing that it waits."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from tests.afalg import Socket
+from tests.errors.threads import wait_until_inside_a_call
+
+_T = TypeVar("_T")
+_SECONDS = 30.0
+
+
+class Call(Generic[_T]):
+    """A call that runs while the ``with`` block does, and must have returned by its end.
+
+    Args:
+        call: a function with a deadline of its own, and its arguments.
+    """
+
+    def __init__(self, call: Callable[..., _T], *arguments: Any) -> None:
+        self._value: list[_T] = []
+        self._error: BaseException | None = None
+
+        def run() -> None:
+            try:
+                self._value.append(call(*arguments))
+            except BaseException as error:
+                self._error = error
+
+        self.thread = threading.Thread(target=run, daemon=True)
+
+    def waits(self, sock: Socket) -> None:
+        """Return once the call sleeps in the kernel, in a system call on the socket."""
+        wait_until_inside_a_call(self.thread, sock)
+
+    def result(self) -> _T:
+        """Return what the call returns, or raise what it raised."""
+        self.thread.join(_SECONDS)
+        assert not self.thread.is_alive(), "the call has not returned"
+        if self._error is not None:
+            raise self._error
+        return self._value[0]
+
+    def __enter__(self) -> Call[_T]:
+        self.thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.thread.join(_SECONDS)
