@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -36,6 +38,13 @@ class Call(Generic[_T]):
     def waits(self, sock: Socket) -> None:
         """Return once the call sleeps in the kernel, in a system call on the socket."""
         wait_until_inside_a_call(self.thread, sock)
+
+    def sleeps(self) -> None:
+        """Return once the call sleeps in the kernel, but not for the interpreter (proc(5), wchan)."""
+        where = Path(f"/proc/self/task/{self.thread.native_id}/wchan")
+        end = time.monotonic() + _SECONDS
+        while (found := where.read_text()) == "0" or "futex" in found:
+            assert time.monotonic() < end, f"the thread does not sleep: {found}"
 
     def result(self) -> _T:
         """Return what the call returns, or raise what it raised."""

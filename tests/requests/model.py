@@ -191,14 +191,15 @@ class Skcipher:
             if not size:
                 return INVALID if queue.traits.short_recv_is_refused else b""
         data = queue.pull(size)
-        if queue.iv is None:
-            return Unknown(size)
+        known, queue.iv = queue.iv, None
         try:
-            out, queue.iv = self.crypt(queue.key, queue.iv, data, queue.encrypt)
+            out, iv = self.crypt(queue.key, known or bytes(queue.ivsize), data, queue.encrypt)
         except ValueError:
             # How far it came, and what that left as IV, is the implementation's business.
-            queue.iv = None
             return INVALID
+        if known is None:
+            return Unknown(size)
+        queue.iv = iv
         return out
 
 

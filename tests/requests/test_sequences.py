@@ -3,10 +3,12 @@ a call waits. Each ends with steps that show what state is left."""
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from tests.requests import model
-from tests.requests.endpoint import PromptEndpoint
+from tests.requests.endpoint import PromptEndpoint, WaitingEndpoint
 from tests.requests.subjects import SUBJECTS, TIGHT, Subject
 from tests.requests.traits import traits
 from tests.requests.walk import changes_nothing, sequences, walk
@@ -44,3 +46,26 @@ def _walk(subject: Subject, first: str, thorough: bool, room: int, sndbuf: int |
             model_now = subject.make(key, known, room)
             walk(endpoint, model_now, sequence, subject.last)
             key = model_now.key
+
+
+@pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.id)
+@pytest.mark.deadline(60)
+def test_long_random_sequences(subject: Subject, request: pytest.FixtureRequest) -> None:
+    """The same few each time by default; with --thorough many, of a new seed, which is printed.
+
+    Here calls do wait, under a deadline, where the model says that they return.
+    """
+    from tests.requests import machine
+
+    thorough = request.config.option.thorough
+    seed = random.SystemRandom().randrange(1 << 32) if thorough else None
+    print(f"seed: {seed}")
+    with subject.open() as transform, WaitingEndpoint(transform) as endpoint:
+        machine.run(
+            subject,
+            traits(),
+            lambda: endpoint,
+            examples=200 if thorough else 8,
+            steps=100 if thorough else 40,
+            seed=seed,
+        )

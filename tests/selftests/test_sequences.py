@@ -49,3 +49,22 @@ def test_the_model_agrees_with_a_faithful_fake(subject: Subject) -> None:
 def test_the_walk_finds(id_: str, bug: str) -> None:
     with pytest.raises(AssertionError, match="the kernel and the model part here"):
         walk_all(BY_ID[id_], bug, 3)
+
+
+@pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.id)
+def test_random_sequences_agree_with_a_faithful_fake(subject: Subject) -> None:
+    from tests.requests import machine
+
+    machine.run(subject, Traits(), lambda: fake(subject), examples=25, steps=40, seed=None)
+
+
+@pytest.mark.parametrize(
+    ("id_", "bug"),
+    [("ctr(aes)", bug) for bug in ("the last page is begun anew by each send", "a short recv drops what does not fit")]
+    + [("gcm(aes)-encrypt", "the AAD does not come out"), ("sha256", "a clone is a fresh hash")],
+)
+def test_random_sequences_find(id_: str, bug: str) -> None:
+    from tests.requests import machine
+
+    with pytest.raises(AssertionError, match="the kernel and the model part here"):
+        machine.run(BY_ID[id_], Traits(), lambda: fake(BY_ID[id_], bug), examples=100, steps=40, seed=None)
