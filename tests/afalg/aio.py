@@ -1,4 +1,4 @@
-"""Kernel AIO (io_setup, io_submit, io_getevents, io_destroy) by raw system calls.
+"""Kernel AIO (io_setup, io_submit, io_getevents, io_cancel, io_destroy) by raw system calls.
 
 On an op socket it was the way to have several requests in flight; since Linux 7.2 every submission completes before
 io_submit returns. Source: include/uapi/linux/aio_abi.h.
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tests.afalg.deadline import bounded, check
-from tests.afalg.sockets import Source, _libc, _locate
+from tests.afalg.sockets import Source, _Iovec, _libc, _locate
 
 IOCB_CMD_PREAD = 0
 IOCB_CMD_PWRITE = 1
@@ -22,15 +22,25 @@ IOCB_CMD_POLL = 5
 IOCB_CMD_PREADV = 7
 IOCB_CMD_PWRITEV = 8
 
+_IOCB_FLAG_RESFD = 1
+
 
 class Iocb(NamedTuple):
-    """One request: ``buffer`` is read into (PREAD) or written from, and stays the caller's until its event came."""
+    """One request.
+
+    Attributes:
+        buffer: what is read into (PREAD) or written from, a list of such for PREADV and PWRITEV, the events for POLL;
+            it stays the caller's until its event came.
+        data: comes back with the event, and names the request to ``cancel``.
+        eventfd: descriptor that is told of the completion (IOCB_FLAG_RESFD); None for none.
+    """
 
     fd: int
     command: int
-    buffer: Source
+    buffer: Source | list[Source] | int
     data: int = 0
     offset: int = 0
+    eventfd: int | None = None
 
 
 class Event(NamedTuple):
@@ -47,6 +57,7 @@ class Context:
         self._id = ctypes.c_ulong()
         _checked(_libc.syscall(_NUMBERS["io_setup"], size, ctypes.byref(self._id)), "io_setup")
         self._kept: list[object] = []
+        self._blocks: dict[int, _Iocb] = {}
 
     def submit(self, requests: Sequence[Iocb], *, seconds: float | None = None) -> int:
         """Submit requests, and return how many were taken; a synchronous one may block until it is done.
@@ -71,6 +82,15 @@ class Context:
         count = check(bounded(_libc.syscall, number, *arguments, seconds=seconds + 5), "io_getevents", seconds)
         return [Event(event.data, event.result) for event in events[:count]]
 
+    def cancel(self, data: int) -> None:
+        """io_cancel(2) of the last request submitted with this ``data``.
+
+        Raises:
+            OSError: EINPROGRESS when it is being cancelled and its event will come; EINVAL when it cannot be.
+        """
+        event = ctypes.byref(_Event())
+        _checked(_libc.syscall(_NUMBERS["io_cancel"], self._id, ctypes.byref(self._blocks[data]), event), "io_cancel")
+
     def close(self) -> None:
         if self._id.value:
             _libc.syscall(_NUMBERS["io_destroy"], self._id)
@@ -83,7 +103,7 @@ class Context:
         self.close()
 
     def _block(self, request: Iocb) -> _Iocb:
-        address, length, keep = _locate(request.buffer)
+        address, length, keep = _place(request.buffer)
         block = _Iocb(
             data=request.data,
             opcode=request.command,
@@ -91,9 +111,23 @@ class Context:
             buffer=address or 0,
             size=length,
             offset=request.offset,
+            flags=0 if request.eventfd is None else _IOCB_FLAG_RESFD,
+            resfd=request.eventfd or 0,
         )
         self._kept += [block, keep]
+        self._blocks[request.data] = block
         return block
+
+
+def _place(buffer: Source | list[Source] | int) -> tuple[int | None, int, object]:
+    """Return what goes into aio_buf and aio_nbytes, and what keeps it alive."""
+    if isinstance(buffer, int):
+        return buffer, 0, None
+    if not isinstance(buffer, list):
+        return _locate(buffer)
+    located = [_locate(part) for part in buffer]
+    vector = (_Iovec * len(located))(*(_Iovec(address, length) for address, length, _ in located))
+    return ctypes.addressof(vector), len(located), [vector, located]
 
 
 class _Iocb(ctypes.Structure):
@@ -128,9 +162,9 @@ class _Timespec(ctypes.Structure):
 
 # arch/x86/entry/syscalls/syscall_64.tbl, and include/uapi/asm-generic/unistd.h for all newer architectures.
 _NUMBERS = (
-    {"io_setup": 206, "io_destroy": 207, "io_getevents": 208, "io_submit": 209}
+    {"io_setup": 206, "io_destroy": 207, "io_getevents": 208, "io_submit": 209, "io_cancel": 210}
     if platform.machine() == "x86_64"
-    else {"io_setup": 0, "io_destroy": 1, "io_submit": 2, "io_getevents": 4}
+    else {"io_setup": 0, "io_destroy": 1, "io_submit": 2, "io_cancel": 3, "io_getevents": 4}
 )
 
 

@@ -23,6 +23,8 @@ OP_POLL_ADD = 6
 OP_SENDMSG = 9
 OP_RECVMSG = 10
 OP_ACCEPT = 13
+OP_ASYNC_CANCEL = 14
+OP_CLOSE = 19
 OP_READ = 22
 OP_WRITE = 23
 OP_SEND = 26
@@ -31,6 +33,9 @@ OP_SPLICE = 30
 OP_SOCKET = 45
 OP_URING_CMD = 46
 OP_BIND = 56
+
+IOSQE_IO_LINK = 4
+"""Flag of a request: the next one begins when this has succeeded, and is cancelled when it has not."""
 
 
 @dataclass(frozen=True)
