@@ -69,11 +69,17 @@ class Completion(NamedTuple):
 
 
 class Message:
-    """A msghdr that stays where it is, for SENDMSG and RECVMSG: pass ``address=message.address, length=1``."""
+    """A msghdr that stays where it is, for SENDMSG and RECVMSG: pass ``address=message.address, length=1``.
+
+    Attributes:
+        address: of the msghdr.
+        vector: address of its iovec, for READV and WRITEV.
+    """
 
     def __init__(self, buffers: Sequence[Source], control: Source = b"") -> None:
         self._header, self.size, self._keep = _message(buffers, control, None)
         self.address = ctypes.addressof(self._header)
+        self.vector: int = self._header.iov
 
 
 class Ring:

@@ -263,7 +263,8 @@ def test_poll_ends_when_data_comes(context: Context) -> None:
         context.submit([Iocb(cipher.op.fd, IOCB_CMD_POLL, select.POLLRDNORM)])
         assert context.events(0, 8, seconds=0) == []
         cipher.op.send(bytes(16))
-        assert only_event(context) == select.POLLRDNORM
+        # With the other events that the kernel announces, asked for or not: see test_readiness.py.
+        assert only_event(context) & select.POLLRDNORM
 
 
 def test_poll_can_be_cancelled(context: Context) -> None:
