@@ -45,7 +45,7 @@ from tests.errors.subjects import (
     each_type,
 )
 
-NO_OFFSET = -1
+NO_OFFSET = (1 << 64) - 1
 
 
 @pytest.fixture
@@ -122,7 +122,8 @@ def to_recv(ring: Ring, op: Socket, size: int) -> bytes:
 def to_recvmsg(ring: Ring, op: Socket, size: int) -> bytes:
     parts = [bytearray(5), bytearray(size - 5)]
     message = Message(parts)
-    return b"".join(parts)[: done(ring, Request(OP_RECVMSG, op.fd, address=message.address, length=1))]
+    size = done(ring, Request(OP_RECVMSG, op.fd, address=message.address, length=1))
+    return b"".join(parts)[:size]
 
 
 def to_read(ring: Ring, op: Socket, size: int) -> bytes:
@@ -133,8 +134,8 @@ def to_read(ring: Ring, op: Socket, size: int) -> bytes:
 def to_readv(ring: Ring, op: Socket, size: int) -> bytes:
     parts = [bytearray(5), bytearray(size - 5)]
     vector = Message(parts)
-    request = Request(OP_READV, op.fd, address=vector.vector, length=2, offset=NO_OFFSET)
-    return b"".join(parts)[: done(ring, request)]
+    size = done(ring, Request(OP_READV, op.fd, address=vector.vector, length=2, offset=NO_OFFSET))
+    return b"".join(parts)[:size]
 
 
 def to_splice(ring: Ring, op: Socket, size: int) -> bytes:
@@ -296,7 +297,7 @@ def test_poll_completes_when_data_comes(ring: Ring) -> None:
         assert ring.completions() == []
         cipher.op.send(bytes(16))
         (completion,) = ring.wait(1)
-        assert completion.result == select.POLLIN | select.POLLRDNORM
+        assert completion.result & select.POLLRDNORM
 
 
 @pytest.mark.parametrize("subject", [HASH, RNG], ids=lambda subject: subject.type_)
