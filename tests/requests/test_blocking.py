@@ -11,10 +11,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.afalg import cmsg
-from tests.afalg.constants import ALG_SET_OP, MSG_DONTWAIT, MSG_MORE, SOL_ALG
+from tests.afalg import Skcipher, cmsg, set_op
+from tests.afalg.constants import ALG_OP_ENCRYPT, ALG_SET_OP, MSG_DONTWAIT, MSG_MORE, SOL_ALG
 from tests.errors.raises import outcome, raises_errno
 from tests.errors.subjects import AEAD, SKCIPHER, Subject, each_queued_type
+from tests.need import need
 from tests.oracle import skciphers
 from tests.requests.calls import Call
 from tests.requests.subjects import CTR, STREAM
@@ -66,6 +67,27 @@ def test_recv_wakes_up_for_a_whole_block_and_not_before() -> None:
             reader.waits(op)
             op.send(SKCIPHER.message[15:16], MSG_MORE)
             assert reader.result() == result_of(SKCIPHER)[:16]
+
+
+def test_recv_goes_on_behind_the_blocks_it_has_written() -> None:
+    """Of 17 bytes it takes a block, of 31 the next, and of 16 the last: 48 bytes without a gap.
+
+    Many kernels lose the place instead: they go on behind the odd bytes that they left in the queue, and come to the
+    end of the buffer with a block less. Neither may give anything else, or touch what it says it has not written.
+    """
+    with need(Skcipher, "ecb(aes)", CTR.key) as cipher:
+        op, buffer = cipher.op, bytearray(b"?" * 64)
+        op.sendmsg([], set_op(ALG_OP_ENCRYPT), MSG_MORE)
+        with Call(op.recvmsg, [memoryview(buffer)[:48]]) as reader:
+            for size, at in ((17, 0), (30, 17)):
+                reader.waits(op)
+                op.send(STREAM[at : at + size], MSG_MORE)
+            op.send(STREAM[47:48])
+            written = reader.result().size
+    blocks = skciphers.crypt("ecb(aes)", CTR.key, b"", STREAM[:48])
+    whole = (48, blocks + b"?" * 16)
+    with_a_gap = (32, blocks[:16] + b"?" + blocks[16:32] + b"?" * 31)
+    assert (written, bytes(buffer)) in (whole, with_a_gap)
 
 
 def test_aead_recv_waits_until_there_is_no_more_to_come() -> None:
