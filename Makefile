@@ -114,11 +114,14 @@ bisect: setup ## which package or commit broke (or fixed) a test [GOOD=6.12.74 B
 	@$(PYTHON) -m vm.bisect '$(TEST)' --good '$(GOOD)' --bad '$(BAD)' $(if $(TREE),--tree '$(TREE)') \
 	    $(if $(REPEAT),--repeat $(REPEAT)) $(foreach suite,$(SUITE),--suite '$(suite)') $(ARGS)
 
-# Make has no exit status but 0 and 2. Those are good and bad for git; for all else make is killed, which ends the
-# bisection instead of misleading it. vm/bisect_step.sh has all of git's statuses.
+# Make has no exit status but 0 and 2: good and bad for git. What cannot be judged git is told to skip from within the
+# step; when the step itself fails, make is killed, which ends the bisection instead of misleading it.
+BISECTED = $(or $(TREE),$(shell git -C '$(PWD)' rev-parse --show-toplevel 2>/dev/null),$(PWD))
+
 .PHONY: bisect-step
-bisect-step: ## one step: git bisect run make -C path/to/this bisect-step TEST=… (better: vm/bisect_step.sh TEST)
-	@$(PYTHON) -m vm.bisect step '$(TEST)' --kernel '$(or $(TREE),$(PWD))' $(if $(REPEAT),--repeat $(REPEAT)) $(ARGS); \
+bisect-step: ## one step of your own bisection: git bisect run make -C path/to/this bisect-step TEST=…
+	@$(PYTHON) -m vm.bisect step '$(TEST)' --kernel '$(BISECTED)' --skip-in-git \
+	    $(if $(REPEAT),--repeat $(REPEAT)) $(ARGS); \
 	    status=$$?; [ $$status -le 1 ] && exit $$status; kill -TERM $$PPID
 
 .PHONY: bench

@@ -135,6 +135,28 @@ def built(tree: Path, command: str) -> str:
     return str(image)
 
 
+def assert_bisecting(tree: str) -> None:
+    """Make sure that ``tree`` is the work tree of a bisection.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if _git(Path(tree), "bisect", "log") is None:
+        raise UsageError(f"no bisection goes on in {tree}; run this in the tree that is bisected, or give TREE=")
+
+
+def skip(tree: str) -> str:
+    """Have git skip the commit it is at and go to another one; return what it says.
+
+    Raises:
+        UsageError: there is none left.
+    """
+    result = _run(Path(tree), "bisect", "skip")
+    if result.returncode:
+        raise UsageError(f"git bisect skip: {' '.join((result.stdout.strip() or result.stderr.strip()).split())}")
+    return result.stdout.strip()
+
+
 def _first(said: str) -> str | None:
     found = re.search(rf"^([0-9a-f]{{40,}}) is the first '?{NEW}'? commit", said, re.MULTILINE)
     return found[1] if found else None

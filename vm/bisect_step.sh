@@ -9,4 +9,5 @@ here=$(cd "$(dirname "$0")/.." && pwd) || exit 128
 test=$1
 [ -n "$test" ] || { echo "usage: $0 TEST [OPTION...]" >&2; exit 128; }
 shift
-PYTHONPATH=$here exec "$here/.venv/bin/python" -m vm.bisect step "$test" --kernel "$PWD" "$@"
+tree=$(git rev-parse --show-toplevel 2>/dev/null) || tree=$PWD
+PYTHONPATH=$here exec "$here/.venv/bin/python" -m vm.bisect step "$test" --kernel "$tree" "$@"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -387,15 +388,73 @@ def test_the_commit_that_fixed_it_is_found(field: Field, repository: Path) -> No
     assert "change 5" in done.stdout
 
 
-def test_git_bisect_run_drives_steps_in_any_tree(field: Field, repository: Path) -> None:
-    field.test("assert number < 5")
-    git(repository, "bisect", "start", "v6", "v0")
-    step = [*field.command("step", "--kernel", str(repository), "--build", BUILD)]
+def steps(field: Field, repository: Path, form: str) -> list[str]:
+    """Return the command of one step in one of its forms, as it is given to git."""
+    build = field.project.directory / "build.sh"
+    build.write_text(BUILD)
+    step = field.command("step", "--kernel", str(repository), "--build", f"sh {build}")
+    if form == "python":
+        return step
+    options = [word for word in step[step.index(TEST) + 1 :] if word not in ("--kernel", str(repository))]
+    if form == "script":
+        return [str(ROOT / "vm/bisect_step.sh"), TEST, *options]
+    return ["make", "-C", str(ROOT), "bisect-step", f"TEST={TEST}", f"ARGS={shlex.join(options)}"]
+
+
+def bisect_run(field: Field, where: Path, step: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Have git drive steps, as somebody does who is in ``where``."""
     done = subprocess.run(
-        ["git", "-C", str(repository), "bisect", "run", *step], env=field.environment, timeout=280,
+        ["git", "bisect", "run", *step], cwd=where, env={**field.environment, "PWD": str(where)}, timeout=280,
         capture_output=True, text=True, stdin=subprocess.DEVNULL,
     )  # fmt: skip
-    assert f"{git(repository, 'rev-parse', 'v5').strip()} is the first bad commit" in done.stdout, done.stderr
+    print(done.stdout, done.stderr)
+    return done
+
+
+@pytest.mark.parametrize("form", ["python", "script", "make"])
+def test_git_bisect_run_drives_steps_in_any_tree(field: Field, repository: Path, form: str) -> None:
+    field.test("assert number < 5")
+    git(repository, "bisect", "start", "v6", "v0")
+    done = bisect_run(field, repository, steps(field, repository, form))
+    assert f"{git(repository, 'rev-parse', 'v5').strip()} is the first bad commit" in done.stdout
+    log = git(repository, "bisect", "log")
+    assert f"git bisect skip {git(repository, 'rev-parse', 'v3').strip()}" in log
+
+
+@pytest.mark.parametrize("form", ["python", "script", "make"])
+def test_git_bisect_run_ends_when_a_step_fails(field: Field, repository: Path, form: str) -> None:
+    field.test("guest.killed()")
+    git(repository, "bisect", "start", "v6", "v0")
+    git(repository, "checkout", "-q", "v4")
+    done = bisect_run(field, repository, steps(field, repository, form))
+    assert done.returncode != 0
+    assert "first bad commit" not in done.stdout
+    log = [line for line in git(repository, "bisect", "log").splitlines() if line.startswith("git bisect ")]
+    assert len(log) == 1, "nothing was judged but the ends"
+
+
+def test_make_ends_a_bisection_in_which_everything_left_was_skipped(field: Field, repository: Path) -> None:
+    field.test("pytest.skip('lacks it')")
+    git(repository, "bisect", "start", "v6", "v3")
+    done = bisect_run(field, repository, steps(field, repository, "make"))
+    assert done.returncode != 0
+    assert "only 'skip'ped commits left" in done.stderr
+    assert "could be any of" in done.stderr
+
+
+def test_make_refuses_a_tree_that_is_not_bisected(field: Field, repository: Path) -> None:
+    field.test("pass")
+    step = steps(field, repository, "make")
+    done = subprocess.run(
+        step,
+        cwd=repository,
+        env={**field.environment, "PWD": str(repository)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == -signal.SIGTERM, "make's own status would be an answer"
+    assert "no bisection goes on" in done.stderr
 
 
 @pytest.mark.vm
