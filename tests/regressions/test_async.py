@@ -1,0 +1,118 @@
+"""Bugs of algorithms that complete later: cryptd's queue when it is full, pcrypt when its processors change."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.afalg import Aead, Hash, set_assoclen, set_iv, set_op
+from tests.afalg.constants import ALG_OP_DECRYPT
+from tests.need import need
+from tests.oracle import aeads, hashes
+from tests.regressions.cryptd import ENCRYPT, IV, KEY, TAG, Call, Filler, before_the_kernel
+
+TEXT = bytes(range(64))
+SEALED = aeads.seal("authenc(hmac(sha256),cbc(aes))", KEY, IV, b"", TEXT, TAG)
+DECRYPT = set_op(ALG_OP_DECRYPT) + set_assoclen(0) + set_iv(IV)
+CPUMASK = Path("/sys/kernel/pcrypt/pencrypt/parallel_cpumask")
+
+
+@pytest.mark.fixed_by("96feb73def02", "crypto: authenc - Correctly pass EINPROGRESS back up to the caller")
+@pytest.mark.deadline(60)
+def test_the_second_half_of_authenc_waits_for_room_like_the_first() -> None:
+    """When the hash was done and the queue full, decryption was begun as if the caller could not wait."""
+    name = "authenc(cryptd(hmac(sha256-generic)),cryptd(cbc(aes-generic)))"
+    with need(Aead, name, KEY) as aead, Filler() as filler:
+        ops = [aead.tfm.accept() for _ in range(3)]
+        for op in ops:
+            op.sendmsg([SEALED], DECRYPT)
+        with before_the_kernel():
+            first = Call(ops[0], lambda: ops[0].recv(len(TEXT)))
+            filler.fill()
+            # They make the queue longer than it may be, so that it is full when the first hash is done.
+            others = [Call(op, lambda op=op: op.recv(len(TEXT))) for op in ops[1:]]  # type: ignore[misc]
+        assert [call.result() for call in (first, *others)] == [TEXT] * 3
+        for op in ops:
+            op.close()
+
+
+@pytest.mark.fixed_by("915b692e6cb7", "crypto: pcrypt - Fix handling of MAY_BACKLOG requests", cve="CVE-2026-43493")
+@pytest.mark.deadline(60)
+def test_pcrypt_waits_for_a_request_that_found_the_queue_full() -> None:
+    """That it waits for room was taken for an error and passed on, while the request was still to be done."""
+    name = "pcrypt(authenc(hmac(sha256-generic),cryptd(cbc(aes-generic))))"
+    waiting = "authenc(hmac(sha256-generic),cryptd(cbc(aes-generic)))"
+    with need(Aead, name, KEY) as aead, need(Aead, waiting, KEY) as other, Filler() as filler:
+        ops = [*(other.tfm.accept() for _ in range(4)), aead.tfm.accept()]
+        for op in ops:
+            op.sendmsg([TEXT], ENCRYPT)
+        with before_the_kernel():
+            filler.fill()
+            calls = [Call(op, lambda op=op: op.recv(len(SEALED))) for op in ops]  # type: ignore[misc]
+        assert [call.result() for call in calls] == [SEALED] * 5
+        for op in ops:
+            op.close()
+
+
+@pytest.mark.fixed_by("ef0579b64e93", "crypto: ahash - Fix EINPROGRESS notification callback", cve="CVE-2017-7618")
+@pytest.mark.deadline(60)
+def test_a_hash_waits_for_room_in_the_queue() -> None:
+    """Being told that there is room now was taken for the end of the request."""
+    with need(Hash, "cryptd(sha256-generic)") as h, Filler() as filler:
+        with before_the_kernel():
+            filler.fill()
+            sent = Call(h.op, lambda: h.op.send(b"abc"))
+        assert sent.result() == 3
+        assert h.op.recv(32) == hashes.digest("sha256", b"abc")
+
+
+@pytest.mark.fixed_by(
+    "662f2f13e66d", "crypto: pcrypt - Call crypto layer directly when padata_do_parallel() return -EBUSY",
+    cve="CVE-2024-56690",
+)  # fmt: skip
+@pytest.mark.deadline(60)
+def test_pcrypt_works_while_its_processors_change() -> None:
+    """What came meanwhile was refused with EAGAIN, or before Linux 6.7 (CVE-2023-52813) never came back."""
+    encrypt_while_processors_change("pcrypt(authenc(hmac(sha256-generic),cbc(aes-generic)))", ())
+
+
+@pytest.mark.fixed_by(
+    "ed459fe31937", "crypto: pcrypt - restore callback for non-parallel fallback", cve="CVE-2026-64312"
+)
+@pytest.mark.deadline(60)
+def test_pcrypt_works_on_what_completes_later_while_its_processors_change() -> None:
+    """What was not queued completed as if it had been: by a function that was never set."""
+    name = "pcrypt(authenc(hmac(sha256-generic),cryptd(cbc(aes-generic))))"
+    encrypt_while_processors_change(name, (errno.EAGAIN,))
+
+
+def encrypt_while_processors_change(name: str, refusals: tuple[int, ...]) -> None:
+    """Encrypt as long as another thread writes pcrypt's mask of processors; every result must be right.
+
+    A write has pcrypt refuse work until all processors have seen it, and sleeps meanwhile: there is a request in it.
+
+    Args:
+        refusals: errnos of another bug that count as no answer.
+    """
+    with need(Aead, name, KEY) as aead:
+        mask = CPUMASK.read_text()
+
+        def change() -> None:
+            for _ in range(50):
+                CPUMASK.write_text(mask)
+
+        changer = threading.Thread(target=change)
+        changer.start()
+        try:
+            while changer.is_alive():
+                aead.op.sendmsg([TEXT], ENCRYPT)
+                try:
+                    assert aead.op.recv(len(SEALED)) == SEALED
+                except OSError as error:
+                    if error.errno not in refusals:
+                        raise
+        finally:
+            changer.join()
