@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.afalg import Aead, Hash, set_assoclen, set_iv, set_op
-from tests.afalg.constants import ALG_OP_DECRYPT
+from tests.afalg import Aead, Hash, Skcipher, aio, set_assoclen, set_iv, set_op
+from tests.afalg.constants import ALG_OP_DECRYPT, ALG_OP_ENCRYPT
 from tests.need import need
-from tests.oracle import aeads, hashes
+from tests.oracle import aeads, hashes, skciphers
 from tests.regressions.cryptd import ENCRYPT, IV, KEY, TAG, Call, Filler, before_the_kernel
 
 TEXT = bytes(range(64))
@@ -67,6 +67,42 @@ def test_a_hash_waits_for_room_in_the_queue() -> None:
             sent = Call(h.op, lambda: h.op.send(b"abc"))
         assert sent.result() == 3
         assert h.op.recv(32) == hashes.digest("sha256", b"abc")
+
+
+@pytest.mark.deadline(60)
+def test_xts_waits_for_room_in_the_queue() -> None:
+    """That its cipher waits for room was an error to it.
+
+    Linux kernel commit 51c082514c2d ("crypto: xts - Handle EBUSY correctly"), CVE-2023-53494; all packages have it.
+    """
+    key = bytes(range(32))
+    with need(Skcipher, "xts(cryptd(ecb(aes-generic)))", key) as cipher, Filler() as filler:
+        cipher.op.sendmsg([TEXT], set_op(ALG_OP_ENCRYPT) + set_iv(IV))
+        with before_the_kernel():
+            filler.fill()
+            call = Call(cipher.op, lambda: cipher.op.recv(len(TEXT)))
+        assert call.result() == skciphers.crypt("xts(aes)", key, IV, TEXT)
+
+
+@pytest.mark.deadline(60)
+def test_aio_is_told_that_the_queue_is_full() -> None:
+    """Nobody waits for a request by AIO: one that finds no room is refused, and the next one is done.
+
+    Linux kernel commit cbdad1f246dd ("crypto: algif_aead - Do not set MAY_BACKLOG on the async path"): it was taken
+    and lost.
+    """
+    with need(Aead, "cryptd(authenc(hmac(sha256-generic),cbc(aes-generic)))", KEY) as aead, Filler() as filler:
+        with aio.Context() as context:
+            buffer = bytearray(len(SEALED))
+            request = aio.Iocb(aead.op.fd, aio.IOCB_CMD_PREAD, buffer)
+            aead.op.sendmsg([TEXT], ENCRYPT)
+            with before_the_kernel():
+                filler.fill()
+                context.submit([request])
+                (event,) = context.events(1, 1, seconds=0)
+            assert event.result in (-errno.ENOSPC, -errno.EBUSY)
+        aead.op.sendmsg([TEXT], ENCRYPT)
+        assert aead.op.recv(len(SEALED)) == SEALED
 
 
 @pytest.mark.fixed_by(

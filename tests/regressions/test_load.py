@@ -61,7 +61,7 @@ def test_two_processes_hash_by_one_key_at_the_same_time(name: str) -> None:
         message = bytes(16) + letter * 240
         expected = hashes.digest(name, message, KEY)
         with transform.tfm.accept() as op:
-            for _ in range(500):
+            for _ in range(200):
                 op.send(message[:100], MSG_MORE)
                 op.send(message[100:])
                 assert op.recv(len(expected)) == expected
@@ -156,11 +156,11 @@ def test_all_that_bind_an_algorithm_for_the_first_time_at_once_get_it() -> None:
     Races of Linux 6.12.13, 6.12.23 and 6.12.34 between the lookup of algorithms and their tests. Instances are made
     by whoever binds them first: these names are used nowhere else.
     """
-    for inner in ("sha1", "sha224", "sha384", "sha512", "md5"):
+    for inner in ("sha1", "sha384", "md5"):
         name = f"authenc(hmac({inner}),cts(cbc(aes)))"
         need(Hash, f"hmac({inner})").close()
         need(Skcipher, "cts(cbc(aes))").close()
-        answers = at_once([lambda name=name: Socket.bound("aead", name).close() for _ in range(8)])  # type: ignore[misc]
+        answers = at_once([lambda name=name: Socket.bound("aead", name).close() for _ in range(8)])
         assert set(answers) in ({0}, {errno.ENOENT}), f"{name}: {answers}"
         assert answers[0] == 0, f"{name} is no algorithm"
 
@@ -174,7 +174,7 @@ def test_a_key_set_while_others_send_without_one() -> None:
     for _ in range(20):
         with need(Skcipher, "cbc(aes)") as cipher:
             ops = [cipher.tfm.accept() for _ in range(4)]
-            senders = [lambda op=op: op.sendmsg([bytes(16)], START) for op in ops]  # type: ignore[misc]
+            senders = [lambda op=op: op.sendmsg([bytes(16)], START) for op in ops]
             *answers, last = at_once([*senders, lambda: cipher.tfm.set_key(KEY)])
             assert set(answers) <= {0, errno.ENOKEY}
             assert last in (0, errno.EBUSY)
