@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.afalg import Aead, Hash, Skcipher, Socket, netlink, set_assoclen, set_iv, set_op
-from tests.afalg.constants import ALG_OP_ENCRYPT, MSG_MORE
+from tests.afalg import Aead, Hash, Pipe, Skcipher, Socket, netlink, set_assoclen, set_iv, set_op, splice
+from tests.afalg.constants import ALG_OP_ENCRYPT, MSG_MORE, SPLICE_F_MORE
 from tests.afalg.proc import implementations
 from tests.errors.raises import outcome, raises_errno
 from tests.errors.threads import wait_until_inside_a_call
 from tests.need import need
 from tests.oracle import aeads, hashes, skciphers
+from tests.splice.files import tmpfs_file
 
 KEY, IV = bytes(range(16)), bytes(16)
 START = set_op(ALG_OP_ENCRYPT) + set_iv(IV)
@@ -96,14 +97,21 @@ def test_a_key_is_derived_by_thousands_of_requests() -> None:
     assert derived.to_bytes(32, "big") == hashlib.pbkdf2_hmac("sha256", password, salt, rounds)
 
 
+@pytest.mark.parametrize("way", ["sent", "spliced"])
 @pytest.mark.parametrize("name", ["gcm(aes)", "ccm(aes)"])
-def test_aad_of_64_kib_less_a_block(name: str) -> None:
+def test_aad_of_64_kib_less_a_block(name: str, way: str) -> None:
     """CCM writes lengths up to 65279 in two bytes and longer ones in six (RFC 3610, 2.2)."""
     iv = bytes(range(12)) if name == "gcm(aes)" else bytes([3, *range(12)]) + bytes(3)
     aad, text = bytes(range(256)) * 255 + bytes(240), bytes(range(100))
     with need(Aead, name, KEY) as aead:
         aead.op.sendmsg([aad[:30000]], set_op(ALG_OP_ENCRYPT) + set_assoclen(len(aad)) + set_iv(iv), MSG_MORE)
-        aead.op.send(aad[30000:] + text)
+        if way == "sent":
+            aead.op.send(aad[30000:], MSG_MORE)
+        else:
+            with tmpfs_file(aad[30000:]) as file, Pipe() as pipe:
+                size = splice(file, pipe.write_end, len(aad) - 30000, offset_in=0)
+                assert splice(pipe.read_end, aead.op, size, SPLICE_F_MORE) == size == len(aad) - 30000
+        aead.op.send(text)
         sealed = aeads.seal(name, KEY, iv, aad, text, 16)
         assert aead.op.recv(len(aad) + len(sealed)) == aad + sealed
 
