@@ -21,7 +21,7 @@ ROWS = tomllib.loads((Path(__file__).parent.parent / "bugs.toml").read_text())["
 
 def test_the_table_is_whole() -> None:
     """Counted when the history was read (November 2026); none gets lost, and none is there twice."""
-    assert len(ROWS) == 80
+    assert len(ROWS) >= 81
     assert len({row["title"] for row in ROWS}) == len(ROWS)
     fixes = [fix for row in ROWS for fix in row.get("fix", [])]
     assert len(set(fixes)) == len(fixes)
@@ -44,7 +44,7 @@ def test_what_has_a_known_issue_is_a_bug_with_a_test() -> None:
     marked = list(markers())
     rows = {fix: row for row in ROWS for fix in row.get("fix", [])}
     for fix, issue in ISSUES.items():
-        assert fix in rows, f"{fix} ({issue.title}) is not in the table of bugs"
+        assert fix in rows, f"{fix} ({issue.title}) is not in the table of bugs (tests/bugs.toml)"
         named = {test.partition("::")[0].removeprefix("tests/") for test in rows[fix].get("tests", [])}
         files = {path for path, found, _, _ in marked if found == fix}
         assert files & named, f"{fix}: none of its tests is marked with it"
