@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 import zlib
+from collections import Counter
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,16 +119,30 @@ class Collector:
 
     def __init__(self) -> None:
         self.newest: dict[str, dict[str, bytes]] = {}
+        # Tests of each guest that ended after it sent its newest counters.
+        self.uncounted: Counter[str] = Counter()
+        self.lost: list[str] = []
         self.text = ""
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take the counters off the report, before anybody writes it to a file."""
         packed: dict[str, bytes] | None = report.__dict__.pop(ATTRIBUTE, None)
+        node = getattr(report, "node", None)
+        name = node.gateway.id if node is not None else "here"
         if packed:
-            node = getattr(report, "node", None)
-            name = node.gateway.id if node is not None else "here"
             self.newest[name] = {file: zlib.decompress(data) for file, data in packed.items()}
+            self.uncounted[name] = 0
+        elif report.when == "teardown":
+            self.uncounted[name] += 1
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object | None) -> None:
+        """Note what a guest did that its counters do not show, when it went down before it could send them."""
+        name = node.gateway.id
+        if error or self.uncounted[name]:
+            tests = f"{self.uncounted[name]} tests that ended since its last counters"
+            self.lost.append(f"{name}: {tests}" + (", and the one it went down in" if error else ""))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -142,6 +157,7 @@ class Collector:
             named: str = session.config.getini("coverage_reasons") if known else ""
             rules = unreached.load(session.config.rootpath / named) if named else []
             self.text = report(directory / "counters", directory / "html", rules=rules)
+            self.text += "".join(f"\nnot counted, {lost}" for lost in self.lost)
         except UsageError as error:
             self.text = f"error: no coverage of the kernel: {error}"
             session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED

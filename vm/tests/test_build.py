@@ -19,6 +19,9 @@ from vm import build, cache, kconfig, process, sources
 from vm.errors import BuildFailed, UsageError
 from vm.kernel import Kernel
 
+# Make, compilers and processes that wait for each other: seconds, which a busy machine makes a minute.
+pytestmark = pytest.mark.deadline(120)
+
 # What the kernel's Makefile does as seen from outside: O=, KCONFIG_ALLCONFIG, lines of progress, command files
 # after the target, refusal of a tree that was built in place.
 MAKEFILE = """\
@@ -424,7 +427,6 @@ def test_two_builds_of_one_tree_at_once_make_one(tree: Path) -> None:
     assert sorted("files compiled in" in output for output in outputs) == [False, True]
 
 
-@pytest.mark.deadline(60)
 def test_who_waits_for_another_build_says_for_which_and_since_when(tree: Path) -> None:
     (tree / "slow").write_text("")
     first = start(tree)

@@ -13,6 +13,9 @@ import pytest
 from vm import cache, coverage, unreached
 from vm.errors import UsageError
 
+# Compilers, gcov and whole sessions: seconds of processor time, which a busy machine makes a minute.
+pytestmark = pytest.mark.deadline(120)
+
 # Eight lines of code in which the argument decides what runs. The kernel's counters have the same format.
 SOURCE = """\
 #include <stdlib.h>
@@ -179,7 +182,7 @@ def run_pytest(notes: Path, tmp_path: Path, *options: str, **environment: str) -
     # The program's counters, under what stands for debugfs.
     (project / "debugfs.py").write_text(
         f"from pathlib import Path\nfrom vm import coverage\ncoverage.DEBUGFS = Path({str(notes)!r})\n"
-        "coverage.EVERY_SECONDS = 0.0\n"
+        "import os\ncoverage.EVERY_SECONDS = float(os.environ.get('EVERY', 0))\n"
         f"coverage._cached_notes = lambda: [Path({str(notes)!r})]\n"
     )
     here = Path(__file__).resolve().parent.parent.parent
@@ -208,6 +211,21 @@ def test_a_worker_that_crashed_counts_as_far_as_it_came(notes: Path, tmp_path: P
     run = run_pytest(notes, tmp_path, "-n1", "--max-worker-restart=0", "-k", "1 or 0", DIE="0")
     assert run.status == 1, run.text
     assert row(run.text, "total")[:2] == ["6/8", "75.0%"]
+    assert "not counted, gw0: 0 tests that ended since its last counters, and the one it went down in" in run.text
+
+
+def test_tests_that_no_counters_show_are_said(notes: Path, tmp_path: Path) -> None:
+    run = run_pytest(notes, tmp_path, "-n1", "--max-worker-restart=0", DIE="-1", EVERY="3600")
+    assert run.status == 1, run.text
+    # The first sends at once, the second too soon after it, the third never.
+    assert "not counted, gw0: 1 tests that ended since its last counters, and the one it went down in" in run.text
+
+
+def test_where_all_counters_came_nothing_is_said_to_miss(notes: Path, tmp_path: Path) -> None:
+    run = run_pytest(notes, tmp_path, "-n1", EVERY="3600")
+    assert run.status == 0, run.text
+    assert row(run.text, "total") == ["8/8", "100.0%", "4/4", "100.0%"]
+    assert "not counted" not in run.text
 
 
 def test_a_session_without_counters_fails(notes: Path, tmp_path: Path) -> None:

@@ -12,6 +12,9 @@ import pytest
 from vm import cache, prune
 from vm.errors import UsageError
 
+# Some start another process, which a busy machine may make wait.
+pytestmark = pytest.mark.deadline(60)
+
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 1_000_000
 
