@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vm import bisect_git, bisect_packages, bisect_search, build, cache, files, packaged, sources
-from vm.bisect_judge import Answer, Hunt, Judgement, judge, load_json
+from vm.bisect_judge import Answer, Hunt, Judgement, assert_there_is_a_test, judge, load_json
 from vm.errors import BuildFailed, UsageError
 from vm.guest import ROOT
 from vm.kernel import resolve_one
@@ -438,6 +438,8 @@ def main(arguments: Sequence[str]) -> int:
             Path(options.project),
         )  # fmt: skip
         with _terminable():
+            if not is_step:
+                assert_there_is_a_test(hunt)
             return _choose(options, is_step)(options, hunt)
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -89,6 +89,22 @@ class Judgement:
         return cls(**{**data, "fingerprints": tuple(data["fingerprints"])})  # type: ignore[arg-type]
 
 
+def assert_there_is_a_test(hunt: Hunt) -> None:
+    """Make sure that pytest finds what is to be run, before a kernel is built for it.
+
+    Raises:
+        UsageError: it does not.
+    """
+    if not all(hunt.tests):
+        raise UsageError("expected a test: a file or an id without the kernel (TEST=tests/splice/test_in.py::test_…)")
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-qq", *hunt.arguments, *hunt.tests]
+    done = subprocess.run(command, cwd=hunt.project, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode:
+        lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        errors = [line for line in lines if line.startswith("ERROR")]
+        raise UsageError(f"pytest finds no test: {(errors or lines or ['no word'])[-1]}")
+
+
 def judge(spec: str, hunt: Hunt, searched: Sequence[str], directory: Path, progress: Progress) -> Judgement:
     """Run the test on the kernel ``spec`` until it is clear what it is.
 

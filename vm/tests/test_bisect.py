@@ -480,9 +480,30 @@ def test_a_fix_is_found_between_two_packages_of_debian_12(tmp_path: Path) -> Non
         (["--kernels", "a", "b", "--repeat", "0"], "at least 1"),
     ],
 )
-def test_wrong_usage_is_one_line(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage_is_one_line(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bisect, "assert_there_is_a_test", lambda _: None)
     assert bisect.main([TEST, *arguments]) == 4
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("test", "words"),
+    [("", "expected a test"), ("t/nope.py", "file or directory not found"), (f"{TEST}_of_another", "not found")],
+    ids=["none", "no-file", "no-function"],
+)
+def test_a_test_that_is_not_there_is_said_before_a_kernel_is_built(
+    field: Field, test: str, words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    field.test("pass")
+    where = [f"--project={field.project.directory}", f"--results={field.logs}"]
+    assert bisect.main([test, *where, "--kernels", *field.kernels(2)]) == 4
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+    assert not field.logs.exists(), "nothing was begun"
 
 
 def test_what_was_judged_is_kept_until_the_question_is_answered(tmp_path: Path) -> None:
