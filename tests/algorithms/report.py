@@ -28,6 +28,9 @@ _TYPES = {
     "test_every_driver_of_a_hash": "hash",
     "test_every_driver_of_a_skcipher": "skcipher",
     "test_every_driver_of_an_aead": "aead",
+    "test_collected_digests": "hash",
+    "test_collected_ciphertexts": "skcipher",
+    "test_collected_seals": "aead",
 }
 _GOOD = ("passed", "known")
 

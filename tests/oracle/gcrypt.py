@@ -16,6 +16,8 @@ _CBC = 3
 _STREAM = 4
 _GCM = 9
 _CCM = 8
+_ALLOW_WEAK_KEY = 79
+_WEAK_KEY = 43
 
 
 class GcryptError(Exception):
@@ -73,7 +75,10 @@ class _Cipher:
         if not algorithm:
             raise GcryptError(f"libgcrypt has no cipher {name}")
         self._checked(self._library.gcry_cipher_open(ctypes.byref(self._handle), algorithm, mode, 0))
-        self._checked(self._library.gcry_cipher_setkey(self._handle, key, len(key)))
+        # Published answers use weak keys too, and the kernel takes them. The key is set, only the result complains.
+        self._library.gcry_cipher_ctl(self._handle, _ALLOW_WEAK_KEY, None, 1)
+        error = self._library.gcry_cipher_setkey(self._handle, key, len(key))
+        self._checked(0 if error & 0xFFFF == _WEAK_KEY else error)
 
     def set_iv(self, iv: bytes) -> None:
         self._checked(self._library.gcry_cipher_setiv(self._handle, iv, len(iv)))
