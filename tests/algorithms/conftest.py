@@ -24,6 +24,12 @@ def everything_loaded(pytestconfig: pytest.Config) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def thorough(pytestconfig: pytest.Config) -> bool:
+    """Whether to try more cases than those likely to find something."""
+    return bool(pytestconfig.getoption("thorough", False))
+
+
 def in_machine(config: pytest.Config) -> bool:
     """Tell whether this is a guest of the runner, whose half of the plugin knows (vm/worker.py)."""
     return any(getattr(plugin, "in_machine", False) is True for plugin in config.pluginmanager.get_plugins())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import random
 
 
 def data(label: str, size: int) -> bytes:
@@ -30,16 +31,20 @@ LONG = 16 * PAGE + 1
 """One byte more than the kernel takes from user space at a time."""
 
 
-def lengths(unit: int, minimum: int, block: int, longest: int) -> list[int]:
-    """Return the lengths worth trying: nothing, one, around a block, around a page, past 16 pages.
+def lengths(label: str, unit: int, minimum: int, block: int, longest: int, *, thorough: bool = False) -> list[int]:
+    """Return the lengths worth trying: nothing, one, around a block, around a page, past 16 pages, and random ones.
 
     Args:
+        label: chooses the random ones.
         unit: every length is a multiple of it.
         minimum: none is below it.
         block: bytes of a block.
         longest: none is above it.
+        thorough: more random ones.
     """
     wanted = {0, 1, block - 1, block, block + 1, 3 * block + 5, PAGE - 1, PAGE, PAGE + 1, 5 * PAGE + 77, LONG}
+    chance = random.Random(label)
+    wanted |= {chance.randrange(min(longest, 2 * PAGE)) for _ in range(40 if thorough else 2)}
     rounded = {max(length, minimum) // unit * unit for length in wanted}
     return sorted(length for length in rounded if minimum <= length <= longest)
 

@@ -15,19 +15,19 @@ def key_of(row: AeadRow, length: int) -> bytes:
     return authenc_key(data(f"{row.name} authkey", row.authkey), data(f"{row.name} key", length))
 
 
-def iv_of(name: str, length: int) -> bytes:
+def iv_of(name: str, length: int, label: str = "iv") -> bytes:
     """Return an IV; CCM's is a counter block, whose first byte says how long the counter is."""
-    iv = data(f"{name} iv", length)
+    iv = data(f"{name} {label}", length)
     return b"\2" + iv[1:-3] + bytes(3) if name.startswith("ccm(") else iv
 
 
-def aad_of(row: AeadRow, key: bytes, length: int) -> bytes:
+def aad_of(row: AeadRow, key: bytes, length: int, iv: bytes | None = None) -> bytes:
     """Return AAD of ``length`` bytes, which ends with the IV where the algorithm wants it there.
 
     essiv writes the IV it makes over the end of the AAD, but into the result when it decrypts, where nothing
     authenticates it: only an AAD that has it there already is the same to both directions.
     """
-    iv = iv_of(row.name, row.iv)
+    iv = iv_of(row.name, row.iv) if iv is None else iv
     if row.name.startswith("essiv("):
         iv = aeads.essiv_iv(row.name, key, iv)
     elif not row.iv_in_aad:

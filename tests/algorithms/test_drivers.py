@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.afalg import Aead, Hash, Skcipher, set_assoclen, set_iv, set_op
-from tests.afalg.constants import ALG_OP_ENCRYPT, MSG_MORE
+from tests.afalg.constants import ALG_OP_DECRYPT, ALG_OP_ENCRYPT, MSG_MORE
 from tests.afalg.proc import Implementation, implementations
 from tests.algorithms import catalogue
 from tests.algorithms.catalogue import AeadRow, HashRow, SkcipherRow
@@ -35,10 +35,10 @@ def test_every_driver_of_a_hash(row: HashRow) -> None:
         with Hash(driver, key) as h:
             for message, digest in zip(messages, expected, strict=True):
                 assert h.digest(message) == digest, f"{len(message)} bytes at once"
-                third = len(message) // 3
-                h.op.send(message[:third], MSG_MORE)
-                h.op.send(message[third : 2 * third + 1], MSG_MORE)
-                h.op.send(message[2 * third + 1 :])
+                third, odd = len(message) // 3, memoryview(bytearray(b"." + message))[1:]
+                h.op.send(odd[:third], MSG_MORE)
+                h.op.sendmsg([odd[third : third + 1], odd[third + 1 : 2 * third + 1]], flags=MSG_MORE)
+                h.op.send(odd[2 * third + 1 :])
                 assert h.op.recv(64) == digest, f"{len(message)} bytes in three sends"
 
     check_drivers("hash", row.name, check)
@@ -51,15 +51,20 @@ def test_every_driver_of_a_skcipher(row: SkcipherRow) -> None:
     key, iv = data(f"{row.name} key", row.keys[-1]), data(f"{row.name} iv", row.iv)
     wanted = {16, 16 * 8, 16 * 33, min(PAGE + 173, longest(row.name))}
     messages = [cut(max(size // row.unit * row.unit, row.minimum)) for size in sorted(wanted)]
-    expected = [skciphers.crypt(row.name, key, iv, message) for message in messages]
+    results = [skciphers.crypt(row.name, key, iv, message) for message in messages]
 
     def check(driver: str) -> None:
         with Skcipher(driver, key) as cipher:
-            for message, result in zip(messages, expected, strict=True):
+            for message, result in zip(messages, results, strict=True):
                 assert cipher.encrypt(message, iv) == result, f"encrypting {len(message)} bytes"
                 assert cipher.decrypt(result, iv) == message, f"decrypting {len(message)} bytes"
-                cipher.op.sendmsg([message[:1], message[1:]], set_op(ALG_OP_ENCRYPT) + (set_iv(iv) if iv else b""))
-                assert scattered(cipher.op.recvmsg, len(message)) == result, f"{len(message)} scattered bytes"
+                for operation, source, expected in (
+                    (ALG_OP_ENCRYPT, message, result),
+                    (ALG_OP_DECRYPT, result, message),
+                ):
+                    cipher.op.sendmsg([source[:1], source[1:]], set_op(operation) + (set_iv(iv) if iv else b""))
+                    got = scattered(cipher.op.recvmsg, len(message))
+                    assert got == expected, f"operation {operation}, {len(message)} scattered bytes"
 
     check_drivers("skcipher", row.name, check)
 
@@ -79,10 +84,11 @@ def test_every_driver_of_an_aead(row: AeadRow) -> None:
             for message, sealed in zip(messages, expected, strict=True):
                 assert aead.encrypt(message, aad, iv) == sealed, f"encrypting {len(message)} bytes"
                 assert aead.decrypt(sealed, aad, iv) == message, f"decrypting {len(message)} bytes"
-                control = set_op(ALG_OP_ENCRYPT) + set_assoclen(len(aad)) + (set_iv(iv) if iv else b"")
-                aead.op.sendmsg([aad[:3], aad[3:], message], control)
-                got = scattered(aead.op.recvmsg, len(aad) + len(sealed))
-                assert got == aad + sealed, f"{len(message)} scattered bytes"
+                for operation, source, result in ((ALG_OP_ENCRYPT, message, sealed), (ALG_OP_DECRYPT, sealed, message)):
+                    control = set_op(operation) + set_assoclen(len(aad)) + (set_iv(iv) if iv else b"")
+                    aead.op.sendmsg([aad[:3], aad[3:], source], control)
+                    got = scattered(aead.op.recvmsg, len(aad) + len(result))
+                    assert got == aad + result, f"operation {operation}, {len(message)} scattered bytes"
 
     check_drivers("aead", row.name, check)
 

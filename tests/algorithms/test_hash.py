@@ -25,11 +25,11 @@ unkeyed = pytest.mark.parametrize("row", [r for r in catalogue.HASHES if not r.k
 
 
 @every_hash
-def test_digest_of_every_length(row: HashRow) -> None:
+def test_digest_of_every_length(row: HashRow, thorough: bool) -> None:
     """On one op socket, so that each digest also shows that the one before left nothing behind."""
     key = key_of(row)
     with need(Hash, row.name, key) as h:
-        for size in lengths(1, row.prefix, row.block, longest(row.name)):
+        for size in lengths(row.name, 1, row.prefix, row.block, longest(row.name), thorough=thorough):
             check_digest(row, h.digest(cut(size)), cut(size), key, f"of {size} bytes")
 
 
@@ -88,6 +88,21 @@ def test_clone_and_original_continue_apart(row: HashRow) -> None:
                 h.op.send(left[len(head) :])
                 check_digest(row, h.op.recv(64), left, key, f"original, cloned after {len(head)} bytes")
                 check_digest(row, clone.recv(64), right, key, f"clone, made after {len(head)} bytes")
+
+
+@every_hash
+def test_op_sockets_of_one_tfm_do_not_disturb_each_other(row: HashRow) -> None:
+    """Each has a state of its own, the key in common."""
+    key, messages = key_of(row), [cut(row.prefix) + data(f"message {i}", 2 * row.block + 9) for i in range(3)]
+    at = row.prefix + row.block + 1
+    with need(Hash, row.name, key) as h, h.tfm.accept() as second, h.tfm.accept() as third:
+        ops = list(zip((h.op, second, third), messages, strict=True))
+        for op, message in ops:
+            op.send(message[:at], MSG_MORE)
+        for op, message in reversed(ops):
+            op.send(message[at:])
+        for op, message in ops:
+            check_digest(row, op.recv(64), message, key, "of one of three op sockets")
 
 
 @keyed

@@ -33,20 +33,20 @@ def test_aead_encrypts_and_decrypts_as_published(vector: AeadVector) -> None:
 
 @pytest.mark.deadline(120)
 @pytest.mark.parametrize("name", packages.names("hash"))
-def test_collected_digests(name: str, pytestconfig: pytest.Config) -> None:
+def test_collected_digests(name: str, thorough: bool) -> None:
     """NIST's CAVP, RFCs and Wycheproof, by way of tests/vectors/packages.py; so are the next two."""
     need(Hash, name).close()
-    for answer in packages.answers("hash", name, everything=pytestconfig.getoption("thorough", False)):
+    for answer in packages.answers("hash", name, everything=thorough):
         assert isinstance(answer, HashVector)
         check_digest(answer)
 
 
 @pytest.mark.deadline(120)
 @pytest.mark.parametrize("name", packages.names("skcipher"))
-def test_collected_ciphertexts(name: str, pytestconfig: pytest.Config) -> None:
+def test_collected_ciphertexts(name: str, thorough: bool) -> None:
     """A wrapped key that is not authentic is EBADMSG (NIST SP 800-38F)."""
     need(Skcipher, name).close()
-    for answer in packages.answers("skcipher", name, everything=pytestconfig.getoption("thorough", False)):
+    for answer in packages.answers("skcipher", name, everything=thorough):
         if isinstance(answer, Refusal) and isinstance(answer.vector, SkcipherVector):
             with need(Skcipher, name, answer.vector.key) as cipher, raises_errno(errno.EBADMSG):
                 cipher.decrypt(answer.vector.ciphertext, answer.vector.iv)
@@ -57,10 +57,10 @@ def test_collected_ciphertexts(name: str, pytestconfig: pytest.Config) -> None:
 
 @pytest.mark.deadline(300)
 @pytest.mark.parametrize("name", packages.names("aead"))
-def test_collected_seals(name: str, pytestconfig: pytest.Config) -> None:
+def test_collected_seals(name: str, thorough: bool) -> None:
     """Among them those that must not be opened, which are EBADMSG."""
     need(Aead, name).close()
-    for answer in packages.answers("aead", name, everything=pytestconfig.getoption("thorough", False)):
+    for answer in packages.answers("aead", name, everything=thorough):
         if isinstance(answer, Refusal) and isinstance(answer.vector, AeadVector):
             vector = answer.vector
             with need(Aead, name, vector.key, len(vector.tag)) as aead, raises_errno(errno.EBADMSG):

@@ -6,14 +6,15 @@ import errno
 
 import pytest
 
+from tests import vectors
 from tests.afalg import Rng
-from tests.afalg.constants import RNG_MAX_READ
+from tests.afalg.constants import ALG_SET_DRBG_ENTROPY, RNG_MAX_READ
 from tests.algorithms import catalogue
 from tests.algorithms.catalogue import RngRow
 from tests.algorithms.data import data
 from tests.errors.raises import raises_errno
 from tests.need import need
-from tests.oracle import x931
+from tests.oracle import drbg, x931
 
 pytestmark = pytest.mark.usefixtures("everything_loaded")
 
@@ -79,6 +80,56 @@ def test_refused_seed_lengths_are_einval(row: RngRow) -> None:
         for size in row.refused:
             with raises_errno(errno.EINVAL):
                 rng.tfm.set_key(data("seed", size))
+
+
+# What fits into one read, of generators that take entropy but once.
+PUBLISHED = [vector for vector in vectors.rngs() if not any(vector.reseeds) and len(vector.expected) <= RNG_MAX_READ]
+
+
+@pytest.mark.parametrize("vector", PUBLISHED, ids=lambda vector: vector.id)
+def test_drbg_with_given_entropy_gives_the_published_answer(vector: vectors.RngVector) -> None:
+    """ALG_SET_DRBG_ENTROPY; the seed is the personalization string, what is sent the next read's additional input."""
+    with fed(vector.name, vector.entropy, vector.personalization) as rng:
+        got = b""
+        for additional in vector.additional:
+            if additional:
+                rng.op.send(additional)
+            got = rng.read(len(vector.expected))
+        assert got.hex() == vector.expected.hex()
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in catalogue.RNGS if row.name.startswith("drbg")], ids=lambda row: row.name
+)
+def test_drbg_with_given_entropy_follows_the_standard(row: RngRow) -> None:
+    """NIST SP 800-90A: reads of any size, with additional input and without, which counts for one read only.
+
+    Two op sockets share the state of their tfm, not what was sent.
+    """
+    entropy, personalization = data("entropy", 96), data("personalization", 33)
+    with fed(row.name, entropy, personalization) as rng, rng.tfm.accept() as other:
+        oracle = drbg.Drbg(row.name, entropy, personalization)
+        other.send(b"for the other op socket")
+        for size, additional in ((16, b""), (RNG_MAX_READ, data("additional", RNG_MAX_READ)), (1, b""), (77, b"x")):
+            if additional:
+                rng.op.send(additional)
+            assert rng.read(size).hex() == oracle.generate(size, additional).hex(), f"{size} bytes"
+        assert other.recv(64).hex() == oracle.generate(64, b"for the other op socket").hex()
+        assert other.recv(64).hex() == oracle.generate(64).hex()
+
+
+def fed(name: str, entropy: bytes, personalization: bytes) -> Rng:
+    """Return a generator that takes all its entropy from us, or skip the test."""
+    rng = need(Rng, name)
+    try:
+        rng.tfm.setsockopt(ALG_SET_DRBG_ENTROPY, entropy)
+    except OSError as error:
+        rng.close()
+        if error.errno == errno.ENOPROTOOPT:
+            pytest.skip("kernel has no ALG_SET_DRBG_ENTROPY")
+        raise
+    rng.tfm.set_key(personalization)
+    return rng
 
 
 def seed_of(row: RngRow, size: int) -> bytes:

@@ -47,10 +47,10 @@ def test_every_key_length(row: SkcipherRow) -> None:
 
 
 @both_ways
-def test_every_length_of_message(row: SkcipherRow) -> None:
-    key, iv = key_of(row), iv_of(row)
+def test_every_length_of_message(row: SkcipherRow, thorough: bool) -> None:
+    key, iv, block = key_of(row), iv_of(row), max(row.iv, 16)
     with need(Skcipher, row.name, key) as cipher:
-        for size in lengths(row.unit, row.minimum, max(row.iv, 16), longest(row.name)):
+        for size in lengths(row.name, row.unit, row.minimum, block, longest(row.name), thorough=thorough):
             plaintext = cut(size)
             expected = skciphers.crypt(row.name, key, iv, plaintext)
             assert cipher.encrypt(plaintext, iv) == expected, f"{row.name}, encrypting {size} bytes"

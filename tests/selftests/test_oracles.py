@@ -9,7 +9,7 @@ import pytest
 from tests import vectors
 from tests.algorithms import catalogue
 from tests.algorithms.keys import iv_of, key_of
-from tests.oracle import aeads, blocks, hashes, skciphers, x931
+from tests.oracle import aeads, blocks, drbg, hashes, skciphers, x931
 
 AES_KEY, MESSAGE = bytes(range(32)), bytes(i * 89 % 251 for i in range(1000))
 
@@ -31,6 +31,16 @@ def test_skcipher_oracle_gives_the_published_answer(vector: vectors.SkcipherVect
 def test_aead_oracle_gives_the_published_answer(vector: vectors.AeadVector) -> None:
     sealed = aeads.seal(vector.name, vector.key, vector.iv, vector.aad, vector.plaintext, len(vector.tag))
     assert sealed.hex() == (vector.ciphertext + vector.tag).hex()
+
+
+@pytest.mark.parametrize("vector", vectors.rngs(), ids=lambda vector: vector.id)
+def test_drbg_oracle_gives_the_published_answer(vector: vectors.RngVector) -> None:
+    generator = drbg.Drbg(vector.name, vector.entropy, vector.personalization)
+    got = b""
+    for entropy, additional in zip(vector.reseeds, vector.additional, strict=True):
+        generator.entropy = entropy
+        got = generator.generate(len(vector.expected), additional)
+    assert got.hex() == vector.expected.hex()
 
 
 @pytest.mark.parametrize("row", catalogue.HASHES, ids=lambda row: row.name)

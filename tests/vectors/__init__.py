@@ -3,12 +3,15 @@
 A file with ``"use": "oracle"`` holds answers that the kernel's own self-tests check already: only the oracles are
 compared with them, on the host.
 
-A file holds ``source``, ``licence`` and any of the lists ``hash``, ``skcipher`` and ``aead``; bytes are hex.
+A file holds ``source``, ``licence`` and any of the lists ``hash``, ``skcipher``, ``aead`` and ``rng``; bytes are hex.
 An entry has the kernel's name of the algorithm and:
 
 - hash: ``message``, ``digest``, and ``key`` when it is keyed;
 - skcipher: ``key``, ``iv`` (the kernel's), ``plaintext``, ``ciphertext``;
-- aead: ``key``, ``iv``, ``aad``, ``plaintext``, ``ciphertext``, ``tag``.
+- aead: ``key``, ``iv``, ``aad``, ``plaintext``, ``ciphertext``, ``tag``;
+- rng: ``entropy``, ``expected`` of the second of two calls, and what is not empty of ``personalization``, ``addtla``
+  and ``addtlb`` (additional input of each call), ``entpra`` and ``entprb`` (entropy for each, with prediction
+  resistance).
 """
 
 from __future__ import annotations
@@ -59,6 +62,25 @@ class AeadVector:
     tag: bytes
 
 
+@dataclass(frozen=True)
+class RngVector:
+    """The second output of a DRBG.
+
+    Attributes:
+        entropy: with the nonce after it.
+        additional: input of each of the two calls.
+        reseeds: entropy for each of the two calls; empty without prediction resistance.
+    """
+
+    id: str
+    name: str
+    entropy: bytes
+    personalization: bytes
+    additional: tuple[bytes, bytes]
+    reseeds: tuple[bytes, bytes]
+    expected: bytes
+
+
 def hashes(*, all_files: bool = False) -> list[HashVector]:
     """Return the known answers of hashes; those for the oracles alone too with ``all_files``."""
     return [
@@ -89,6 +111,20 @@ def aeads(*, all_files: bool = False) -> list[AeadVector]:
         AeadVector(identity, entry["name"], *(_bytes(entry[field]) for field in fields))
         for identity, entry in _entries("aead", all_files)
     ]
+
+
+def rngs() -> list[RngVector]:
+    """Return the known answers of rngs."""
+    found = []
+    for identity, entry in _entries("rng", True):
+        first, second, *pairs = (
+            _bytes(entry.get(field, ""))
+            for field in ("entropy", "personalization", "addtla", "addtlb", "entpra", "entprb")
+        )
+        additional, reseeds = (pairs[0], pairs[1]), (pairs[2], pairs[3])
+        expected = _bytes(entry["expected"])
+        found.append(RngVector(identity, entry["name"], first, second, additional, reseeds, expected))
+    return found
 
 
 @functools.cache

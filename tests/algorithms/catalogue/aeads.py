@@ -37,6 +37,18 @@ class AeadRow:
     iv_in_aad: bool = False
     generates_iv_for: str | None = None
 
+    @property
+    def checks_first(self) -> bool:
+        """Whether the tag, over the ciphertext, is looked at before anything is deciphered."""
+        return self.name.startswith(("authenc", "essiv"))
+
+    @property
+    def every_tag(self) -> tuple[int, ...]:
+        """Every tag size that is accepted: of authenc a long range."""
+        if not self.name.startswith("authenc"):
+            return self.tags
+        return tuple(range(self.tags[0], self.tags[-1] + 1))
+
 
 def rows() -> Iterator[AeadRow]:
     """Yield every row."""

@@ -46,7 +46,7 @@ def _symbols(name: Name) -> set[str]:
     if name.head.startswith("drbg_"):
         return {"CRYPTO_DRBG_CTR" if "_ctr_" in name.head else _DRBG["_hmac_" in name.head]}
     if name.text == "fips(ansi_cprng)":
-        return {"CRYPTO_ANSI_CPRNG"}
+        return {"CRYPTO_ANSI_CPRNG", "CRYPTO_FIPS"}
     own = _SYMBOLS[name.head]
     return {f"CRYPTO_{own}"}.union(*(_symbols(part) for part in name.parts))
 
