@@ -9,9 +9,9 @@ An entry has the kernel's name of the algorithm and:
 - hash: ``message``, ``digest``, and ``key`` when it is keyed;
 - skcipher: ``key``, ``iv`` (the kernel's), ``plaintext``, ``ciphertext``;
 - aead: ``key``, ``iv``, ``aad``, ``plaintext``, ``ciphertext``, ``tag``;
-- rng: ``entropy``, ``expected`` of the second of two calls, and what is not empty of ``personalization``, ``addtla``
-  and ``addtlb`` (additional input of each call), ``entpra`` and ``entprb`` (entropy for each, with prediction
-  resistance).
+- rng, of a DRBG: ``entropy``, ``expected`` of the second of two calls, and what is not empty of ``personalization``,
+  ``addtla`` and ``addtlb`` (additional input of each call), ``entpra`` and ``entprb`` (entropy for each, with
+  prediction resistance); of ansi_cprng: the seed as ``entropy``, ``expected``, and ``skip``, the bytes before.
 """
 
 from __future__ import annotations
@@ -64,12 +64,13 @@ class AeadVector:
 
 @dataclass(frozen=True)
 class RngVector:
-    """The second output of a DRBG.
+    """The second output of a DRBG, or part of the one of ansi_cprng.
 
     Attributes:
-        entropy: with the nonce after it.
+        entropy: with the nonce after it; the seed of ansi_cprng.
         additional: input of each of the two calls.
         reseeds: entropy for each of the two calls; empty without prediction resistance.
+        skip: bytes before those expected, of ansi_cprng.
     """
 
     id: str
@@ -79,6 +80,7 @@ class RngVector:
     additional: tuple[bytes, bytes]
     reseeds: tuple[bytes, bytes]
     expected: bytes
+    skip: int = 0
 
 
 def hashes(*, all_files: bool = False) -> list[HashVector]:
@@ -123,7 +125,8 @@ def rngs() -> list[RngVector]:
         )
         additional, reseeds = (pairs[0], pairs[1]), (pairs[2], pairs[3])
         expected = _bytes(entry["expected"])
-        found.append(RngVector(identity, entry["name"], first, second, additional, reseeds, expected))
+        skip = int(entry.get("skip", 0))
+        found.append(RngVector(identity, entry["name"], first, second, additional, reseeds, expected, skip))
     return found
 
 

@@ -104,6 +104,11 @@ SOURCES: dict[str, tuple[Source, ...]] = {
         _of("rmd160", readers.SHA, "c/hashes/ripemd160/ripevectors.txt"),
         _of("blake2b-512", readers.BLAKE2, "p/Hash/BLAKE2b/blake2b-test.txt"),
         _of("blake2s-256", readers.BLAKE2, "p/Hash/BLAKE2s/blake2s-test.txt"),
+        *(
+            _of(f"{name}-{bits}", readers.BLAKE2_CHAIN, f"p/Hash/BLAKE2{name[-1]}/tv1.txt")
+            for name, sizes in (("blake2b", (160, 256, 384, 512)), ("blake2s", (128, 160, 224, 256)))
+            for bits in sizes
+        ),
         _of("hmac(md5)", readers.SHA, "c/HMAC/rfc-2202-md5.txt"),
         _of("hmac(sha1)", readers.SHA, "c/HMAC/rfc-2202-sha1.txt"),
         _of("hmac(rmd160)", readers.SHA, "c/HMAC/rfc-2286-ripemd160.txt"),
