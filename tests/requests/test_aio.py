@@ -223,8 +223,10 @@ def test_read_without_a_key_is_enokey(subject: Subject, context: Context) -> Non
 @each_type
 def test_what_a_socket_cannot_do_is_refused_at_once(subject: Subject, context: Context) -> None:
     """There is no fsync: EBADF or EINVAL of io_submit, and no event."""
-    with subject.open() as transform, raises_errno(errno.EBADF, errno.EINVAL):
-        context.submit([Iocb(transform.op.fd, IOCB_CMD_FSYNC, b"")])
+    with subject.open() as transform:
+        with raises_errno(errno.EBADF, errno.EINVAL):
+            context.submit([Iocb(transform.op.fd, IOCB_CMD_FSYNC, b"")])
+        subject.works(transform.op)
 
 
 @each_queued_type
@@ -246,15 +248,19 @@ def test_submission_of_a_read_waits_as_the_read_does(subject: Subject, context: 
 # POLL ----------------------------------------------------------------------------------------------------------------
 
 
-def test_poll_of_what_is_ready(context: Context) -> None:
-    """IOCB_CMD_POLL gives the mask as the result of its event."""
-    with SKCIPHER.open() as cipher:
-        context.submit([Iocb(cipher.op.fd, IOCB_CMD_POLL, select.POLLIN | select.POLLOUT)])
-        assert only_event(context) == select.POLLIN | select.POLLOUT
-
-
 def begun(op: Socket) -> None:
     op.sendmsg([], SKCIPHER.control, MSG_MORE)
+
+
+def test_poll_of_what_is_ready(context: Context) -> None:
+    """IOCB_CMD_POLL gives the mask as the result of its event: readable and writable, or without data writable."""
+    with SKCIPHER.open() as cipher:
+        poll = Iocb(cipher.op.fd, IOCB_CMD_POLL, select.POLLIN | select.POLLOUT)
+        context.submit([poll])
+        assert only_event(context) == select.POLLIN | select.POLLOUT
+        begun(cipher.op)
+        context.submit([poll])
+        assert only_event(context) == select.POLLOUT
 
 
 def test_poll_ends_when_data_comes(context: Context) -> None:
@@ -283,12 +289,17 @@ def test_poll_can_be_cancelled(context: Context) -> None:
 def test_poll_that_nobody_ends(end: str) -> None:
     """Neither closing the socket nor destroying the context waits for data that never comes."""
     with Context(4) as context, SKCIPHER.open() as cipher:
-        begun(cipher.op)
-        context.submit([Iocb(cipher.op.fd, IOCB_CMD_POLL, select.POLLRDNORM)])
+        op = cipher.tfm.accept()
+        begun(op)
+        context.submit([Iocb(op.fd, IOCB_CMD_POLL, select.POLLRDNORM)])
+        assert context.events(0, 8, seconds=0) == []
         if end == "close":
-            cipher.close()
+            op.close()
         else:
             context.close()
+            op.send(SKCIPHER.message)
+            SKCIPHER.finish(op)
+        SKCIPHER.works(cipher.op)
 
 
 @pytest.mark.parametrize("subject", [HASH, RNG], ids=lambda subject: subject.type_)

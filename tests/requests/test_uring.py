@@ -288,6 +288,8 @@ def test_poll_of_what_is_ready(ring: Ring) -> None:
     with SKCIPHER.open() as cipher:
         request = Request(OP_POLL_ADD, cipher.op.fd, op_flags=select.POLLIN | select.POLLOUT)
         assert done(ring, request) == select.POLLIN | select.POLLOUT
+        cipher.op.sendmsg([], SKCIPHER.control, MSG_MORE)
+        assert done(ring, request) == select.POLLOUT
 
 
 def test_poll_completes_when_data_comes(ring: Ring) -> None:
