@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from tests.errors.threads import wait_until_inside_a_call
 
 _T = TypeVar("_T")
 _SECONDS = 30.0
+_FUTEX = "202" if platform.machine() == "x86_64" else "98"
+"""Number of the system call by which a thread waits for the interpreter (arch/x86/entry/syscalls/syscall_64.tbl)."""
 
 
 class Call(Generic[_T]):
@@ -40,11 +43,11 @@ class Call(Generic[_T]):
         wait_until_inside_a_call(self.thread, sock)
 
     def sleeps(self) -> None:
-        """Return once the call sleeps in the kernel, but not for the interpreter (proc(5), wchan)."""
-        where = Path(f"/proc/self/task/{self.thread.native_id}/wchan")
+        """Return once the call sleeps in the kernel: not running, and not waiting for the interpreter's lock."""
+        where = Path(f"/proc/self/task/{self.thread.native_id}/syscall")
         end = time.monotonic() + _SECONDS
-        while (found := where.read_text()) == "0" or "futex" in found:
-            assert time.monotonic() < end, f"the thread does not sleep: {found}"
+        while (number := where.read_text().split()[0]) in ("running", _FUTEX):
+            assert time.monotonic() < end, f"the thread does not sleep in a call of its own: {number}"
 
     def result(self) -> _T:
         """Return what the call returns, or raise what it raised."""
