@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import time
 from collections.abc import Generator
@@ -16,7 +17,8 @@ _SETTLE_SECONDS = 5.0
 
 def pinned() -> int:
     """Return the number of user pages that are pinned for the kernel, on the whole machine (vmstat: nr_foll_pin_…)."""
-    Path("/proc/sys/vm/stat_refresh").read_bytes()  # brings the counters of all processors together
+    with contextlib.suppress(OSError):  # of a counter below zero, after the work is done
+        Path("/proc/sys/vm/stat_refresh").read_bytes()  # brings the counters of all processors together
     fields = dict(line.split() for line in Path("/proc/vmstat").read_text().splitlines())
     return int(fields.get("nr_foll_pin_acquired", 0)) - int(fields.get("nr_foll_pin_released", 0))
 
