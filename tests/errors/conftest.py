@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.errors.leaks import _nothing_left_behind
+from tests.errors.leaks import _default_generator, _nothing_left_behind
 
-__all__ = ["_nothing_left_behind"]
+__all__ = ["_default_generator", "_nothing_left_behind"]

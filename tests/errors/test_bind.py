@@ -189,6 +189,7 @@ def test_nonsense_of_templates_is_refused(name: str) -> None:
             assert outcome(lambda tfm=tfm, type_=type_: tfm.bind(type_, name))  # type: ignore[misc]
 
 
+@pytest.mark.usefixtures("_default_generator")
 @returns("bind-name-too-long")
 def test_name_that_templates_make_too_long() -> None:
     """An address holds 103 bytes of name. The names of what it stands for are longer: here 60 bytes become 130.

@@ -131,12 +131,6 @@ def test_statistics_are_for_everybody_or_gone(crypto: CryptoNetlink, identity: I
     assert run_as(identity, ask) in ([ENOTSUPP, ENOTSUPP], [0, errno.ENOENT])
 
 
-@pytest.fixture(scope="module")
-def _default_generator() -> None:
-    """Have the kernel hold one before a test counts what is held: seqiv draws its secret from it."""
-    outcome(lambda: Aead(NEEDS_GENERATOR).close())
-
-
 @pytest.mark.usefixtures("_default_generator")
 @pytest.mark.parametrize("identity", EVERYBODY, ids=lambda identity: identity.name)
 def test_default_generator_can_be_dropped(crypto: CryptoNetlink, identity: Identity) -> None:
