@@ -11,6 +11,7 @@ import pytest
 from tests.afalg import Aead, set_assoclen, set_iv, set_op
 from tests.afalg.constants import ALG_OP_DECRYPT, ALG_OP_ENCRYPT, MSG_DONTWAIT, MSG_MORE
 from tests.algorithms import catalogue
+from tests.algorithms.cases import each_way, every
 from tests.algorithms.catalogue import AeadRow
 from tests.algorithms.data import LONG, PAGE, cut, data, longest
 from tests.algorithms.keys import aad_of, default_aad, iv_of, key_of
@@ -28,12 +29,8 @@ def iv_is_authenticated(row: AeadRow) -> bool:
     return not row.name.startswith(("authenc", "essiv", "krb5enc"))
 
 
-def by_name(row: AeadRow) -> str:
-    """Return the id of a row."""
-    return row.name
-
-
-every_aead = pytest.mark.parametrize("row", _SEALING, ids=lambda row: row.name)
+every_aead = every(_SEALING)
+every_way = each_way(_SEALING)
 
 
 @every_aead
@@ -63,7 +60,7 @@ def test_every_length_of_aad_and_plaintext(row: AeadRow) -> None:
             check(row, aead, key, aad_of(row, key, default_aad(row)), cut(length))
 
 
-@every_aead
+@every_way
 def test_refused_tag_sizes_are_einval(row: AeadRow) -> None:
     with need(Aead, row.name, None, row.tags[-1]) as aead:
         for size in row.refused_tags:
@@ -100,7 +97,7 @@ def test_refused_lengths_of_aad_are_einval(row: AeadRow) -> None:
             aead.encrypt(cut(48), data("aad", length), iv_of(row.name, row.iv))
 
 
-@every_aead
+@every_way
 def test_one_flipped_bit_is_ebadmsg(row: AeadRow) -> None:
     """Whatever is authenticated, at both ends; and nothing is left to read afterwards."""
     key, iv, tag = key_of(row, row.keys[-1]), iv_of(row.name, row.iv), row.tags[-1]
@@ -120,11 +117,7 @@ def test_one_flipped_bit_is_ebadmsg(row: AeadRow) -> None:
                 aead.op.recv(48, MSG_DONTWAIT)
 
 
-@pytest.mark.parametrize(
-    "row",
-    [row for row in _SEALING if len(row.tags) > 1 and (row.tags[-1] - row.tags[-2]) % row.unit == 0],
-    ids=lambda row: row.name,
-)
+@each_way([row for row in _SEALING if len(row.tags) > 1 and (row.tags[-1] - row.tags[-2]) % row.unit == 0])
 def test_tag_of_another_size_is_ebadmsg(row: AeadRow) -> None:
     """A tag cut to a size that is accepted, but is not the one set, is taken for the end of something else."""
     key, iv = key_of(row, row.keys[-1]), iv_of(row.name, row.iv)
@@ -136,7 +129,7 @@ def test_tag_of_another_size_is_ebadmsg(row: AeadRow) -> None:
         aead.decrypt(sealed, aad, iv)
 
 
-@every_aead
+@every_way
 def test_memory_of_a_forgery(row: AeadRow) -> None:
     """Beyond the result nothing is written; and no plaintext, by templates that look at the tag first.
 
@@ -158,7 +151,7 @@ def test_memory_of_a_forgery(row: AeadRow) -> None:
         assert aead.decrypt(sealed, aad, iv) == plaintext
 
 
-@pytest.mark.parametrize("row", [row for row in _SEALING if row.iv and not row.name.startswith("ccm(")], ids=by_name)
+@each_way([row for row in _SEALING if row.iv and not row.name.startswith("ccm(")])
 def test_iv_never_set_is_zero_and_set_again_replaces(row: AeadRow) -> None:
     """Zeros are no IV of CCM, whose first byte says how long its counter is."""
     key, tag, plaintext = key_of(row, row.keys[-1]), row.tags[-1], cut(48)
@@ -169,7 +162,7 @@ def test_iv_never_set_is_zero_and_set_again_replaces(row: AeadRow) -> None:
             assert aead.encrypt(plaintext, aad, sent).hex() == expected.hex(), f"IV {sent.hex() or 'never set'}"
 
 
-@every_aead
+@every_way
 def test_op_sockets_of_one_tfm_do_not_disturb_each_other(row: AeadRow) -> None:
     """Each has its own IV, AAD, direction and data."""
     key, tag = key_of(row, row.keys[-1]), row.tags[-1]
@@ -189,7 +182,7 @@ def test_op_sockets_of_one_tfm_do_not_disturb_each_other(row: AeadRow) -> None:
             assert op.recv(len(expected)).hex() == expected.hex()
 
 
-@pytest.mark.parametrize("row", [row for row in _SEALING if len(row.tags) > 1], ids=by_name)
+@each_way([row for row in _SEALING if len(row.tags) > 1])
 def test_tag_size_switched_between_requests_of_one_tfm(row: AeadRow) -> None:
     """There and back, once no op socket is open any more."""
     key, iv = key_of(row, row.keys[-1]), iv_of(row.name, row.iv)
@@ -204,7 +197,7 @@ def test_tag_size_switched_between_requests_of_one_tfm(row: AeadRow) -> None:
                 assert op.recv(len(aad + sealed)).hex() == (aad + sealed).hex(), f"tag of {tag} bytes"
 
 
-@every_aead
+@every_way
 def test_scattered_buffers_give_what_contiguous_ones_do(row: AeadRow) -> None:
     """AAD and payload from several sends and pieces, the result into several buffers at odd addresses."""
     key, iv, tag = key_of(row, row.keys[-1]), iv_of(row.name, row.iv), row.tags[-1]
@@ -238,7 +231,7 @@ def test_essiv_opens_what_it_sealed_or_says_it_cannot() -> None:
         assert outcome_of(lambda: aead.decrypt(sealed, aad, iv)) in (cut(48), errno.EBADMSG)
 
 
-@pytest.mark.parametrize("row", [r for r in catalogue.AEADS if r.generates_iv_for], ids=lambda row: row.name)
+@every([row for row in catalogue.AEADS if row.generates_iv_for])
 def test_generated_iv_goes_before_the_ciphertext(row: AeadRow) -> None:
     """seqiv and echainiv: the rest is what the aead inside gives for that IV, which is part of its AAD."""
     key, tag, plaintext = key_of(row, row.keys[-1]), row.tags[-1], cut(64)

@@ -15,6 +15,7 @@ import pytest
 from tests.afalg import Aead, Hash, Rng, Skcipher, Socket, set_assoclen, set_iv, set_op
 from tests.afalg.constants import ALG_OP_DECRYPT, ALG_OP_ENCRYPT, MSG_DONTWAIT, MSG_MORE
 from tests.algorithms import catalogue
+from tests.algorithms.cases import chosen
 from tests.algorithms.catalogue import AeadRow, HashRow, RngRow, Row, SkcipherRow
 from tests.algorithms.data import cut, data
 from tests.algorithms.explore import explore
@@ -39,15 +40,12 @@ TYPICAL = frozenset(
 _AnyRow = TypeVar("_AnyRow", bound=Row)
 
 
-def every(rows: Sequence[_AnyRow]) -> pytest.MarkDecorator:
+def typical(rows: Sequence[_AnyRow]) -> pytest.MarkDecorator:
     """Parametrise over rows, of which a default run takes the typical ones."""
-    params = [
-        pytest.param(row, id=row.name, marks=[] if row.name in TYPICAL else [pytest.mark.thorough]) for row in rows
-    ]
-    return pytest.mark.parametrize("row", params)
+    return chosen(rows, lambda row: row.name in TYPICAL)
 
 
-@every([row for row in catalogue.HASHES if not row.prefix])
+@typical([row for row in catalogue.HASHES if not row.prefix])
 def test_hash_gives_the_digest_of_what_was_sent(row: HashRow, pytestconfig: pytest.Config) -> None:
     """Any sends, with MSG_MORE or without, recvs and clones, in any order."""
     key = data(f"{row.name} key", row.keys[-1]) if row.keys else None
@@ -57,7 +55,7 @@ def test_hash_gives_the_digest_of_what_was_sent(row: HashRow, pytestconfig: pyte
         explore(row.name, hash_steps(row), lambda steps: play_hash(row, key, h.tfm, steps), pytestconfig)
 
 
-@every([row for row in catalogue.SKCIPHERS if not row.one_way])
+@typical([row for row in catalogue.SKCIPHERS if not row.one_way])
 def test_skcipher_gives_one_stream(row: SkcipherRow, pytestconfig: pytest.Config) -> None:
     """Messages cut into any sends and buffers; read in parts, and continued, where the mode can."""
     key = data(f"{row.name} key", row.keys[-1])
@@ -71,7 +69,7 @@ def test_skcipher_gives_one_stream(row: SkcipherRow, pytestconfig: pytest.Config
         explore(row.name, skcipher_messages(row), check, pytestconfig)
 
 
-@every([row for row in catalogue.AEADS if row.generates_iv_for is None and not row.name.startswith("essiv")])
+@typical([row for row in catalogue.AEADS if row.generates_iv_for is None and not row.name.startswith("essiv")])
 def test_aead_seals_and_opens(row: AeadRow, pytestconfig: pytest.Config) -> None:
     """Any cuts into sends and buffers; a forgery among the requests disturbs neither the next nor the memory."""
     key = key_of(row, row.keys[-1])

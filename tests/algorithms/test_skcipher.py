@@ -10,6 +10,7 @@ import pytest
 from tests.afalg import Skcipher, Socket, set_iv, set_op
 from tests.afalg.constants import ALG_OP_DECRYPT, ALG_OP_ENCRYPT, MSG_MORE
 from tests.algorithms import catalogue
+from tests.algorithms.cases import each_way, every
 from tests.algorithms.catalogue import SkcipherRow
 from tests.algorithms.data import cut, data, lengths, longest
 from tests.errors.raises import raises_errno
@@ -18,18 +19,8 @@ from tests.oracle import skciphers
 
 pytestmark = pytest.mark.usefixtures("everything_loaded")
 
-every_skcipher = pytest.mark.parametrize("row", catalogue.SKCIPHERS, ids=lambda row: row.name)
-both_ways = pytest.mark.parametrize(
-    "row", [row for row in catalogue.SKCIPHERS if not row.one_way], ids=lambda row: row.name
-)
-chained = pytest.mark.parametrize(
-    "row", [row for row in catalogue.SKCIPHERS if row.chaining == "continues"], ids=lambda row: row.name
-)
-seamless = pytest.mark.parametrize(
-    "row",
-    [row for row in catalogue.SKCIPHERS if row.chaining in ("continues", "none")],
-    ids=lambda row: row.name,
-)
+_BOTH_WAYS = [row for row in catalogue.SKCIPHERS if not row.one_way]
+every_skcipher = every(catalogue.SKCIPHERS)
 
 
 @every_skcipher
@@ -46,7 +37,7 @@ def test_every_key_length(row: SkcipherRow) -> None:
             assert cipher.decrypt(expected, back).hex() == plaintext.hex(), f"{which}, decrypting"
 
 
-@both_ways
+@every(_BOTH_WAYS)
 def test_every_length_of_message(row: SkcipherRow, thorough: bool) -> None:
     key, iv, block = key_of(row), iv_of(row), max(row.iv, 16)
     with need(Skcipher, row.name, key) as cipher:
@@ -75,9 +66,7 @@ def test_lengths_that_are_refused(row: SkcipherRow) -> None:
                     cipher.encrypt(cut(size), iv_of(row))
 
 
-@pytest.mark.parametrize(
-    "row", [row for row in catalogue.SKCIPHERS if row.iv and not row.one_way], ids=lambda row: row.name
-)
+@each_way([row for row in _BOTH_WAYS if row.iv])
 def test_iv_never_set_is_zero_and_set_again_replaces(row: SkcipherRow) -> None:
     key, plaintext = key_of(row), cut(16 * 4)
     with need(Skcipher, row.name, key) as cipher:
@@ -89,7 +78,7 @@ def test_iv_never_set_is_zero_and_set_again_replaces(row: SkcipherRow) -> None:
             assert got.hex() == skciphers.crypt(row.name, key, iv, plaintext).hex(), f"the {label} IV"
 
 
-@chained
+@each_way([row for row in catalogue.SKCIPHERS if row.chaining == "continues"])
 def test_second_request_without_iv_continues_the_first(row: SkcipherRow) -> None:
     """The cipher writes the next IV back, in both directions."""
     need(Skcipher, row.name).close()
@@ -105,9 +94,7 @@ def test_second_request_without_iv_continues_the_first(row: SkcipherRow) -> None
             assert (first + second).hex() == result.hex(), f"{row.name}, operation {operation}"
 
 
-@pytest.mark.parametrize(
-    "row", [row for row in catalogue.SKCIPHERS if row.chaining == "restarts"], ids=lambda row: row.name
-)
+@each_way([row for row in catalogue.SKCIPHERS if row.chaining == "restarts"])
 def test_second_request_without_iv_begins_with_the_same_iv(row: SkcipherRow) -> None:
     with need(Skcipher, row.name, key_of(row)) as cipher:
         expected = skciphers.crypt(row.name, key_of(row), iv_of(row), cut(64))
@@ -115,7 +102,7 @@ def test_second_request_without_iv_begins_with_the_same_iv(row: SkcipherRow) -> 
         assert cipher.encrypt(cut(64)) == expected
 
 
-@seamless
+@each_way([row for row in catalogue.SKCIPHERS if row.chaining in ("continues", "none")])
 def test_several_recvs_give_what_one_does(row: SkcipherRow) -> None:
     """Sends and recvs of other sizes, at boundaries of chunks: one stream."""
     key, iv, message = key_of(row), iv_of(row), cut(16 * 40)
@@ -129,7 +116,7 @@ def test_several_recvs_give_what_one_does(row: SkcipherRow) -> None:
         assert b"".join(got).hex() == expected.hex()
 
 
-@both_ways
+@each_way(_BOTH_WAYS)
 def test_op_sockets_of_one_tfm_do_not_disturb_each_other(row: SkcipherRow) -> None:
     key, message = key_of(row), cut(16 * 12)
     ivs = [data(f"iv {i}", row.iv) for i in range(3)]
@@ -145,7 +132,7 @@ def test_op_sockets_of_one_tfm_do_not_disturb_each_other(row: SkcipherRow) -> No
                 op.close()
 
 
-@both_ways
+@each_way(_BOTH_WAYS)
 def test_scattered_buffers_give_what_contiguous_ones_do(row: SkcipherRow) -> None:
     """Sent from seven pieces, read into five, at odd addresses."""
     key, iv, message = key_of(row), iv_of(row), cut(16 * 64)

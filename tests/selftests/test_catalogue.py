@@ -8,6 +8,7 @@ import pytest
 
 from tests.afalg.proc import implementations
 from tests.algorithms import catalogue
+from tests.algorithms.cases import only_combines
 from tests.algorithms.test_completeness import known
 from tests.oracle.names import parse
 
@@ -93,3 +94,15 @@ def test_names_are_taken_apart() -> None:
 )
 def test_what_the_catalogue_knows(type_: str, name: str, expected: bool) -> None:
     assert known(type_, name) is expected
+
+
+@pytest.mark.parametrize("type_", ["hash", "skcipher", "aead", "rng"])
+def test_every_template_has_a_row_whose_every_way_a_default_run_tests(type_: str) -> None:
+    names = [parse(name) for name in catalogue.by_type()[type_]]
+    assert {name.head for name in names if not only_combines(name)} == {name.head for name in names}
+
+
+def test_what_only_combines_parts() -> None:
+    left = [name for rows in catalogue.by_type().values() for name in rows if only_combines(parse(name))]
+    assert {"cbc(tea)", "cmac(xtea)", "authenc(hmac(md5),cbc(des))", "echainiv(authenc(hmac(md5),cbc(des)))"} <= {*left}
+    assert not {"cbc(aes)", "cbc(camellia)", "authenc(hmac(sha1),cbc(des))", "hmac(md5)", "gcm(aes)"} & {*left}
