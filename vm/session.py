@@ -372,7 +372,7 @@ class VmSession(DSession):  # type: ignore[misc]
         booted = status.boot_seconds is not None
         verdict, reason = self._verdict(machine, status)
         if garbled and not machine.hung:
-            verdict, reason = "vm lost", "what came out of the guest's port was not said by its pytest"
+            verdict, reason = "vm lost", f"what came out of the guest's port was not said by its pytest: {error}"
         if not booted:
             self._drop(node, ())
             self._report(machine, None, verdict, reason)
