@@ -206,14 +206,23 @@ def _judged(run: model.Run, hunt: Hunt, searched: Sequence[str], log: str) -> Ju
     if hunt.boot_failure_is_bad and list(searched) == ["boot failed"]:
         return answer("good", "boots")
     failed = [test for test in kernel.tests if not test.verdict.good and test.verdict is not Verdict.NOT_RUN]
+    # What a kernel complains of before or after its tests is theirs only when there is nothing else.
+    own = [test for test in failed if not test.test.startswith("machine[")]
+    if not own and failed and _starved(failed):
+        return answer("stop", f"{_LOST} for want of processor time: {failed[0].reason}")
     if failed:
-        return _of_failures(failed, searched, answer)
+        return _of_failures(own or failed, searched, answer)
     if Verdict.NOT_RUN in verdicts and Verdict.PASSED in verdicts:
         return answer("stop", "some of the tests were not run")
     if Verdict.PASSED not in verdicts:
         reason = next((test.reason for test in kernel.tests if test.verdict is Verdict.SKIPPED), "no test was run")
         return answer("skip", f"nothing was tested: {reason}")
     return answer("good", "passed")
+
+
+def _starved(failed: Sequence[TestResult]) -> bool:
+    """Say whether all the kernel complained of is that it did not run, as on a busy host."""
+    return all(splat.kind == "RCU stall" for test in failed for splat in test.splats)
 
 
 def _of_failures(

@@ -81,6 +81,19 @@ def test_another_failure_is_not_this_bug() -> None:
     assert "another failure" in judged(FAILED, searched=crash).reason
 
 
+def test_what_a_kernel_says_outside_of_the_tests_counts_only_alone() -> None:
+    def outside(splat: Splat) -> TestResult:
+        return TestResult("machine[6.1-1]::before-its-first-test", "", Verdict.FAILED, reason="said", splats=(splat,))
+
+    stall = Splat("RCU stall", "rcu: INFO: rcu_sched detected stalls", "text", "RCU stall: rcu_gp_kthread", "")
+    said = judged(FAILED, outside(stall))
+    assert (said.answer, said.fingerprints) == ("bad", fingerprints([FAILED]))
+    assert judged(outside(OOPS), result(Verdict.PASSED)).answer == "bad"
+    assert judged(outside(OOPS), result(Verdict.PASSED), searched=fingerprints([FAILED])).answer == "skip"
+    said = judged(outside(stall), result(Verdict.PASSED))
+    assert (said.answer, "for want of processor time" in said.reason) == ("stop", True)
+
+
 def test_the_fingerprint_of_a_failure_is_the_line_of_the_test_not_its_numbers() -> None:
     other = result(Verdict.FAILED, "AssertionError: 2", FAILED.details.replace("3:", "3:"))
     assert fingerprints([FAILED]) == fingerprints([other]) == (f"{TEST}: AssertionError at t/test_it.py:7",)
