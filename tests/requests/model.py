@@ -111,7 +111,8 @@ class Queue:
         return self.cipher.ready(self)
 
     def _send(self, step: Send) -> Prediction:
-        if self.init and not self.more and self.queued:
+        begun = self.init or (step.spliced and not self.traits.splice_begins)
+        if begun and not self.more and self.queued:
             return Prediction(INVALID)
         if not step.spliced or self.traits.splice_begins:
             self.init = True

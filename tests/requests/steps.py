@@ -126,7 +126,8 @@ class Traits:
     """In what kernels differ without one of them being wrong, or wrong in a way that has a test of its own.
 
     Attributes:
-        splice_begins: data that is spliced into a fresh op socket begins a request, as a send does.
+        splice_begins: data that is spliced into a fresh op socket begins a request, as a send does; else it only
+            lies there, in the way of another splice.
         short_recv_is_refused: room for less than a block is EINVAL; else 0 bytes.
         short_open_keeps: decryption with room for less than the AAD is EINVAL and keeps the message; else it is
             tried with what there is room for, which is then gone.
