@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.afalg import Aead, Hash, Pipe, Skcipher, Socket, Transform, set_iv, set_op, splice
+from tests.afalg import Aead, Hash, Pipe, Skcipher, Socket, Transform, set_assoclen, set_iv, set_op, splice
 from tests.afalg.constants import ALG_OP_ENCRYPT, MSG_DONTWAIT, MSG_MORE
 from tests.errors.raises import outcome, raises_errno
 from tests.errors.subjects import EVERY, HASH, KEYED, SKCIPHER, Subject, each_keyed_type, each_queued_type
@@ -241,8 +241,9 @@ def skcipher_work(tfm: Transform, number: int) -> None:
 
 def aead_work(tfm: Transform, number: int) -> None:
     iv, text = number.to_bytes(12, "big"), STREAM[number : 2 * number % 5000 + number]
-    with need(Aead, "gcm(aes)", KEY) as aead:
-        assert aead.encrypt(text, b"AAD", iv) == aeads.seal("gcm(aes)", KEY, iv, b"AAD", text, 16)
+    with tfm.tfm.accept() as op:
+        op.sendmsg([b"AAD", text], set_op(ALG_OP_ENCRYPT) + set_iv(iv) + set_assoclen(3))
+        assert op.recv(3 + len(text) + 16) == b"AAD" + aeads.seal("gcm(aes)", KEY, iv, b"AAD", text, 16)
 
 
 @pytest.mark.parametrize(
