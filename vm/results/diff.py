@@ -15,7 +15,7 @@ from pathlib import Path
 
 from vm.errors import UsageError
 from vm.results import model
-from vm.results.matrix import Difference, differences
+from vm.results.matrix import Difference, differences, shortened
 from vm.results.model import KernelRun, Verdict
 
 
@@ -65,12 +65,14 @@ def render(changed: Diff) -> str:
     for each in changed.tests:
         was, now = (_word(each.verdicts[name]) for name in (changed.a, changed.b))
         cases = f" ({each.cases} cases)" if each.cases > 1 else ""
-        together.setdefault(f"{was} → {now}", []).append(f"  {each.test}{cases}")
+        why = each.reasons.get(changed.b) or each.reasons.get(changed.a, "")
+        lines_of = together.setdefault(f"{was} → {now}", [])
+        lines_of += [f"  {each.test}{cases}", *([f"      {shortened(why)}"] if why else [])]
     for change, tests in sorted(together.items()):
         lines += ["", change, *tests]
     for title, names in (
-        ("known issues gone", changed.issues_gone),
-        ("known issues come", changed.issues_come),
+        (f"known issues shown by {changed.a} alone", changed.issues_gone),
+        (f"known issues shown by {changed.b} alone", changed.issues_come),
         ("algorithms gone", changed.gone),
         ("algorithms come", changed.come),
     ):

@@ -32,6 +32,7 @@ _LETTERS = {
     Verdict.VM_LOST: "L",
     Verdict.NOT_RUN: "N",
 }
+_MOST_OF_A_REASON = 150
 LEGEND = "a number is of tests passed; with s skipped, k known issue, F failed, C crashed, H hung, N not run"
 
 
@@ -44,12 +45,14 @@ class Difference:
         cases: how many.
         verdicts: by kernel, in their order; ``absent`` where a kernel was not asked for it.
         first: id of the first case.
+        reasons: by kernel, why that case did not simply pass there.
     """
 
     test: str
     cases: int
     verdicts: dict[str, str]
     first: str
+    reasons: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ def matrix(runs: Sequence[KernelRun]) -> Matrix:
 def differences(runs: Sequence[KernelRun]) -> list[Difference]:
     """Return the tests whose verdict is not the same on all of these kernels, cases of one function together."""
     verdicts = {run.name: {test.test: test.verdict.value for test in run.tests} for run in runs}
+    reasons = {run.name: {test.test: test.known_issue or test.reason for test in run.tests} for run in runs}
     together: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for test in dict.fromkeys(test.test for run in runs for test in run.tests):
         line = tuple(verdicts[run.name].get(test, ABSENT) for run in runs)
@@ -102,6 +106,7 @@ def differences(runs: Sequence[KernelRun]) -> list[Difference]:
             cases=len(cases),
             verdicts=dict(zip(verdicts, line, strict=True)),
             first=cases[0],
+            reasons={name: why for name, those in reasons.items() if (why := those.get(cases[0]))},
         )
         for (function, line), cases in together.items()
     ]
@@ -119,7 +124,7 @@ def render(view: Matrix) -> str:
     lines += [f"{len(view.differences)} differences between the kernels" if view.differences else "no differences"]
     lines += [line for each in view.differences for line in _lines(each)]
     for name, issues in view.known_issues.items():
-        lines += ["", f"known issues of {name}:", *(f"  {issue}: {count}" for issue, count in issues.items())]
+        lines += ["", f"known issues of {name}:", *(f"  {issue}: {_tests(count)}" for issue, count in issues.items())]
         lines += [] if issues else ["  none shown"]
     return "\n".join(lines) + "\n"
 
@@ -175,7 +180,20 @@ def _lines(each: Difference) -> list[str]:
     for kernel, verdict in each.verdicts.items():
         by_verdict.setdefault("known" if verdict == Verdict.XFAILED.value else verdict, []).append(kernel)
     said = "; ".join(f"{verdict}: {', '.join(kernels)}" for verdict, kernels in by_verdict.items())
-    return [f"  {each.test}{cases}", f"      {said}"]
+    because: dict[str, list[str]] = {}
+    for kernel, reason in each.reasons.items():
+        because.setdefault(shortened(reason), []).append(kernel)
+    why = [f"      {', '.join(kernels)}: {reason}" for reason, kernels in because.items()]
+    return [f"  {each.test}{cases}", f"      {said}", *why]
+
+
+def _tests(count: int) -> str:
+    return f"{count} test{'' if count == 1 else 's'}"
+
+
+def shortened(reason: str) -> str:
+    """Return a reason for one line of text."""
+    return reason if len(reason) <= _MOST_OF_A_REASON else f"{reason[: _MOST_OF_A_REASON - 1]}…"
 
 
 if __name__ == "__main__":

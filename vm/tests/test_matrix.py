@@ -67,7 +67,19 @@ def test_the_text_has_table_differences_and_known_issues() -> None:
     assert ["tests/b/test_y.py", "1s", "1C", "1", "1F"] in lines
     assert "tests/a/test_x.py::test_many (2 cases)" in text
     assert "known: 6.1; passed: 6.12" in text
-    assert "Copy Fail: fixed in 6.1.170 by a664bf3d603d: 2" in text
+    assert "Copy Fail: fixed in 6.1.170 by a664bf3d603d: 2 tests" in text
+    assert "      6.1: Copy Fail: fixed in 6.1.170 by a664bf3d603d\n" in text
+
+
+def test_what_differs_says_why_once_for_the_kernels_that_agree() -> None:
+    def lacking(name: str, reason: str) -> KernelRun:
+        return KernelRun(name, name, tests=(TestResult("t.py::test_x", "", S, reason=reason),))
+
+    runs = [kernel("6.1", ("t.py::test_x", P)), lacking("7.2", "has no x"), lacking("7.3", "has no x")]
+    assert "skipped: 7.2, 7.3\n      7.2, 7.3: has no x\n" in matrix.render(matrix.matrix(runs))
+    (difference,) = matrix.differences([runs[0], lacking("7.2", "y" * 200)])
+    assert difference.reasons == {"7.2": "y" * 200}, "JSON has all of it"
+    assert "y" * 149 + "…" in matrix.render(matrix.matrix([runs[0], lacking("7.2", "y" * 200)]))
 
 
 def test_what_is_the_same_everywhere_is_no_difference() -> None:
@@ -86,6 +98,8 @@ def test_only_what_changed_is_in_the_difference_of_two(tmp_path: Path) -> None:
     assert "test_many[3]" not in text
     assert "known → passed\n  tests/a/test_x.py::test_many (2 cases)" in text
     assert "crashed → failed\n  tests/b/test_y.py::test_dies" in text
+    assert "      Copy Fail: fixed in 6.1.170 by a664bf3d603d\n" in text
+    assert "known issues shown by 6.1 alone\n  Copy Fail: a664bf3d603d\n" in text
 
 
 def test_an_issue_both_have_is_no_change_though_it_was_fixed_in_other_versions() -> None:
