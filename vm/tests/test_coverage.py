@@ -99,6 +99,17 @@ def test_lines_that_were_not_reached_are_shown_with_their_reason(notes: Path, tm
     ]
 
 
+def test_a_reason_is_for_the_nearest_of_lines_with_the_same_text() -> None:
+    one = coverage.FileCoverage(
+        lines={2: 0, 4: 0}, functions={"f": (1, 1)}, source="if (a)\n\tgoto out;\nif (b)\n\tgoto out;\n"
+    )
+    first, second = unreached.lines_of("x.c", one)
+    rule = unreached.Rule("f", "because", ("goto out;",), "if (a)")
+    assert rule.covers(first)
+    assert not rule.covers(second)
+    assert not unreached.Rule("g", "because").covers(first)
+
+
 def test_bad_reasons_are_wrong_usage(tmp_path: Path) -> None:
     for text in ("[[unreached]]\nfunction = 'x'\n", "[[unreached]]\nwhy = 1\n", "="):
         (tmp_path / "reasons.toml").write_text(text)
