@@ -11,7 +11,7 @@ import threading
 
 import pytest
 
-from tests.afalg import Pipe, Pointer, Skcipher, set_iv, set_op, splice
+from tests.afalg import Pipe, Pointer, Skcipher, set_iv, set_op, splice, vmsplice
 from tests.afalg.constants import ALG_OP_ENCRYPT, MSG_DONTWAIT, MSG_MORE, SOL_SOCKET
 from tests.errors.raises import raises_errno
 from tests.need import need
@@ -112,6 +112,20 @@ def test_spliced_data_is_what_the_file_held_when_it_was_spliced() -> None:
         os.pwrite(writable, b"B" * PAGE, 0)
         os.close(writable)
         assert cipher.op.recv(PAGE) == encrypted("cbc(aes)", b"A" * PAGE)
+
+
+@pytest.mark.parametrize("name", ["cbc(aes)", "ctr(aes)", "ecb(aes)"])
+def test_the_result_may_go_where_the_spliced_message_is(name: str) -> None:
+    """Pages by reference and the same pages to write to: the cipher works in place, as kernel users have it do."""
+    data, iv = bytes(i * 7 % 251 for i in range(3 * PAGE)), b"" if name == "ecb(aes)" else set_iv(IV)
+    with need(Skcipher, name, KEY) as cipher, mmap.mmap(-1, len(data)) as memory, Pipe() as pipe:
+        memory[:] = data
+        with memoryview(memory) as view:
+            cipher.op.sendmsg([], set_op(ALG_OP_ENCRYPT) + iv, MSG_MORE)
+            assert vmsplice(pipe.write_end, [view]) == len(data)
+            assert splice(pipe.read_end, cipher.op, len(data)) == len(data)
+            assert cipher.op.recvmsg([view]).size == len(data)
+        assert memory[:] == encrypted(name, data)
 
 
 @pytest.mark.fixed_by("202736d99b7f", "crypto: algif_skcipher - sendmsg SG marking is off by one")
