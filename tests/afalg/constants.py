@@ -13,6 +13,11 @@ SOCK_CLOEXEC = 0o2000000
 SOL_SOCKET = 1
 SOL_ALG = 279
 
+SO_SNDBUF = 7
+SO_RCVBUF = 8
+SO_SNDBUFFORCE = 32
+SO_RCVBUFFORCE = 33
+
 # Options of the tfm socket (setsockopt) and control messages of the op socket share one number space.
 ALG_SET_KEY = 1
 ALG_SET_IV = 2
@@ -31,6 +36,8 @@ MSG_PEEK = 0x2
 MSG_TRUNC = 0x20
 MSG_DONTWAIT = 0x40
 MSG_MORE = 0x8000
+MSG_SPLICE_PAGES = 0x8000000
+"""The kernel's own, for sendmsg by reference (since Linux 6.5): user space may not ask for that."""
 
 SPLICE_F_MOVE = 1
 SPLICE_F_NONBLOCK = 2

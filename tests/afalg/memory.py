@@ -1,8 +1,9 @@
-"""Memory with holes: pages that can be made unreadable, read-only or unmapped."""
+"""Memory with holes, whose pages can be made unreadable, read-only or unmapped; and memory that is a file's."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 
 from tests.afalg.sockets import Pointer
 
@@ -13,6 +14,8 @@ PROT_READ = 1
 PROT_WRITE = 2
 PROT_EXEC = 4
 
+_MAP_SHARED = 0x01
+_MAP_PRIVATE = 0x02
 _MAP_PRIVATE_ANONYMOUS = 0x22
 
 
@@ -60,6 +63,24 @@ class Memory:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class Mapping(Memory):
+    """Part of a file, mapped read-only.
+
+    Args:
+        fd: of the file, open for reading.
+        size: bytes from its beginning; rounded up to whole pages by the kernel.
+        shared: MAP_SHARED, which a file sealed against writing refuses before Linux 6.7; else MAP_PRIVATE.
+    """
+
+    def __init__(self, fd: int, size: int, *, shared: bool = True) -> None:
+        self.size = size
+        address = _libc.mmap(None, size, PROT_READ, _MAP_SHARED if shared else _MAP_PRIVATE, fd, 0)
+        if address in (None, ctypes.c_void_p(-1).value):
+            error = ctypes.get_errno()
+            raise OSError(error, f"mmap of a file: {os.strerror(error)}")
+        self.address = address
 
 
 _libc = ctypes.CDLL(None, use_errno=True)

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import errno
 import functools
+import os
 from pathlib import Path
 
-from tests.afalg import Socket
-from tests.afalg.constants import ALG_SET_DRBG_ENTROPY, ALG_SET_KEY_BY_KEY_SERIAL, CRYPTO_ALG_KERN_DRIVER_ONLY
+from tests.afalg import Pipe, Socket, set_op, splice
+from tests.afalg.constants import (
+    ALG_OP_ENCRYPT,
+    ALG_SET_DRBG_ENTROPY,
+    ALG_SET_KEY_BY_KEY_SERIAL,
+    CRYPTO_ALG_KERN_DRIVER_ONLY,
+    MSG_DONTWAIT,
+    MSG_MORE,
+)
 from tests.errors.raises import outcome
 
 RESTRICT = Path("/proc/sys/crypto/af_alg_restrict")
@@ -39,6 +47,44 @@ def has_drbg_entropy() -> bool:
     """Whether ALG_SET_DRBG_ENTROPY exists: with CONFIG_CRYPTO_USER_API_RNG_CAVP."""
     with Socket.bound("rng", "jitterentropy_rng") as tfm:
         return outcome(lambda: tfm.setsockopt(ALG_SET_DRBG_ENTROPY, b"")) != errno.ENOPROTOOPT
+
+
+@functools.cache
+def splice_begins_a_request() -> bool:
+    """Whether an op socket that was only spliced into has a request; where not, a send must begin it.
+
+    Linux before 6.5 had none, but for stable branches in which spliced data is copied.
+    """
+    with Socket.bound("skcipher", "ecb(aes)") as tfm, Pipe() as pipe:
+        tfm.set_key(bytes(16))
+        os.write(pipe.write_end, bytes(16))
+        with tfm.accept() as op:
+            splice(pipe.read_end, op, 16)
+            return outcome(lambda: op.recv(16, MSG_DONTWAIT)) != errno.EAGAIN
+
+
+@functools.cache
+def splices_by_reference() -> bool:
+    """Whether spliced pages stay their owner's until recv, who may change them; where not, they are copied at once.
+
+    Linux took pages by reference until 7.2, and until their counterparts of that fix in stable branches.
+    """
+    with Socket.bound("skcipher", "ecb(aes)") as tfm, Pipe() as pipe:
+        tfm.set_key(bytes(16))
+        file = os.memfd_create("af-alg-probe", os.MFD_CLOEXEC)
+        try:
+            with tfm.accept() as op:
+                results = []
+                for late in (b"a" * 16, b"b" * 16):
+                    os.pwrite(file, b"a" * 16, 0)
+                    op.sendmsg([], set_op(ALG_OP_ENCRYPT), MSG_MORE)
+                    splice(file, pipe.write_end, 16, offset_in=0)
+                    splice(pipe.read_end, op, 16)
+                    os.pwrite(file, late, 0)
+                    results.append(op.recv(16))
+        finally:
+            os.close(file)
+        return results[0] != results[1]
 
 
 @functools.cache

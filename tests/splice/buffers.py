@@ -1,0 +1,26 @@
+"""The sizes of a socket's two buffers (socket(7))."""
+
+from __future__ import annotations
+
+import sys
+
+from tests.afalg import Socket
+from tests.afalg.constants import SO_RCVBUF, SO_RCVBUFFORCE, SO_SNDBUF, SO_SNDBUFFORCE, SOL_SOCKET
+
+
+def set_send_buffer(op: Socket, size: int, *, force: bool = False) -> None:
+    """Have the socket hold ``size`` bytes; the kernel doubles what it is told.
+
+    Args:
+        force: beyond net.core.wmem_max, which needs CAP_NET_ADMIN.
+    """
+    _set(op, SO_SNDBUFFORCE if force else SO_SNDBUF, size)
+
+
+def set_receive_buffer(op: Socket, size: int, *, force: bool = False) -> None:
+    """Have one request write at most ``size`` bytes of a result at a time; see set_send_buffer."""
+    _set(op, SO_RCVBUFFORCE if force else SO_RCVBUF, size)
+
+
+def _set(op: Socket, option: int, size: int) -> None:
+    op.setsockopt(option, (size // 2).to_bytes(4, sys.byteorder), level=SOL_SOCKET)
