@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.afalg import Aead, Hash, Pipe, Skcipher, Socket, authenc_key, set_assoclen, set_iv, set_op, splice, vmsplice
+from tests.afalg import Aead, Hash, Skcipher, Socket, authenc_key, set_assoclen, set_iv, set_op
 from tests.afalg import constants as c
 from tests.afalg.memory import PAGE, PROT_NONE, Memory
 from tests.errors import probes
@@ -116,25 +116,14 @@ def test_room_for_less_than_a_block(says: Says) -> None:
 
 def test_pages_of_a_pipe(says: Says) -> None:
     """splice into a skcipher or aead, pages changed before the recv"""
-    with SKCIPHER.open() as cipher, Pipe() as pipe, Memory(1) as memory:
-        memory.write(0, SKCIPHER.message)
-        cipher.op.sendmsg([], SKCIPHER.control, c.MSG_MORE)
-        vmsplice(pipe.write_end, [memory.pointer(0, 32)])
-        splice(pipe.read_end, cipher.op, 32)
-        memory.write(0, bytes(32))
-        old = cipher.op.recv(32) == SKCIPHER.result
-    answer = "copied by splice: old data" if old else "by reference: new data"
-    says(answer, "copied by splice: old data", "by reference: new data")
+    answers = {False: "copied by splice: old data", True: "by reference: new data"}
+    says(answers[probes.splices_by_reference()], *answers.values())
 
 
 def test_splice_alone(says: Says) -> None:
     """splice into a skcipher without a sendmsg before it"""
-    with SKCIPHER.open() as cipher, Pipe() as pipe, Memory(1) as memory:
-        vmsplice(pipe.write_end, [memory.pointer(0, 32)])
-        splice(pipe.read_end, cipher.op, 32)
-        error = outcome(lambda: cipher.op.recv(32, c.MSG_DONTWAIT))
-    answer = "is a request" if error == 0 else f"recv: {name_of(error)}"
-    says(answer, "is a request", "recv: EAGAIN")
+    answers = {True: "is a request", False: "recv: EAGAIN"}
+    says(answers[probes.splice_begins_a_request()], *answers.values())
 
 
 def test_two_writers(says: Says) -> None:
