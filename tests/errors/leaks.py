@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import re
+import sys
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -11,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.afalg import Aead
+from tests.afalg import Aead, Socket
 from tests.errors.raises import outcome
 
+SO_MEMINFO, _OPTMEM = 55, 6
 _SETTLE_SECONDS = 5.0
 _MODULES = ("af_alg", "algif_hash", "algif_skcipher", "algif_aead", "algif_rng")
 

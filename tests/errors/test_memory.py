@@ -7,15 +7,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.afalg import Socket
 from tests.afalg.constants import MSG_DONTWAIT, MSG_MORE
 from tests.errors import probes
+from tests.errors.leaks import option_memory
 from tests.errors.raises import name_of, outcome, raises_errno
 from tests.errors.returns import returns
 from tests.errors.subjects import HASH, SKCIPHER, Subject, each_keyed_type, each_queued_type, each_type
 
 SetLimit = Callable[[int], None]
-SO_MEMINFO, OPTMEM = 55, 6
 
 
 @pytest.fixture
@@ -28,12 +27,6 @@ def set_limit() -> Iterator[SetLimit]:
 
     yield write
     probes.OPTMEM.write_text(before)
-
-
-def option_memory(sock: Socket) -> int:
-    """Return the bytes the socket holds of this memory (SO_MEMINFO, sock_diag(7))."""
-    counters = sock.getsockopt(SO_MEMINFO, 64)
-    return int.from_bytes(counters[4 * OPTMEM : 4 * OPTMEM + 4], "little")
 
 
 @returns("setkey-no-memory")

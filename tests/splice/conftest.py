@@ -1,7 +1,20 @@
-"""For every test of this folder: algorithms are loaded at once where a test asks for it."""
+"""For the tests of this folder: algorithms are loaded at once where a test asks for it; and nothing is left behind."""
 
 from __future__ import annotations
 
-from tests.algorithms.conftest import everything_loaded
+from collections.abc import Generator
 
-__all__ = ["everything_loaded"]
+import pytest
+
+from tests.algorithms.conftest import everything_loaded
+from tests.errors.leaks import _default_generator, check_nothing_left, held
+
+__all__ = ["_default_generator", "everything_loaded"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_left_behind(_default_generator: None) -> Generator[None, None, None]:
+    """Fail the last test of a file after which something is still held: to look after each would double their cost."""
+    before = held()
+    yield
+    check_nothing_left(before)

@@ -26,21 +26,22 @@ HUGE = 2 << 20
 ROOM = 32 * PAGE
 """Capacity of the pipes: 16 pages and a bit, wherever they begin."""
 
-
 _Self = TypeVar("_Self", bound="Source")
 
 
 class Source:
     """Content that can be spliced, ``offset`` bytes behind the beginning of a page.
 
-    What a source cannot do says so by OSError, or by AttributeError where no case asks for it.
+    Each kind has one of into_pipe and memory at least; no case (cases.py) asks for another.
 
     Attributes:
         content: all that is to arrive.
         fd: of a file, for sendfile; the content begins at its ``offset``.
+        may_refuse: whether there are kernels that splice nothing out of it.
     """
 
     fd = -1
+    may_refuse = False
 
     def __init__(self, content: bytes, offset: int) -> None:
         self.content = content
@@ -49,11 +50,11 @@ class Source:
 
     def into_pipe(self, pipe: Pipe, start: int, length: int, flags: int = 0) -> None:
         """Put ``length`` bytes of the content, from ``start``, into an empty pipe with room for them."""
-        raise AttributeError(f"{type(self).__name__} does not go into a pipe")
+        raise NotImplementedError
 
     def memory(self, start: int, length: int) -> Pointer:
         """Return where in memory that part of the content is, mapping it first."""
-        raise AttributeError(f"{type(self).__name__} has no memory")
+        raise NotImplementedError
 
     def witness(self, start: int, length: int) -> Pipe:
         """Return an empty pipe, which is to hold that part of the content at the end."""
@@ -114,6 +115,8 @@ class File(Source):
 
 class Zero(Source):
     """/dev/zero: a file without an end, of a device."""
+
+    may_refuse = True
 
     def __init__(self, content: bytes, offset: int) -> None:
         super().__init__(bytes(len(content)), offset)
@@ -277,7 +280,9 @@ def huge(content: bytes, offset: int) -> File:
     except BaseException:
         os.close(fd)
         raise
-    return File(content, offset, fd)
+    file = File(content, offset, fd)
+    file.may_refuse = True
+    return file
 
 
 def on_disk(kind: str) -> Callable[[bytes, int], File]:

@@ -16,6 +16,7 @@ import pytest
 from tests.afalg import Aead, Rng, Skcipher, Socket
 from tests.afalg.constants import MSG_DONTWAIT, MSG_MORE
 from tests.errors import probes
+from tests.errors.leaks import option_memory
 from tests.errors.raises import raises_errno
 from tests.splice import cases
 from tests.splice.buffers import set_send_buffer
@@ -80,12 +81,14 @@ def run(case: Case, request: pytest.FixtureRequest) -> None:
                 put(case, source, op, 0, length, False)
             target.works(op)
             return
+        idle = option_memory(op)
         message = send(case, stream, source, op)
         finish(target, op, message, bare)
         # A message too short for its AAD or tag stays in the queue for ever.
         stuck = target.kind is Aead and target.result(message.sent, bare) == errno.EINVAL
         with transform.tfm.accept() if stuck else contextlib.nullcontext(op) as usable:
             target.works(usable)
+            assert option_memory(usable) == idle, "memory of the socket is not given back"
 
 
 class Message:
