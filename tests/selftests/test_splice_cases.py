@@ -11,6 +11,7 @@ from tests.splice import cases
 from tests.splice.cases import FACTORS, RULES, Case
 
 
+@pytest.mark.deadline(60)
 def test_the_file_is_what_would_be_made() -> None:
     """Otherwise: python -m tests.splice.cases."""
     assert cases.covering() == cases.make_covering()
