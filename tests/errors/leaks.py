@@ -73,15 +73,26 @@ def difference(before: Held, after: Held) -> list[str]:
     return found
 
 
-@pytest.fixture(autouse=True)
-def _nothing_left_behind() -> Generator[None, None, None]:
-    """Fail a test after which something is still held. The kernel may take a moment to let go."""
-    before = held()
-    yield
+def option_memory(sock: Socket) -> int:
+    """Return the bytes of options and requests that the socket holds (SO_MEMINFO, sock_diag(7))."""
+    counters = sock.getsockopt(SO_MEMINFO, 64)
+    return int.from_bytes(counters[4 * _OPTMEM : 4 * _OPTMEM + 4], sys.byteorder)
+
+
+def check_nothing_left(before: Held) -> None:
+    """Fail when something is still held that was not before. The kernel may take a moment to let go."""
     end = time.monotonic() + _SETTLE_SECONDS
     while found := difference(before, held()):
         gc.collect()
         assert time.monotonic() < end, "left behind: " + "; ".join(found)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_behind() -> Generator[None, None, None]:
+    """Fail a test after which something is still held."""
+    before = held()
+    yield
+    check_nothing_left(before)
 
 
 @pytest.fixture(scope="session")
