@@ -65,7 +65,7 @@ def test_long_random_sequences(subject: Subject, request: pytest.FixtureRequest)
             subject,
             traits(),
             lambda: endpoint,
-            examples=200 if thorough else 8,
+            examples=200 if thorough else 6,
             steps=100 if thorough else 40,
             seed=seed,
         )
