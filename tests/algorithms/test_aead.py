@@ -44,7 +44,7 @@ def test_every_key_and_tag_size(row: AeadRow, thorough: bool) -> None:
             check(row, aead, key, aad_of(row, key, default_aad(row)), cut(48))
 
 
-@every_aead
+@every_way
 def test_every_length_of_aad_and_plaintext(row: AeadRow) -> None:
     """Each from none to 64 KiB; AAD with a payload and without."""
     key, end = key_of(row, row.keys[-1]), min(LONG, longest(row.name))

@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.afalg import Aead, Hash, Skcipher, set_assoclen, set_iv, set_op
+from tests.afalg import Aead, Hash, Skcipher, Transform, set_assoclen, set_iv, set_op
 from tests.afalg.constants import ALG_OP_DECRYPT, ALG_OP_ENCRYPT, MSG_MORE
 from tests.afalg.proc import Implementation, implementations
 from tests.algorithms import catalogue
+from tests.algorithms.cases import every
 from tests.algorithms.catalogue import AeadRow, HashRow, SkcipherRow
 from tests.algorithms.data import PAGE, cut, data, longest
 from tests.algorithms.keys import aad_of, default_aad, iv_of, key_of
@@ -19,14 +20,63 @@ from tests.oracle import aeads, hashes, skciphers
 
 pytestmark = pytest.mark.usefixtures("everything_loaded")
 
+Check = Callable[[str], None]
+"""Raises AssertionError or OSError unless the driver of this name works."""
+
 LONGEST_BINDABLE = 103
 """Bytes of name that fit into the longest address bind takes."""
 
 
-@pytest.mark.parametrize("row", catalogue.HASHES, ids=lambda row: row.name)
+@every(catalogue.HASHES)
 def test_every_driver_of_a_hash(row: HashRow) -> None:
     """In one piece and in three, of lengths that leave accelerated loops a remainder."""
     need(Hash, row.name).close()
+    check_drivers("hash", row.name, hash_check(row))
+
+
+@every([row for row in catalogue.SKCIPHERS if not row.one_way])
+def test_every_driver_of_a_skcipher(row: SkcipherRow) -> None:
+    """Both ways, contiguous and scattered, over enough blocks for the widest parallel code."""
+    need(Skcipher, row.name).close()
+    check_drivers("skcipher", row.name, skcipher_check(row))
+
+
+@every([row for row in catalogue.AEADS if row.generates_iv_for is None])
+def test_every_driver_of_an_aead(row: AeadRow) -> None:
+    """Both ways, contiguous and scattered."""
+    need(Aead, row.name).close()
+    check_drivers("aead", row.name, aead_check(row))
+
+
+@every([row for row in catalogue.HASHES if row.name in ("sha256", "hmac(sha256)")])
+def test_hash_by_a_thread(row: HashRow) -> None:
+    """cryptd hands every request to a thread of the kernel: the same, later. So do the next two."""
+    with need(Hash, wrapped("cryptd", "hash", row.name)) as h:
+        hash_check(row)(h.name)
+
+
+@every([row for row in catalogue.SKCIPHERS if row.name in ("ecb(aes)", "cbc(aes)", "ctr(aes)")])
+def test_skcipher_by_a_thread(row: SkcipherRow) -> None:
+    with need(Skcipher, wrapped("cryptd", "skcipher", row.name)) as cipher:
+        skcipher_check(row)(cipher.name)
+
+
+@pytest.mark.parametrize("wrapper", ["cryptd", "pcrypt"])
+@every([row for row in catalogue.AEADS if row.name == "authenc(hmac(sha1),cbc(aes))"])
+def test_aead_by_a_thread_or_other_processors(row: AeadRow, wrapper: str) -> None:
+    """pcrypt has other processors do it, and gives the results back in order."""
+    with need(Aead, wrapped(wrapper, "aead", row.name)) as aead:
+        aead_check(row)(aead.name)
+
+
+def test_every_self_test_has_passed() -> None:
+    """``selftest : unknown`` is a test that failed, or never ran."""
+    bad = [f"{entry.driver}: {entry.selftest}" for entry in implementations() if entry.selftest != "passed"]
+    assert not bad
+
+
+def hash_check(row: HashRow) -> Check:
+    """Return what every driver of a hash must pass."""
     key = data(f"{row.name} key", row.keys[-1]) if row.keys else None
     messages = [cut(row.prefix + size) for size in (0, 3 * row.block + 1, min(2 * PAGE + 9, longest(row.name)))]
     expected = [hashes.digest(row.name, message, key) for message in messages]
@@ -41,13 +91,11 @@ def test_every_driver_of_a_hash(row: HashRow) -> None:
                 h.op.send(odd[2 * third + 1 :])
                 assert h.op.recv(64) == digest, f"{len(message)} bytes in three sends"
 
-    check_drivers("hash", row.name, check)
+    return check
 
 
-@pytest.mark.parametrize("row", [row for row in catalogue.SKCIPHERS if not row.one_way], ids=lambda row: row.name)
-def test_every_driver_of_a_skcipher(row: SkcipherRow) -> None:
-    """Both ways, contiguous and scattered, over enough blocks for the widest parallel code."""
-    need(Skcipher, row.name).close()
+def skcipher_check(row: SkcipherRow) -> Check:
+    """Return what every driver of a skcipher must pass."""
     key, iv = data(f"{row.name} key", row.keys[-1]), data(f"{row.name} iv", row.iv)
     wanted = {16, 16 * 8, 16 * 33, min(PAGE + 173, longest(row.name))}
     messages = [cut(max(size // row.unit * row.unit, row.minimum)) for size in sorted(wanted)]
@@ -66,14 +114,11 @@ def test_every_driver_of_a_skcipher(row: SkcipherRow) -> None:
                     got = scattered(cipher.op.recvmsg, len(message))
                     assert got == expected, f"operation {operation}, {len(message)} scattered bytes"
 
-    check_drivers("skcipher", row.name, check)
+    return check
 
 
-@pytest.mark.parametrize(
-    "row", [row for row in catalogue.AEADS if row.generates_iv_for is None], ids=lambda row: row.name
-)
-def test_every_driver_of_an_aead(row: AeadRow) -> None:
-    need(Aead, row.name).close()
+def aead_check(row: AeadRow) -> Check:
+    """Return what every driver of an aead must pass."""
     key, iv, tag = key_of(row, row.keys[-1]), iv_of(row.name, row.iv), row.tags[-1]
     aad = aad_of(row, key, default_aad(row))
     messages = [cut(size) for size in (16, 16 * 33, PAGE + 160)]
@@ -90,16 +135,21 @@ def test_every_driver_of_an_aead(row: AeadRow) -> None:
                     got = scattered(aead.op.recvmsg, len(aad) + len(result))
                     assert got == aad + result, f"operation {operation}, {len(message)} scattered bytes"
 
-    check_drivers("aead", row.name, check)
+    return check
 
 
-def test_every_self_test_has_passed() -> None:
-    """``selftest : unknown`` is a test that failed, or never ran."""
-    bad = [f"{entry.driver}: {entry.selftest}" for entry in implementations() if entry.selftest != "passed"]
-    assert not bad
+def wrapped(wrapper: str, type_: str, name: str) -> str:
+    """Return a wrapper's name around an algorithm made of plain drivers, which complete at once."""
+    kinds: dict[str, type[Transform]] = {"hash": Hash, "skcipher": Skcipher, "aead": Aead}
+    need(kinds[type_], name).close()
+    for leaf in ("aes", "sha1", "sha256"):
+        drivers = [entry for entry in implementations() if entry.name == leaf and not entry.asynchronous]
+        if leaf in name and drivers:
+            name = name.replace(leaf, min(drivers, key=lambda entry: entry.priority).driver)
+    return f"{wrapper}({name})"
 
 
-def check_drivers(type_: str, name: str, check: Callable[[str], None]) -> None:
+def check_drivers(type_: str, name: str, check: Check) -> None:
     """Run ``check(driver)`` for every driver of a name, and fail with all that went wrong."""
     drivers = [entry for entry in implementations() if (entry.af_alg_type, entry.name) == (type_, name)]
     assert drivers, f"{name} can be bound, but /proc/crypto does not list it"
@@ -107,7 +157,7 @@ def check_drivers(type_: str, name: str, check: Callable[[str], None]) -> None:
     assert not wrong, f"{len(wrong)} of {len(drivers)} drivers: {'; '.join(wrong)}"
 
 
-def trouble_with(entry: Implementation, check: Callable[[str], None]) -> str | None:
+def trouble_with(entry: Implementation, check: Check) -> str | None:
     """Return what is wrong with one driver, None for nothing."""
     if len(entry.driver) > LONGEST_BINDABLE:
         return None
