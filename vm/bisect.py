@@ -248,7 +248,7 @@ def commits(options: argparse.Namespace, hunt: Hunt) -> int:
         bad_is_new = work.bad_is_newer
         print(f"{'first bad' if bad_is_new else 'first good'} commit: {work.oneline(found.commit)}")
         print(f"test: {' '.join(hunt.tests)}")
-        print(f"again: {_step_command(hunt, options.tree, found.commit)}")
+        print(f"again: {_step_command(hunt, options.tree, found.commit, bad_is_new)}")
         print(f"sure: {certainty(bisection, 0)}")
     return FOUND
 
@@ -350,8 +350,9 @@ def _print_changelog(older: packaged.Candidate, newer: packaged.Candidate) -> No
         print(f"  {line}")
 
 
-def _step_command(hunt: Hunt, tree: str, commit: str) -> str:
-    words = ["make", "bisect", f"TREE={tree}", f"GOOD={commit}^", f"BAD={commit}", f"TEST={' '.join(hunt.tests)}"]
+def _step_command(hunt: Hunt, tree: str, commit: str, is_bad: bool) -> str:
+    good, bad = (f"{commit}^", commit) if is_bad else (commit, f"{commit}^")
+    words = ["make", "bisect", f"TREE={tree}", f"GOOD={good}", f"BAD={bad}", f"TEST={' '.join(hunt.tests)}"]
     return shlex.join(words)
 
 

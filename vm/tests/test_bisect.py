@@ -399,6 +399,8 @@ def test_the_commit_that_fixed_it_is_found(field: Field, repository: Path) -> No
     assert done.returncode == 0
     assert "first good commit" in done.stdout
     assert "change 5" in done.stdout
+    commit = git(repository, "rev-parse", "v5").strip()
+    assert f"GOOD={commit} 'BAD={commit}^'" in done.stdout
 
 
 def steps(field: Field, repository: Path, form: str) -> list[str]:
