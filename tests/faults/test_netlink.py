@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Iterator
 
 import pytest
 
@@ -25,18 +24,6 @@ QUEUE: Allowed = {
     errno.EMSGSIZE: "no memory for a report counts as one that does not fit",
 }
 RETRY: Allowed = {errno.EAGAIN: "the instance went while it was built"}
-
-
-@pytest.fixture
-def crypto() -> Iterator[CryptoNetlink]:
-    try:
-        netlink = CryptoNetlink()
-    except OSError as error:
-        if error.errno != errno.EPROTONOSUPPORT:
-            raise
-        pytest.skip("kernel has no NETLINK_CRYPTO")
-    with netlink:
-        yield netlink
 
 
 @pytest.fixture

@@ -23,18 +23,6 @@ INSTANCE = "cbc(camellia-generic)"
 """What the template cbc makes of the plain cipher; nobody else uses it."""
 
 
-@pytest.fixture
-def crypto() -> Iterator[CryptoNetlink]:
-    try:
-        netlink = CryptoNetlink()
-    except OSError as error:
-        if error.errno != errno.EPROTONOSUPPORT:
-            raise
-        pytest.skip("kernel has no NETLINK_CRYPTO")
-    with netlink:
-        yield netlink
-
-
 def by_driver() -> dict[str, Implementation]:
     return {entry.driver: entry for entry in implementations()}
 

@@ -9,7 +9,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -25,18 +25,6 @@ from tests.splice.files import tmpfs_file
 KEY, IV = bytes(range(16)), bytes(16)
 START = set_op(ALG_OP_ENCRYPT) + set_iv(IV)
 PCRYPT = "pcrypt(authenc(hmac(sha256-generic),cbc(aes-generic)))"
-
-
-@pytest.fixture
-def crypto() -> Iterator[netlink.CryptoNetlink]:
-    try:
-        opened = netlink.CryptoNetlink()
-    except OSError as error:
-        if error.errno != errno.EPROTONOSUPPORT:
-            raise
-        pytest.skip("kernel has no NETLINK_CRYPTO")
-    with opened:
-        yield opened
 
 
 @pytest.mark.fixed_by("4f0414e54e4d", "crypto: algif_skcipher - Load TX SG list after waiting", cve="CVE-2017-13215")
