@@ -20,10 +20,11 @@ from vm.accel import Accelerator, probe
 from vm.errors import UsageError
 from vm.guest import ROOT
 from vm.kernel import Kernel, resolve
+from vm.machines import Plan
 from vm.plugin import EXPECTED
 from vm.record import Recorder
 from vm.results import junit, table, write
-from vm.session import Plan, VmSession
+from vm.session import VmSession
 
 # Verdict: letter for the progress line. Those pytest itself does not know.
 OWN_VERDICTS = {

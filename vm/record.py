@@ -19,8 +19,8 @@ import pytest
 from vm.console import Splat
 from vm.guest import ROOT
 from vm.kernel import Kernel
+from vm.machines import Machine, Plan
 from vm.results.model import VM, Host, KernelRun, Property, Run, TestResult, Verdict
-from vm.session import Machine, Plan
 
 # When the phases of a test disagree, the worst counts.
 _RANK = (

@@ -1,0 +1,138 @@
+"""What the host knows of the machines of a run: the plan, and each machine."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from xdist.workermanage import WorkerController
+
+from vm import files
+from vm.accel import Accelerator
+from vm.guest import ROOT, Status
+from vm.kernel import Kernel
+
+
+@dataclass
+class Machine:
+    """One virtual machine of the run, alive or not.
+
+    Attributes:
+        kernel: what it runs.
+        name: unique within the run, also the name of its directory.
+        directory: holds its console, status and the like.
+        node: xdist's handle.
+        only: id of the one test it was started for, empty when it takes what comes.
+        running: id of the test it is on, as far as it said.
+        since: monotonic time of its last word.
+        collected: whether it has told its tests.
+        hung: why it was killed for silence, or empty.
+        reported: whether its coming up was shown.
+        verdict, reason: how it ended, when that was bad.
+    """
+
+    kernel: Kernel
+    name: str
+    directory: Path
+    node: WorkerController
+    only: str = ""
+    running: str | None = None
+    since: float = field(default_factory=time.monotonic)
+    collected: bool = False
+    hung: str = ""
+    reported: bool = False
+    verdict: str = ""
+    reason: str = ""
+
+    @property
+    def status(self) -> Status:
+        """What its process says of it."""
+        return Status.load(self.directory)
+
+    @property
+    def console(self) -> Path:
+        """The file with its serial console."""
+        return self.directory / "console.log"
+
+    def console_text(self) -> str:
+        """Everything on its console so far."""
+        return files.text_of(self.console)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process that is the machine's parent."""
+        self.node.gateway._io.popen.send_signal(number)
+
+    def ended(self, seconds: float) -> bool:
+        """Wait for that process, at most ``seconds``; say whether it ended."""
+        try:
+            self.node.gateway._io.popen.wait(seconds)
+        except Exception:
+            return False
+        return True
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run on: everything the session needs to know of the command line.
+
+    Attributes:
+        kernels: in the order given.
+        vms: machines a kernel at most.
+        at_once: machines of all kernels together, at any time.
+        accelerator: for all of them.
+        directory: of the run's results.
+        cpus, memory: of a machine; MiB.
+        boot_deadline, test_deadline, vm_deadline: seconds, already scaled.
+        restarts: machines a kernel may lose.
+        kernel_arguments: for the guests' command lines.
+        qemu: the QEMU binary.
+        command: instead of QEMU, for the tests of the runner.
+        needs_own_machine: says of a kernel and a test whether the test may take that kernel down.
+    """
+
+    kernels: Sequence[Kernel]
+    vms: int
+    at_once: int
+    accelerator: Accelerator
+    directory: Path
+    cpus: int
+    memory: int
+    boot_deadline: float
+    test_deadline: float
+    vm_deadline: float
+    restarts: int
+    kernel_arguments: Sequence[str] = ()
+    qemu: str = "qemu-system-x86_64"
+    command: Sequence[str] | None = None
+    needs_own_machine: Callable[[Kernel, pytest.Item], bool] = lambda _kernel, _item: False
+
+
+def kernel_of_id(nodeid: str, labels: Iterable[str]) -> str | None:
+    """Return which of ``labels`` a test id carries: ``x.py::test[6.12.94-sha256]`` has ``6.12.94``."""
+    # A directory may have a bracket in its name.
+    _, bracket, parameters = nodeid.partition("::")[2].partition("[")
+    if bracket:
+        # The longest first: one label may be the beginning of another.
+        for label in sorted(labels, key=len, reverse=True):
+            if parameters.startswith((f"{label}]", f"{label}-")):
+                return label
+    return None
+
+
+def guest_environment(config: pytest.Config) -> dict[str, str]:
+    """Return variables for the guest's Python: the same modules as here, and no search for plugins."""
+    plugins = {
+        str(getattr(plugin, "__name__", ""))
+        for plugin, _ in config.pluginmanager.list_plugin_distinfo()
+        if getattr(plugin, "__name__", "") != "xdist.looponfail"
+    }
+    return {
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")])),
+        # Reading the metadata of every installed package takes a second over 9p.
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "PYTEST_PLUGINS": ",".join(sorted(filter(None, plugins))),
+    }
