@@ -146,7 +146,8 @@ def test_memory_of_a_forgery(row: AeadRow) -> None:
         with raises_errno(errno.EBADMSG):
             aead.op.recvmsg([room])
         assert buffer[:64] + buffer[-64:] == b"\xc5" * 128
-        if row.checks_first:
+        # What cipher_null makes of it is no secret: the kernel may put the message there before it looks.
+        if row.checks_first and not sealed.startswith(plaintext):
             assert all(plaintext[at : at + 8] not in buffer for at in range(0, len(plaintext), 8))
         assert aead.decrypt(sealed, aad, iv) == plaintext
 
