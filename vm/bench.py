@@ -38,7 +38,7 @@ from typing import Any, NoReturn
 import pytest
 from virtme import cpiowriter
 
-from vm import initramfs
+from vm import initramfs, printk
 from vm.accel import DEFAULT_QEMU, Accelerator, probe
 from vm.errors import UsageError
 from vm.guest import ROOT, Status, Vm, die_with_parent, qemu_command
@@ -191,8 +191,7 @@ def rate_of_console(text: str) -> float:
     Raises:
         ValueError: there are not two tests in it.
     """
-    begins = [stamp for stamp, line in _stamped(text) if line.startswith("vm-test: begin ")]
-    ends = [stamp for stamp, line in _stamped(text) if line.startswith("vm-test: end ")]
+    begins, ends = _times(text, printk.BEGIN), _times(text, printk.END)
     if len(begins) < 2 or not ends:
         raise ValueError(f"expected the marks of at least two tests on the console, found {len(begins)}")
     return len(ends) / (ends[-1] - begins[0])
@@ -402,15 +401,14 @@ def _moments_of_machine(run: Path, began: float) -> dict[str, float]:
     boot = Status.load(directory).boot_seconds
     if boot is not None:
         moments["Python in the guest"] = started + boot
-    inits = [stamp for stamp, line in _stamped((directory / "console.log").read_text()) if "as init process" in line]
+    inits = _times((directory / "console.log").read_text(), "Run /")
     return moments | dict(zip(("process 1 of the RAM disk",), inits, strict=False))
 
 
-def _stamped(text: str) -> Iterator[tuple[float, str]]:
-    for line in text.splitlines():
-        match = re.match(r"\[ *(\d+\.\d+)\]\s*(.*)", line)
-        if match:
-            yield float(match[1]), match[2]
+def _times(console: str, beginning: str) -> list[float]:
+    """Return when the kernel logged what begins like this, in seconds since boot."""
+    lines = printk.parse_lines(console)
+    return [line.time for line in lines if line.time is not None and line.text.startswith(beginning)]
 
 
 def _bare_disk() -> bytes:

@@ -136,7 +136,7 @@ def fingerprints(tests: Sequence[TestResult]) -> tuple[str, ...]:
     """Return what identifies each failure, the same on every kernel that has the bug.
 
     That is the test's id with, of a kernel that complained or died, the kind and first functions of its report
-    (vm/console.py); of a hung one, just that; else the type of the exception and the line of the test it left.
+    (vm/splats.py); of a hung one, just that; else the type of the exception and the line of the test it left.
     """
     found = []
     for test in tests:

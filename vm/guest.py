@@ -31,8 +31,8 @@ from pathlib import Path
 from typing import Any
 
 from vm import files, initramfs, process, vmlinux
-from vm.console import cause_of_death
 from vm.errors import UsageError
+from vm.splats import cause_of_death
 
 ROOT = Path(__file__).resolve().parent.parent
 PR_SET_PDEATHSIG = 1

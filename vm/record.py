@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from vm.console import Splat
 from vm.guest import ROOT
 from vm.kernel import Kernel
 from vm.machines import Machine, Plan
 from vm.results.model import VM, Host, KernelRun, Property, Run, TestResult, Verdict
+from vm.splats import Splat
 
 # When the phases of a test disagree, the worst counts.
 _RANK = (

@@ -29,6 +29,7 @@ from vm.guest import Status, Vm
 from vm.kernel import Kernel
 from vm.machines import Machine, Plan, guest_environment, kernel_of_id
 from vm.schedule import KernelScheduling
+from vm.splats import find_splats
 
 # Seconds a machine that was sent an NMI has to print where it hangs.
 _LAST_WORDS = 3.0
@@ -501,7 +502,7 @@ class VmSession(DSession):  # type: ignore[misc]
         machine.verdict, machine.reason = verdict, reason
         text = [f"{verdict}: {reason}", f"kernel {machine.kernel.name}, console {files.shown(machine.console)}"]
         output = machine.console_text()
-        splats = console.find_splats(output)
+        splats = find_splats(output)
         if verdict != "not run":
             text.append(splats[-1].text if splats and verdict == "crashed" else console.tail(output, 25))
         self._emit(
@@ -558,7 +559,7 @@ class VmSession(DSession):  # type: ignore[misc]
                 continue
             log = console.split(machine.console_text())
             for when, text in (("before its first test", log.boot), ("after its last test", log.after)):
-                splats = [s for s in console.find_splats(text) if (machine.kernel.name, s.fingerprint) not in seen]
+                splats = [s for s in find_splats(text) if (machine.kernel.name, s.fingerprint) not in seen]
                 seen |= {(machine.kernel.name, splat.fingerprint) for splat in splats}
                 if splats:
                     titles = "; ".join(splat.title for splat in splats)

@@ -30,11 +30,11 @@ from types import FrameType
 from typing import NoReturn
 
 from vm.accel import DEFAULT_QEMU, Accelerator, probe
-from vm.console import cause_of_death
 from vm.errors import UsageError
 from vm.files import text_of
 from vm.guest import ROOT, Vm, die_with_parent, output_port, qemu_command, render_init
 from vm.kernel import Kernel, resolve
+from vm.splats import cause_of_death
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -24,8 +24,9 @@ from typing import Any
 import pytest
 from _pytest.outcomes import Failed
 
-from vm import console, serve
+from vm import printk, serve, taint
 from vm.files import text_of
+from vm.splats import find_splats
 
 # One of the real-time signals: nobody else sends it, tests may use SIGALRM for themselves.
 DEADLINE_SIGNAL = signal.SIGRTMIN + 7
@@ -67,7 +68,7 @@ class GuestPlugin:
         self.modules = modules
         self.sysctls = sysctls
         self.in_machine = in_machine
-        self.taint = read_taint()
+        self.taint = taint.read()
 
     def pytest_sessionstart(self) -> None:
         """Prepare the kernel, and say what it is."""
@@ -77,7 +78,7 @@ class GuestPlugin:
             for assignment in self.sysctls:
                 set_sysctl(assignment)
         self._tell()
-        self.taint = read_taint()
+        self.taint = taint.read()
         self.log.read()
 
     def pytest_sessionfinish(self) -> None:
@@ -90,11 +91,11 @@ class GuestPlugin:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
         """Mark the test in the kernel's log, so that the console of a dead machine tells who killed it."""
-        self.log.mark(f"vm-test: begin {item.nodeid}")
+        self.log.mark(f"{printk.BEGIN}{item.nodeid}")
         try:
             return (yield)
         finally:
-            self.log.mark(f"vm-test: end {item.nodeid}")
+            self.log.mark(f"{printk.END}{item.nodeid}")
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -109,16 +110,16 @@ class GuestPlugin:
         """Fail the phase of the test during which the kernel complained, and attach what it said."""
         report: pytest.TestReport = yield
         lines = self.log.read()
-        taint = read_taint()
-        splats = console.find_splats("\n".join(lines))
-        fresh = taint & ~self.taint
-        self.taint = taint
+        flags = taint.read()
+        splats = find_splats("\n".join(lines))
+        fresh = flags & ~self.taint
+        self.taint = flags
         text = [line for line in lines if "vm-test: " not in line]
         if text:
             report.sections.append(("Kernel log", "\n".join(text)))
         if splats or fresh:
             reasons = [splat.title for splat in splats]
-            reasons += [f"kernel tainted: {letter} ({meaning})" for letter, meaning in console.taint_letters(fresh)]
+            reasons += [f"kernel tainted: {letter} ({meaning})" for letter, meaning in taint.letters(fresh)]
             before = f"{report.longreprtext}\n\n" if report.failed else ""
             report.outcome = "failed"
             report.__dict__.pop("wasxfail", None)
@@ -152,7 +153,7 @@ class KernelLog:
         lines: list[str] = []
         while self.reader is not None:
             try:
-                record = console.parse_record(os.read(self.reader, 8192))
+                record = printk.parse_record(os.read(self.reader, 8192))
             except BlockingIOError:
                 break
             except BrokenPipeError:
@@ -161,7 +162,7 @@ class KernelLog:
             if record.facility == _USER:
                 # Written to /dev/kmsg as it is. In a guest nobody does but a test, and it means what it says there.
                 record = dataclasses.replace(record, facility=0)
-            lines += console.render(record).split("\n")
+            lines += printk.render(record).split("\n")
         return lines
 
 
@@ -218,15 +219,10 @@ def facts() -> dict[str, Any]:
         "cmdline": text_of(Path("/proc/cmdline")).strip(),
         "proc_crypto": text_of(Path("/proc/crypto")),
         "modules": sorted(line.split()[0] for line in text_of(Path("/proc/modules")).splitlines()),
-        "taint": read_taint(),
+        "taint": taint.read(),
         "lsm": text_of(Path("/sys/kernel/security/lsm")).strip(),
         "cpus": os.cpu_count(),
     }
-
-
-def read_taint() -> int:
-    """Return the bits of /proc/sys/kernel/tainted (Documentation/admin-guide/tainted-kernels)."""
-    return int(text_of(Path("/proc/sys/kernel/tainted")).strip() or 0)
 
 
 def set_sysctl(assignment: str) -> None:

@@ -21,8 +21,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, ClassVar
 
-from vm.console import Splat
 from vm.errors import UsageError
+from vm.splats import Splat
 
 SCHEMA = 2
 

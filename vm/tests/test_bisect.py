@@ -18,10 +18,10 @@ from vm import bisect, bisect_judge, bisect_packages, packaged
 from vm.bisect_judge import Hunt, Judgement, fingerprints
 from vm.bisect_packages import _CRYPTO
 from vm.bisect_search import Change, estimate, search
-from vm.console import Splat
 from vm.errors import BuildFailed, UsageError
 from vm.results import model
 from vm.results.model import KernelRun, TestResult, Verdict
+from vm.splats import Splat
 from vm.tests.harness import FAKE_GUEST, ROOT, Project, bzimage, poll
 
 TEST = "t/test_it.py::test_bug"
