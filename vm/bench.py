@@ -40,9 +40,12 @@ from virtme import cpiowriter
 
 from vm import initramfs, printk
 from vm.accel import DEFAULT_QEMU, Accelerator, probe
+from vm.directory import Status, Vm
 from vm.errors import UsageError
-from vm.guest import ROOT, Status, Vm, die_with_parent, qemu_command
+from vm.files import ROOT
 from vm.kernel import Kernel, resolve
+from vm.process import die_with_parent
+from vm.qemu import command_line
 
 GOALS = {"fixed cost": 4.0, "tests a second": 60.0, "two machines": 1.8}
 """At most, at least, at least; under TCG on two cores."""
@@ -144,7 +147,7 @@ def bare_boot(kernel: Kernel, accelerator: Accelerator, qemu: str, directory: Pa
     status = os.open("/dev/null", os.O_WRONLY)
     ours, theirs = socket.socketpair()
     try:
-        command = qemu_command(vm, directory, status, theirs.fileno())
+        command = command_line(vm, directory, status, theirs.fileno())
         before = _processor()
         started = time.monotonic()
         _checked(command, pass_fds=[status, theirs.fileno()])

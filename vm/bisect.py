@@ -27,7 +27,7 @@ from pathlib import Path
 from vm import bisect_git, bisect_packages, bisect_search, build, cache, files, packaged, sources
 from vm.bisect_judge import Answer, Hunt, Judgement, assert_there_is_a_test, judge, load_json
 from vm.errors import BuildFailed, UsageError
-from vm.guest import ROOT
+from vm.files import ROOT
 from vm.kernel import resolve_one
 
 FOUND, NOT_FOUND, USAGE = 0, 1, 4

@@ -17,7 +17,7 @@ from enum import Enum
 from pathlib import Path
 
 from vm.errors import UsageError
-from vm.guest import ROOT
+from vm.files import ROOT
 from vm.results import model
 from vm.results.model import TestResult, Verdict
 

@@ -18,7 +18,7 @@ from _pytest.junitxml import xml_key
 from vm import expect, files, known, skips
 from vm.accel import Accelerator, probe
 from vm.errors import UsageError
-from vm.guest import ROOT
+from vm.files import ROOT
 from vm.kernel import Kernel, resolve
 from vm.machines import Plan
 from vm.plugin import EXPECTED

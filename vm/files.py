@@ -7,6 +7,14 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parent.parent
+"""The project's directory."""
+
+
+def python_path() -> str:
+    """Return a PYTHONPATH by which another Python finds the project, and what ours finds."""
+    return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+
 
 def shown(path: Path) -> str:
     """Return ``path`` as people want to read it: relative to the working directory when it is below that."""

@@ -13,224 +13,27 @@ however the run ends, no QEMU stays behind.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import dataclasses
-import json
 import os
 import re
 import select
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vm import files, initramfs, process, vmlinux
+from vm import files, guest_init
+from vm.directory import Status, Vm
 from vm.errors import UsageError
+from vm.process import die_with_parent
+from vm.qemu import command_line
 from vm.splats import cause_of_death
 
-ROOT = Path(__file__).resolve().parent.parent
-PR_SET_PDEATHSIG = 1
-# Hidden in the guest by empty file systems, so that tests can write there and nothing of the host shows.
-COVERED = ("/tmp", "/var/tmp", "/run")
-OVERLAID = ("/etc", "/root", "/home", "/var/lib", "/var/cache", "/var/log")
-# A panic ends the machine at once (-no-reboot turns the reboot into an exit); states a machine cannot leave
-# become panics. An NMI sent to a machine that hangs makes it print where, then panic.
-KERNEL_ARGUMENTS = (
-    *("panic=-1", "oops=panic", "softlockup_panic=1", "hung_task_panic=1", "unknown_nmi_panic=1"),
-    *("console=ttyS0,115200", "earlyprintk=serial,ttyS0,115200", "loglevel=5", "printk.devkmsg=on"),
-    # Nothing measures boot self-tests here (a variant does); 27 s under TCG with every algorithm built in.
-    "cryptomgr.notests",
-    # Hardware the guest does not have, which the kernel would wait for or complain about.
-    *("raid=noautodetect", "i8042.nopnp", "i8042.noaux"),
-)
-
-
-@dataclass(frozen=True)
-class Vm:
-    """One machine to be, as read from ``vm.json``.
-
-    Attributes:
-        name: host name of the guest, unique within the run: ``6.12.94-1``.
-        kernel: label of the kernel, for messages.
-        release, image, modules: of :class:`vm.kernel.Kernel`; ``image`` None means no machine at all, the
-            command runs on the kernel we run on.
-        accelerator: ``kvm`` or ``tcg``.
-        memory: MiB of guest memory.
-        cpus: virtual processors.
-        boot_deadline: seconds until the guest's Python must be up.
-        cwd: working directory of the guest's command.
-        environment: further variables for the guest's command.
-        kernel_arguments: appended to the kernel's command line.
-        qemu: the QEMU binary.
-        qemu_arguments: appended to QEMU's command line.
-        command: run instead of QEMU (tests of the runner); gets our own environment and the variables
-            ``VM_STATUS_FD`` and ``VM_CONSOLE``.
-        mode: ``worker``; ``shell`` (a login on our terminal); or ``command`` (run ``script``, vm/shell.py).
-        script: the shell command of mode ``command``.
-        setup: lines of shell that the guest runs before a shell or a command.
-    """
-
-    name: str
-    kernel: str
-    release: str
-    image: str | None
-    modules: str | None
-    accelerator: str
-    memory: int
-    cpus: int
-    boot_deadline: float
-    cwd: str
-    environment: dict[str, str] = field(default_factory=dict)
-    kernel_arguments: list[str] = field(default_factory=list)
-    qemu: str = "qemu-system-x86_64"
-    qemu_arguments: list[str] = field(default_factory=list)
-    command: list[str] | None = None
-    mode: str = "worker"
-    script: str = ""
-    setup: str = ""
-
-    def save(self, directory: Path) -> None:
-        """Write ``vm.json`` into ``directory``."""
-        (directory / "vm.json").write_text(json.dumps(dataclasses.asdict(self), indent=1))
-
-    @classmethod
-    def load(cls, directory: Path) -> Vm:
-        """Read ``vm.json`` from ``directory``."""
-        return cls(**json.loads((directory / "vm.json").read_text()))
-
-
-@dataclass(frozen=True)
-class Status:
-    """What is known of a machine, as kept in ``status.json``.
-
-    Attributes:
-        state: ``starting``, ``booting``, ``up``, ``boot failed`` or ``down``.
-        reason: one line why, for ``boot failed`` and for a ``down`` that nobody asked for; else empty.
-        boot_seconds: from the start of QEMU to the guest's Python, once it is up.
-        pid: of QEMU, while it runs.
-    """
-
-    state: str = "starting"
-    reason: str = ""
-    boot_seconds: float | None = None
-    pid: int | None = None
-
-    def save(self, directory: Path) -> None:
-        """Write ``status.json``, whole or not at all."""
-        files.replace_text(directory / "status.json", json.dumps(dataclasses.asdict(self)))
-
-    @classmethod
-    def load(cls, directory: Path) -> Status:
-        """Read ``status.json``; a machine that has not written it yet is ``starting``."""
-        try:
-            return cls(**json.loads((directory / "status.json").read_text()))
-        except FileNotFoundError:
-            return cls()
-
-
-def die_with_parent(signal_number: int = signal.SIGKILL) -> None:
-    """Have the kernel send us ``signal_number`` when our parent ends, in whatever way (prctl(2))."""
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal_number)
-
-
-def qemu_command(vm: Vm, directory: Path, status_fd: int, qmp_fd: int) -> list[str]:
-    """Return QEMU's command line for ``vm``.
-
-    virtme-ng knows how to show the host's root to a guest and which machine and processor to choose: that
-    part is its own, asked for with ``--dry-run``. Console, ports and process 1 are ours.
-
-    Raises:
-        UsageError: virtme-ng refuses, with its own words.
-    """
-    theirs, their_cmdline = _virtme_command(vm)
-    kernel_arguments = [
-        *(word for word in their_cmdline if not word.startswith(("console=", "virtme", "init=", "quiet"))),
-        f"rootflags=version=9p2000.L,trans=virtio,access=any,msize=524288,cache={_CACHE[vm.mode]}",
-        *KERNEL_ARGUMENTS,
-        # An emulated timer is late on a busy host, and the kernel panics: "IO-APIC + timer doesn't work".
-        *(["no_timer_check"] if vm.accelerator == "tcg" else []),
-        *vm.kernel_arguments,
-        f"init={directory}/init",
-    ]
-    command = [
-        *theirs,
-        *("-append", " ".join(kernel_arguments)),
-        # What the guest may not do: reach a network, write to the host, outlive a reboot.
-        *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-vga", "none", "-net", "none"),
-        # A guest that breaks out of QEMU finds a process that may not start others or gain privileges.
-        *("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"),
-        # Entropy, so that nothing in the guest waits for it.
-        *("-device", "virtio-rng-pci"),
-        *("-chardev", f"socket,id=qmp,fd={qmp_fd}", "-qmp", "chardev:qmp"),
-    ]
-    command += [
-        "-device",
-        "virtio-serial-pci",
-        *output_port("vm.status", status_fd),
-        *_terminal(vm, directory),
-    ]
-    if vm.accelerator == "tcg":
-        # A later -cpu wins over virtme's plain max: QEMU 7.2's TCG corrupts flags on cmpxchg16b.
-        command += ["-cpu", "max,-cx16"]
-        # A later -kernel wins too: the decompressor of a bzImage takes longer than the kernel's own start.
-        if vm.image and (unpacked := vmlinux.cached(Path(vm.image))) is not None:
-            command += ["-kernel", str(unpacked)]
-    if vm.modules is not None or vm.release:
-        image = initramfs.cached(Path(vm.modules) if vm.modules else None, vm.release)
-        if image is not None:
-            command += ["-initrd", str(image)]
-    return [*command, *vm.qemu_arguments]
-
-
-def output_port(name: str, descriptor: int) -> list[str]:
-    """Return QEMU's arguments for a virtio port ``name`` that writes into the file open as ``descriptor``."""
-    identity = name.replace(".", "-")
-    return [
-        *("-chardev", f"file,id={identity},path=/dev/fd/{descriptor}"),
-        *("-device", f"virtserialport,chardev={identity},name={name}"),
-    ]
-
-
-def render_init(vm: Vm, directory: Path) -> str:
-    """Return the guest's process 1: vm/guest_init.sh with the names of this machine filled in."""
-    kept = _kept_paths(vm, directory)
-    busybox = initramfs.busybox()
-    status = {"VM_STATUS_FD": "9"} if vm.mode == "worker" else {}
-    environment = {**status, "PYTHONDONTWRITEBYTECODE": "1", **vm.environment}
-    values = {
-        "busybox": str(busybox),
-        "open_kept": "\n".join(f"exec {3 + n}<{shlex.quote(path)}" for n, path in enumerate(kept)),
-        "bind_kept": "\n".join(
-            f"mkdir -p {shlex.quote(path)} && mount --bind /proc/self/fd/{3 + n} {shlex.quote(path)}; exec {3 + n}<&-"
-            for n, path in enumerate(kept)
-        ),
-        "covered": " ".join(COVERED),
-        "overlaid": shlex.join(path for path in [*OVERLAID, *_writable(vm)] if Path(path).is_dir()),
-        "modules": shlex.quote(str(Path(vm.modules) / "lib/modules" / vm.release) if vm.modules else ""),
-        "release": vm.release,
-        "modprobe": _modprobe(),
-        "hostname": vm.name,
-        "path": shlex.quote(f"{sys.prefix}/bin:{os.environ.get('PATH', '')}:{process.SYSTEM_PATH}"),
-        "term": shlex.quote(os.environ.get("TERM", "linux")),
-        "environment": "\n".join(f"export {name}={shlex.quote(value)}" for name, value in environment.items()),
-        "cwd": shlex.quote(vm.cwd),
-        "run": _RUN[vm.mode],
-        # Last: what comes from the user may hold anything, also a name between two @.
-        "python": shlex.quote(sys.executable),
-        "shell": shlex.quote(shutil.which("bash") or "/bin/sh") + " --norc" * bool(shutil.which("bash")),
-        "setup": vm.setup,
-        "script": shlex.quote(vm.script),
-    }
-    text = (Path(__file__).parent / "guest_init.sh").read_text()
-    for name, value in values.items():
-        text = text.replace(f"@{name}@", value)
-    return text
+_OUR_WORDS = re.compile(r"(\[ *[0-9.]+\] )?vm: ")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -252,45 +55,6 @@ def main(arguments: list[str] | None = None) -> int:
         with contextlib.suppress(OSError):  # The disk that is full may be the one with the status.
             machine.end("boot failed", f"cannot start the machine: {error}")
     return 3
-
-
-# What process 1 does, by mode. The last line of a shell or a command gives the host time to read the one
-# before: it ends the machine as soon as it has.
-_RUN = {
-    "worker": """\
-exec 9>$(port vm.status)
-echo init >&9
-@python@ -u -m vm.serve 0<>$(port vm.worker) 1>&0 2>/dev/console
-echo exit $? >&9""",
-    "shell": """\
-exec 9>$(port vm.status)
-echo init >&9
-@setup@
-setsid cttyhack @shell@ </dev/ttyS0 >/dev/ttyS0 2>&1 9>&-
-echo exit $? >&9
-sleep 10""",
-    # The host's sh, since this one prefers its own applets. Pipes between the command and the ports: a port
-    # opens only once, so that /dev/stderr would fail. The word at the end of each, set by vm/shell.py, tells that
-    # all of it has come through.
-    "command": """\
-exec 9>$(port vm.status)
-echo init >&9
-@setup@
-mkfifo /run/vm/out /run/vm/err
-(cat /run/vm/out; printf %s $end) >$(port vm.out) 9>&- &
-(cat /run/vm/err; printf %s $end) >$(port vm.err) 9>&- &
-setsid /bin/sh -c @script@ </dev/null >/run/vm/out 2>/run/vm/err 9>&-
-code=$?
-wait
-echo exit $code >&9
-sleep 10""",
-}
-# Loose: without it every import goes to the host again, which doubles their time; the root is read-only. For
-# people, what they edit on the host shall show at once.
-_CACHE = {"worker": "loose", "shell": "none", "command": "loose"}
-
-
-_OUR_WORDS = re.compile(r"(\[ *[0-9.]+\] )?vm: ")
 
 
 class _Machine:
@@ -351,10 +115,8 @@ class _Machine:
             environment |= {"VM_STATUS_FD": str(status_fd), "VM_CONSOLE": f"{self.directory}/console.log"}
             environment |= self.vm.environment
         else:
-            command = qemu_command(self.vm, self.directory, status_fd, qmp_fd)
-            init = self.directory / "init"
-            init.write_text(render_init(self.vm, self.directory))
-            init.chmod(0o755)
+            command = command_line(self.vm, self.directory, status_fd, qmp_fd)
+            guest_init.write(self.vm, self.directory)
         (self.directory / "command").write_text(shlex.join(command) + "\n")
         with open(self.directory / "qemu.log", "wb") as log:
             self.started = time.monotonic()
@@ -511,79 +273,6 @@ class _Machine:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
-
-
-def _virtme_command(vm: Vm) -> tuple[list[str], list[str]]:
-    """Ask virtme-ng for its QEMU command: (arguments without console and kernel command line, that line)."""
-    assert vm.image is not None
-    qemu_binary = shutil.which(vm.qemu)
-    if qemu_binary is None:
-        raise UsageError(f"{vm.qemu} is not installed; install the package qemu-system-x86")
-    command = [sys.executable, "-m", "virtme.commands.run", "--kimg", vm.image, "--mods", "none"]
-    # 9p: read-only at the device, and no second process; virtiofsd gained that only lately.
-    command += ["--force-9p", "--memory", f"{vm.memory}M", "--cpus", str(vm.cpus), "--qemu-bin", qemu_binary]
-    command += ["--disable-kvm"] if vm.accelerator == "tcg" else []
-    command += ["--dry-run", "--show-command"]
-    answer = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    lines = [line for line in answer.stdout.splitlines() if " -kernel " in line]
-    if answer.returncode != 0 or not lines:
-        words = (answer.stderr.strip().splitlines() or ["no message"])[-1]
-        raise UsageError(f"virtme-ng cannot run {vm.image}: {words}")
-    qemu, *rest = shlex.split(lines[-1])
-    kept, cmdline = [qemu], []
-    ours = ("-chardev", "-mon", "-serial", "-echr", "-display", "-vga", "-net")
-    while rest:
-        flag = rest.pop(0)
-        value = [rest.pop(0)] if rest and not rest[0].startswith("-") else []
-        if flag == "-append":
-            cmdline = shlex.split(value[0]) if value else []
-        elif flag in ours or (flag == "-device" and value[0].startswith(("virtio-serial", "virtconsole"))):
-            continue
-        else:
-            kept += [flag, *value]
-    return kept, cmdline
-
-
-def _terminal(vm: Vm, directory: Path) -> list[str]:
-    """Return QEMU's arguments for what its standard input and output are wired to, and the serial console."""
-    if vm.mode == "shell":
-        # One terminal for both: the kernel's messages and the shell. Ctrl-A X ends the machine.
-        both = ["-chardev", "stdio,id=console,signal=off,mux=on", "-mon", "chardev=console"]
-        return [*both, "-serial", "chardev:console"]
-    console = ["-chardev", f"file,id=console,path={directory}/console.log", "-serial", "chardev:console"]
-    if vm.mode == "command":
-        return console
-    worker = ["-chardev", "stdio,id=worker,signal=off,mux=off"]
-    return [*console, *worker, "-device", "virtserialport,chardev=worker,name=vm.worker"]
-
-
-def _writable(vm: Vm) -> list[str]:
-    """Return the directories that people expect to write to: pytest's cache, an editor's swap file."""
-    if vm.mode == "worker":
-        return []
-    wanted = [str(ROOT)]
-    if ROOT not in (Path(vm.cwd), *Path(vm.cwd).parents):
-        wanted.append(vm.cwd)
-    return [name for name in wanted if name not in ("/", *OVERLAID, *COVERED)]
-
-
-def _kept_paths(vm: Vm, directory: Path) -> list[str]:
-    """Return the directories the guest needs that lie below the ones it covers, outermost only."""
-    needed = [ROOT, directory, Path(sys.prefix), Path(sys.base_prefix), Path(vm.cwd)]
-    needed += [Path(vm.modules)] if vm.modules else []
-    needed += [Path(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
-    below = {str(path.resolve()) for path in needed if str(path.resolve()).startswith(tuple(c + "/" for c in COVERED))}
-    outermost = sorted(path for path in below if not any(str(p) in below for p in Path(path).parents))
-    if len(outermost) > 6:
-        raise UsageError(f"too many directories below {', '.join(COVERED)} are needed in the guest: {outermost}")
-    return outermost
-
-
-def _modprobe() -> str:
-    found = process.find("modprobe")
-    if found is None:
-        raise UsageError("modprobe is not installed; install the package kmod")
-    return found
 
 
 def _pump(source: int) -> bool:

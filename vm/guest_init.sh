@@ -1,5 +1,5 @@
 #!@busybox@ sh
-# The guest's process 1, rendered for one VM by vm/guest.py. It makes a minimal system out of the host's
+# The guest's process 1, rendered for one VM by vm/guest_init.py. It makes a minimal system out of the host's
 # read-only root in well under a second (no udev, no systemd), runs one command and switches the machine off.
 # Every tool is an applet of the host's static busybox: fork and exec are what costs time here.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from xdist.workermanage import WorkerController
 
 from vm import files
 from vm.accel import Accelerator
-from vm.guest import ROOT, Status
+from vm.directory import Status
 from vm.kernel import Kernel
 
 
@@ -131,7 +130,7 @@ def guest_environment(config: pytest.Config) -> dict[str, str]:
         if getattr(plugin, "__name__", "") != "xdist.looponfail"
     }
     return {
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")])),
+        "PYTHONPATH": files.python_path(),
         # Reading the metadata of every installed package takes a second over 9p.
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         "PYTEST_PLUGINS": ",".join(sorted(filter(None, plugins))),

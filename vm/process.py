@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import shutil
 import signal
@@ -19,6 +20,7 @@ POLL_SECONDS = 0.1
 # When this process is killed, its child is told, and takes the whole group along: a signal to the child alone
 # would leave apt's methods and make's compilers.
 GUARD = 'trap "kill -KILL 0" TERM; "$@" & wait $!'
+PR_SET_PDEATHSIG = 1
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -91,6 +93,11 @@ def run(
             output.read().decode("utf-8", "replace"),
             errors.read().decode("utf-8", "replace"),
         )
+
+
+def die_with_parent(signal_number: int = signal.SIGKILL) -> None:
+    """Have the kernel send us ``signal_number`` when our parent ends, in whatever way (prctl(2))."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal_number)
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from vm.guest import ROOT
+from vm.files import ROOT
 from vm.kernel import Kernel
 from vm.machines import Machine, Plan
 from vm.results.model import VM, Host, KernelRun, Property, Run, TestResult, Verdict

@@ -25,7 +25,7 @@ from xdist.dsession import DSession
 from xdist.workermanage import NodeManager, WorkerController
 
 from vm import console, files
-from vm.guest import Status, Vm
+from vm.directory import Status, Vm
 from vm.kernel import Kernel
 from vm.machines import Machine, Plan, guest_environment, kernel_of_id
 from vm.schedule import KernelScheduling

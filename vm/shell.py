@@ -29,11 +29,14 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from vm import guest_init
 from vm.accel import DEFAULT_QEMU, Accelerator, probe
+from vm.directory import Vm
 from vm.errors import UsageError
-from vm.files import text_of
-from vm.guest import ROOT, Vm, die_with_parent, output_port, qemu_command, render_init
+from vm.files import ROOT, python_path, text_of
 from vm.kernel import Kernel, resolve
+from vm.process import die_with_parent
+from vm.qemu import command_line, output_port
 from vm.splats import cause_of_death
 
 if sys.version_info >= (3, 11):
@@ -329,7 +332,7 @@ def _vm(
 def _environment(kernel: Kernel, directory: Path) -> dict[str, str]:
     """Return variables for the guest: what is needed to run the project's code, and where the config is."""
     variables = {
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")])),
+        "PYTHONPATH": python_path(),
         "PS1": r"[\h \w]# ",
     }
     if kernel.config is not None:
@@ -353,10 +356,8 @@ def _started(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run QEMU for the duration of the block; its writing ends are then only its own."""
     qmp, qmp_of_qemu = socket.socketpair()
-    init = directory / "init"
-    init.write_text(render_init(vm, directory))
-    init.chmod(0o755)
-    command = qemu_command(vm, directory, status.writer, qmp_of_qemu.fileno())
+    guest_init.write(vm, directory)
+    command = command_line(vm, directory, status.writer, qmp_of_qemu.fileno())
     with qmp, qmp_of_qemu, (directory / "qemu.log").open("wb") as log:
         process = subprocess.Popen(
             command,
@@ -411,8 +412,7 @@ def _run_here(command: str | None) -> int:
 
 def _environment_here() -> dict[str, str]:
     path = f"{sys.prefix}/bin{os.pathsep}{os.environ.get('PATH', '')}"
-    python_path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    return {**os.environ, "PATH": path, "PYTHONPATH": python_path}
+    return {**os.environ, "PATH": path, "PYTHONPATH": python_path()}
 
 
 @contextlib.contextmanager

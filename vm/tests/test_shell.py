@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from vm import shell
+from vm import guest_init, shell
 from vm.accel import Accelerator
+from vm.directory import Vm
 from vm.errors import UsageError
-from vm.guest import ROOT, Vm, render_init
+from vm.files import ROOT
 from vm.kernel import Kernel
 
 END = "0123456789abcdef"
@@ -144,7 +145,7 @@ def test_running_runs_the_command_here_and_passes_its_status_on(status: int, cap
 def test_the_command_reaches_the_guests_shell_as_one_word(tmp_path: Path) -> None:
     command = """echo "it's" $HOME; exit 3"""
     vm = Vm("n", "k", "r", "i", None, "tcg", 1, 1, 1.0, str(tmp_path), mode="command", script=command)
-    (line,) = (line for line in render_init(vm, tmp_path).splitlines() if "/bin/sh -c" in line)
+    (line,) = (line for line in guest_init.render(vm, tmp_path).splitlines() if "/bin/sh -c" in line)
     argument = line.partition(" -c ")[2].partition(" </dev/null")[0]
     answer = subprocess.run(["sh", "-c", f"printf %s {argument}"], capture_output=True, text=True)
     assert answer.stdout == command
@@ -153,7 +154,7 @@ def test_the_command_reaches_the_guests_shell_as_one_word(tmp_path: Path) -> Non
 @pytest.mark.parametrize("mode", ["worker", "shell", "command"])
 def test_process_1_is_a_shell_script_without_errors_of_syntax(tmp_path: Path, mode: str) -> None:
     vm = Vm("n", "k", "r", "i", None, "tcg", 1, 1, 1.0, str(tmp_path), mode=mode, script="true")
-    text = render_init(vm, tmp_path)
+    text = guest_init.render(vm, tmp_path)
     answer = subprocess.run(["sh", "-n"], input=text, capture_output=True, text=True)
     assert (answer.returncode, answer.stderr) == (0, "")
     assert not re.search(r"@[a-z_]+@", text)
