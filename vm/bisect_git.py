@@ -13,8 +13,7 @@ from pathlib import Path
 from vm import cache, process
 from vm.build import BUILD_DEADLINE
 from vm.errors import BuildFailed, UsageError
-
-Progress = Callable[[str], None]
+from vm.progress import Progress
 
 # Terms of our own: git's good and bad cannot change places, and a fix is hunted as often as a bug.
 OLD, NEW = "before", "after"

@@ -18,10 +18,9 @@ from pathlib import Path
 
 from vm.errors import UsageError
 from vm.files import ROOT
+from vm.progress import Progress
 from vm.results import model
 from vm.results.model import TestResult, Verdict
-
-Progress = Callable[[str], None]
 
 # Of several runs, this many bad ones make a kernel bad: one may be chance, when the bug is a race.
 BAD_RUNS = 2

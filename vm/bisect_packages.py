@@ -5,15 +5,14 @@ from __future__ import annotations
 import gzip
 import re
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm import apt, cache, packaged, process
+from vm import apt, apt_get, apt_sources, cache, packaged, process
 from vm.errors import UsageError
 from vm.kernel import SUITE, VERSION
-
-Progress = Callable[[str], None]
+from vm.progress import Progress
 
 _CHANGELOG_DEADLINE = 300.0
 # A bug list and a subject of the kernel's: "    - crypto: af_alg - Set merge to zero early in af_alg_sendmsg".
@@ -94,10 +93,10 @@ def changelog(candidate: packaged.Candidate, progress: Progress) -> str:
     path = cache.cache_dir() / "changelogs" / candidate.entry.name
 
     def make(temporary: Path) -> None:
-        lists = apt.kept(candidate.suite, apt.machine_sources())
+        lists = apt.kept(candidate.suite, apt_sources.machine_sources())
         if lists is None:
             raise UsageError(f"the lists of {candidate.suite} are gone; run make kernels SUITE={candidate.suite}")
-        with apt.workplace() as work:
+        with apt_get.workplace() as work:
             into = work / "packages"
             into.mkdir()
             for file in apt.download(lists, candidate.packages, into, progress):

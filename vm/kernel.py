@@ -15,6 +15,7 @@ from vm import cache, modules, packaged
 from vm import image as images
 from vm.errors import BuildFailed, UsageError
 from vm.files import first_existing
+from vm.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,6 @@ class Kernel:
     vmlinux: Path | None = None
     trouble: str = ""
 
-
-Progress = Callable[[str], None]
 
 RUNNING = "running"
 SOURCE_PREFIX = "source:"

@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vm import apt, packaged
+from vm import apt_get, packaged
 from vm.errors import UsageError
+from vm.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Row:
 HEADINGS = Row("KERNEL=", "version", "suite", "MB", "")
 
 
-def rows(suites: Sequence[str], progress: apt.Progress) -> list[Row]:
+def rows(suites: Sequence[str], progress: Progress) -> list[Row]:
     """Return the kernels of ``suites`` (none: the machine's own) and all cached ones, newest first.
 
     Without a network (or with AFALG_OFFLINE set) there are only the cached ones, which is said.
@@ -43,7 +44,7 @@ def rows(suites: Sequence[str], progress: apt.Progress) -> list[Row]:
     Raises:
         UsageError: no such suite, no apt.
     """
-    own = packaged.own_suites() if apt.available() else []
+    own = packaged.own_suites() if apt_get.available() else []
     found = _available(suites or own, progress)
     # The machine's own suites are asked together, so that one version in two of them is one kernel.
     named = {(c.suite in own or c.suite, c.version) for c in found}
@@ -79,14 +80,14 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _available(suites: Sequence[str], progress: apt.Progress) -> list[packaged.Candidate]:
+def _available(suites: Sequence[str], progress: Progress) -> list[packaged.Candidate]:
     if os.environ.get(packaged.OFFLINE_VARIABLE):
         progress(f"{packaged.OFFLINE_VARIABLE} is set: only what is cached")
         return []
-    apt.require()
+    apt_get.require()
     try:
         return [candidate for suite in suites for candidate in packaged.candidates(suite, progress)]
-    except apt.Unreachable as error:
+    except apt_get.Unreachable as error:
         progress(f"{error}; only what is cached:")
         return []
 

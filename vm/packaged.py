@@ -15,15 +15,14 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from vm import apt, cache, image, modules, process
+from vm import apt, apt_get, apt_sources, cache, image, modules, process
 from vm.errors import UsageError
 from vm.files import first_existing
-
-Progress = Callable[[str], None]
+from vm.progress import Progress
 
 OFFLINE_VARIABLE = "AFALG_OFFLINE"
 # Lists younger than this are taken as they are.
@@ -32,7 +31,7 @@ FRESH_SECONDS = 6 * 3600.0
 JUST_NOW_SECONDS = 60.0
 UNPACK_DEADLINE = 600.0
 
-ABI = re.compile(rf"(\d[\w.+~-]*-{apt.ARCHITECTURE})$")
+ABI = re.compile(rf"(\d[\w.+~-]*-{apt_get.ARCHITECTURE})$")
 OTHER_FLAVOURS = re.compile(r"-(cloud|rt)-")
 
 
@@ -118,10 +117,10 @@ def resolve(suite: str | None, version: str, progress: Progress) -> Entry:
         return hit
     if os.environ.get(OFFLINE_VARIABLE):
         return _offline(suite, version, f"{OFFLINE_VARIABLE} is set", progress)
-    apt.require()
+    apt_get.require()
     try:
         return _online(suite, version, progress)
-    except apt.Unreachable as error:
+    except apt_get.Unreachable as error:
         return _offline(suite, version, str(error), progress)
 
 
@@ -134,7 +133,7 @@ def candidates(suite: str | None, progress: Progress, *, older_than: float = FRE
         UsageError: no such suite, no network, no apt.
     """
     found: list[Candidate] = []
-    for lists in _lists(suite, progress, older_than):
+    for lists in apt.renewed(suite, progress, older_than=older_than):
         found += _candidates(lists)
     return sorted(found, key=lambda candidate: version_key(candidate.version), reverse=True)
 
@@ -179,7 +178,7 @@ def kernels_dir() -> Path:
 
 def own_suites() -> list[str]:
     """Return the suites of the distribution that the machine's apt sources name."""
-    return apt.own_suites(apt.machine_sources())
+    return apt_sources.own_suites(apt_sources.machine_sources())
 
 
 # -- versions ----------------------------------------------------------------------------------------------
@@ -236,7 +235,7 @@ def _parts(text: str) -> list[tuple[list[int], int]]:
 def _online(suite: str | None, version: str, progress: Progress) -> Entry:
     try:
         return fetch(_choose(suite, version, candidates(suite, progress)), progress)
-    except (NoMatch, apt.Gone):
+    except (NoMatch, apt_get.Gone):
         # The lists may be hours old: look once more before saying no.
         renewed = candidates(suite, progress, older_than=JUST_NOW_SECONDS)
         return fetch(_choose(suite, version, renewed), progress)
@@ -273,8 +272,8 @@ def _hint(version: str, havable: Sequence[Candidate]) -> str:
 
 def _newest_cached(suite: str | None, version: str) -> Entry | None:
     """Return the newest cached kernel that matches: by its own record, or by what the kept lists name."""
-    sources = apt.machine_sources() if apt.available() else ()
-    suites = [suite] if suite is not None else apt.own_suites(sources)
+    sources = apt_sources.machine_sources() if apt_get.available() else ()
+    suites = [suite] if suite is not None else apt_sources.own_suites(sources)
     # Without apt there are no suites of the machine's own: a cache brought along is all there is.
     here = [entry for entry in cached() if entry.suite in suites or not sources]
     for one in suites if sources else []:
@@ -294,18 +293,6 @@ def _offline(suite: str | None, version: str, reason: str, progress: Progress) -
 
 
 # -- the index ---------------------------------------------------------------------------------------------
-
-
-def _lists(suite: str | None, progress: Progress, older_than: float) -> Iterator[apt.Lists]:
-    sources = apt.machine_sources()
-    suites = [suite] if suite is not None else apt.own_suites(sources)
-    if not suites:
-        apt.source_text("", sources)  # which explains what is missing
-    for one in suites:
-        lists = apt.kept(one, sources)
-        if lists is None or lists.age > older_than:
-            lists = apt.refresh(one, sources, progress, older_than=older_than)
-        yield lists
 
 
 def _candidates(lists: apt.Lists) -> Iterator[Candidate]:
@@ -352,11 +339,11 @@ def _optional(parts: dict[str, apt.Package]) -> Iterable[apt.Package]:
 
 def _make(candidate: Candidate, entry: Path, progress: Progress) -> None:
     """Fill the new cache entry ``entry`` from the packages of ``candidate``."""
-    lists = apt.kept(candidate.suite, apt.machine_sources())
+    lists = apt.kept(candidate.suite, apt_sources.machine_sources())
     assert lists is not None, "a candidate comes from kept lists"
     tree = entry / "unpacked"
     tree.mkdir()
-    with apt.workplace() as work:
+    with apt_get.workplace() as work:
         into = work / "packages"
         into.mkdir()
         files = apt.download(lists, candidate.packages, into, progress)

@@ -15,14 +15,13 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vm import cache
 from vm.errors import UsageError
-
-Progress = Callable[[str], None]
+from vm.progress import Progress
 
 LIMIT_VARIABLE = "AFALG_CACHE_LIMIT"
 # The sources of five series and some variants of each, built.

@@ -12,15 +12,14 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm import apt, cache, packaged, process, prune
+from vm import apt, apt_get, cache, packaged, process, prune
 from vm.errors import UsageError
 from vm.kconfig import Series
-
-Progress = Callable[[str], None]
+from vm.progress import Progress
 
 PACKAGE = re.compile(r"linux-source-(\d+\.\d+)$")
 RECORD = "source.json"
@@ -86,10 +85,10 @@ def fetch(spec: str, progress: Progress) -> Tree:
         return _held(hit)
     if os.environ.get(packaged.OFFLINE_VARIABLE):
         return _offline(suite, version, f"{packaged.OFFLINE_VARIABLE} is set", progress)
-    apt.require()
+    apt_get.require()
     try:
         return _online(suite or None, version, progress)
-    except apt.Unreachable as error:
+    except apt_get.Unreachable as error:
         return _offline(suite, version, str(error), progress)
 
 
@@ -135,7 +134,7 @@ def _online(suite: str | None, version: str, progress: Progress) -> Tree:
     try:
         found = _candidates(suite, progress, packaged.FRESH_SECONDS)
         return _fetched(_choose(suite, version, found), progress)
-    except (packaged.NoMatch, apt.Gone):
+    except (packaged.NoMatch, apt_get.Gone):
         # The lists may be hours old: look once more before saying no.
         renewed = _candidates(suite, progress, packaged.JUST_NOW_SECONDS)
         return _fetched(_choose(suite, version, renewed), progress)
@@ -143,14 +142,12 @@ def _online(suite: str | None, version: str, progress: Progress) -> Tree:
 
 def _candidates(suite: str | None, progress: Progress, older_than: float) -> list[_Candidate]:
     """Return the source packages of ``suite`` (None: the machine's own suites), newest first."""
-    machine = apt.machine_sources()
-    suites = [suite] if suite is not None else apt.own_suites(machine)
-    found = []
-    for one in suites:
-        lists = apt.kept(one, machine)
-        if lists is None or lists.age > older_than:
-            lists = apt.refresh(one, machine, progress, older_than=older_than)
-        found += [_Candidate(lists, package) for package in lists.packages if PACKAGE.match(package.name)]
+    found = [
+        _Candidate(lists, package)
+        for lists in apt.renewed(suite, progress, older_than=older_than)
+        for package in lists.packages
+        if PACKAGE.match(package.name)
+    ]
     return sorted(found, key=lambda c: packaged.version_key(c.package.version), reverse=True)
 
 
@@ -182,7 +179,7 @@ def _fetched(candidate: _Candidate, progress: Progress) -> Tree:
 
 def _make(candidate: _Candidate, entry: Path, progress: Progress) -> None:
     package = candidate.package
-    with apt.workplace() as work:
+    with apt_get.workplace() as work:
         into = work / "packages"
         into.mkdir()
         (file,) = apt.download(candidate.lists, [package], into, progress)

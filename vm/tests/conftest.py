@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from vm.tests import archive
+from vm.tests.apt_machine import Machine, nobody
+from vm.tests.archive import World
 from vm.tests.harness import Project
 
 
@@ -13,6 +17,34 @@ from vm.tests.harness import Project
 def project(tmp_path: Path) -> Project:
     """Return an empty scratch project."""
     return Project(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def mirror() -> Iterator[World]:
+    """Give a mirror; who changes it puts it back."""
+    for root in archive.temporary_root():
+        world = archive.build(root, archive.CONTENT)
+        archive.spoil(world)
+        yield world
+
+
+@pytest.fixture
+def passable() -> Iterator[Path]:
+    """Give a directory that apt's own user can reach."""
+    yield from archive.temporary_root()
+
+
+@pytest.fixture
+def machine(mirror: World, passable: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """Return a machine whose apt knows the mirror."""
+    return Machine(mirror, passable, monkeypatch)
+
+
+@pytest.fixture
+def cut_off(mirror: World, passable: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """Return a machine that cannot reach the mirror."""
+    world = archive.served_by(mirror, nobody(), passable / "world")
+    return Machine(world, passable, monkeypatch)
 
 
 @pytest.hookimpl(trylast=True)
