@@ -173,7 +173,7 @@ class Controller(KernelList):
         label = getattr(report, "vm_kernel", None) or (machine.kernel.name if machine else self.kernels[0].name)
         self._check_skip(report, label)
         if getattr(report, "verdict", "") in ("crashed", "hung"):
-            expect.judge_loss(report, self.session.host_items.get(report.nodeid), self.expected[label])
+            expect.judge_loss(report, self.session.verdicts.items.get(report.nodeid), self.expected[label])
         again = self.rerun(label, report.nodeid)
         self.recorder.add(report, label, again, machine.name if machine else "")
         if report.failed and getattr(report, "verdict", "") != "not run":
@@ -200,7 +200,7 @@ class Controller(KernelList):
         run = self.recorder.run(
             self.session.plan,
             self.session.machines.values(),
-            self.session.expected,
+            self.session.verdicts.expected,
             [Path(sys.argv[0]).name, *self.config.invocation_params.args],
             int(exitstatus),
             self.session.stopped or "stopped",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import subprocess
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -12,8 +14,11 @@ from xdist.workermanage import WorkerController
 
 from vm import files
 from vm.accel import Accelerator
-from vm.directory import Status
+from vm.directory import Status, Vm
 from vm.kernel import Kernel
+
+# What a machine that was told to end may take (vm/guest.py gives it two).
+_SECONDS_TO_LEAVE = 5.0
 
 
 @dataclass
@@ -65,13 +70,10 @@ class Machine:
         """Send a signal to the process that is the machine's parent."""
         self.node.gateway._io.popen.send_signal(number)
 
-    def ended(self, seconds: float) -> bool:
-        """Wait for that process, at most ``seconds``; say whether it ended."""
-        try:
-            self.node.gateway._io.popen.wait(seconds)
-        except Exception:
-            return False
-        return True
+    def wait(self) -> None:
+        """Wait for that process to end, a few seconds at most."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.node.gateway._io.popen.wait(_SECONDS_TO_LEAVE)
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,31 @@ class Plan:
     qemu: str = "qemu-system-x86_64"
     command: Sequence[str] | None = None
     needs_own_machine: Callable[[Kernel, pytest.Item], bool] = lambda _kernel, _item: False
+
+    def describe(self, kernel: Kernel, name: str, environment: dict[str, str]) -> Vm:
+        """Return what vm/guest.py has to know of a machine.
+
+        Args:
+            kernel: to boot.
+            name: unique within the run.
+            environment: variables for the guest's Python.
+        """
+        return Vm(
+            name=name,
+            kernel=kernel.name,
+            release=kernel.release,
+            image=str(kernel.image) if kernel.image else None,
+            modules=str(kernel.modules) if kernel.modules else None,
+            accelerator=self.accelerator.name,
+            memory=self.memory,
+            cpus=self.cpus,
+            boot_deadline=self.boot_deadline,
+            cwd=str(Path.cwd()),
+            environment=environment,
+            kernel_arguments=list(self.kernel_arguments),
+            qemu=self.qemu,
+            command=list(self.command) if self.command else None,
+        )
 
 
 def kernel_of_id(nodeid: str, labels: Iterable[str]) -> str | None:

@@ -7,7 +7,6 @@ result to report and not an accident.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import shlex
 import signal
 import sys
@@ -24,17 +23,13 @@ from execnet.gateway import RInfo
 from xdist.dsession import DSession
 from xdist.workermanage import NodeManager, WorkerController
 
-from vm import console, files
-from vm.directory import Status, Vm
 from vm.kernel import Kernel
 from vm.machines import Machine, Plan, guest_environment, kernel_of_id
 from vm.schedule import KernelScheduling
-from vm.splats import find_splats
+from vm.verdicts import Verdicts, of_machine
 
 # Seconds a machine that was sent an NMI has to print where it hangs.
 _LAST_WORDS = 3.0
-# Seconds a machine that was told to end may take (vm/guest.py gives it two).
-_SECONDS_TO_LEAVE = 5.0
 
 
 class VmSession(DSession):  # type: ignore[misc]
@@ -54,14 +49,11 @@ class VmSession(DSession):  # type: ignore[misc]
         self.sched: KernelScheduling = KernelScheduling(self.kernel_of, self.started)
         if self.maxfail:
             self.sched.ahead = 2
-        self.host_items: dict[str, pytest.Item] = {}
-        self.host_tests: dict[str, list[str]] = {kernel.name: [] for kernel in plan.kernels}
+        self.verdicts = Verdicts(config, self.sched, self._handlefailures)
         self.stopped = ""
         self._only = ""
         # Machines to start when another has ended: the kernel, and the one test it is for.
         self.queued: deque[tuple[Kernel, str]] = deque()
-        self.complete: set[str] = set()
-        self.tested: set[str] = set()
 
     # ---- hooks
 
@@ -86,21 +78,21 @@ class VmSession(DSession):  # type: ignore[misc]
         what a kernel that never boots has missed, and leaves compiled test files for the guests to load.
         """
         session.perform_collect()
-        self.host_items = {item.nodeid: item for item in session.items}
-        for test in self.host_items:
+        self.verdicts.items = {item.nodeid: item for item in session.items}
+        for test in self.verdicts.items:
             if (label := kernel_of_id(test, self.started)) is None:
                 # Results of two kernels would be one; and what a kernel missed could not be told.
                 raise pytest.UsageError(
                     f"{test} cannot carry the kernel in its id, as a unittest.TestCase or a doctest; make it a function"
                 )
-            self.host_tests[label].append(test)
+            self.verdicts.tests[label].append(test)
         for kernel in self.plan.kernels:
-            own = self.host_tests[kernel.name]
+            own = self.verdicts.tests[kernel.name]
             count = len(own)
             self.sched.shares[kernel.name].alone = frozenset(
-                test for test in own if self.plan.needs_own_machine(kernel, self.host_items[test])
+                test for test in own if self.plan.needs_own_machine(kernel, self.verdicts.items[test])
             )
-            if self.host_items and not count:
+            if self.verdicts.items and not count:
                 self.sched.close(kernel.name, f"no test of {kernel.name} was selected")
                 self.queued = deque(waiting for waiting in self.queued if waiting[0] is not kernel)
                 for node in [node for node in self._active_nodes if self.machines[node].kernel is kernel]:
@@ -141,12 +133,12 @@ class VmSession(DSession):  # type: ignore[misc]
         session = self._session
         if session.testsfailed and not self.config.option.continue_on_collection_errors:
             raise session.Interrupted(f"{session.testsfailed} error(s) during collection")
-        if not self.host_items:
+        if not self.verdicts.items:
             return True
         for kernel in self.plan.kernels:
             if kernel.trouble:
                 text = f"build failed: {kernel.trouble}"
-                self._emit(f"machine[{kernel.name}]::build-failed", kernel.name, "build failed", text)
+                self.verdicts.emit(f"machine[{kernel.name}]::build-failed", kernel.name, "build failed", text)
         try:
             super().pytest_runtestloop()
         except KeyboardInterrupt as stop:
@@ -156,8 +148,8 @@ class VmSession(DSession):  # type: ignore[misc]
                 session.shouldfail = self.stopped
                 raise session.Failed(self.stopped) from None
             raise
-        self._report_splats_outside_tests()
-        self._report_missing()
+        self.verdicts.report_splats_outside_tests(self.machines.values())
+        self.verdicts.report_missing()
         return True
 
     @pytest.hookimpl(wrapper=True, trylast=True)
@@ -225,14 +217,14 @@ class VmSession(DSession):  # type: ignore[misc]
     def worker_logfinish(self, node: WorkerController, nodeid: str, location: Any) -> None:
         """A test ended."""
         self._heard(node).running = None
-        self.complete.add(nodeid)
+        self.verdicts.complete.add(nodeid)
         super().worker_logfinish(node, nodeid, location)
 
     def worker_testreport(self, node: WorkerController, rep: pytest.TestReport) -> None:
         """A phase of a test ended."""
         machine = self._heard(node)
         if (not rep.skipped or hasattr(rep, "wasxfail")) and (rep.when == "call" or rep.failed):
-            self.tested.add(machine.kernel.name)
+            self.verdicts.tested.add(machine.kernel.name)
         super().worker_testreport(node, rep)
 
     def worker_workerfinished(self, node: WorkerController) -> None:
@@ -243,11 +235,7 @@ class VmSession(DSession):  # type: ignore[misc]
         self.shouldstop = self.shouldstop or output["shouldfail"] or output["shouldstop"] or False
         if output["exitstatus"] == pytest.ExitCode.INTERRUPTED and not self.shouldstop:
             # A test, or something it ran, raised pytest.exit or KeyboardInterrupt: not ours to obey.
-            culprit, when = self._culprit(machine)
-            self._drop(node, [culprit] if culprit else [])
-            self._report(
-                machine, culprit, "crashed", f"pytest was told to stop in the guest, by pytest.exit or ^C{when}"
-            )
+            self._blame(machine, "crashed", "pytest was told to stop in the guest, by pytest.exit or ^C")
             self._dismiss(node)
             self._count_loss(machine, booted=True)
             return
@@ -270,29 +258,25 @@ class VmSession(DSession):  # type: ignore[misc]
         # The machine goes on, but execnet could make nothing of what it sent and gave up.
         garbled = machine.status.state == "up" and not isinstance(getattr(node.gateway, "_error", None), EOFError)
         if not garbled:
-            machine.ended(5.0)
+            machine.wait()
         status = machine.status
         self._active_nodes.discard(node)
         self._dismiss(node)
         booted = status.boot_seconds is not None
-        verdict, reason = self._verdict(machine, status)
+        verdict, reason = of_machine(machine, status)
         if garbled and not machine.hung:
             verdict, reason = "vm lost", f"what came out of the guest's port was not said by its pytest: {error}"
         if not booted:
             self._drop(node, ())
-            self._report(machine, None, verdict, reason)
+            self.verdicts.report_machine(machine, None, verdict, reason)
         else:
-            culprit, when = self._culprit(machine)
-            self._drop(node, [culprit] if culprit else [])
-            self._report(machine, culprit, verdict, f"{reason}{when}")
+            self._blame(machine, verdict, reason)
         self._count_loss(machine, booted)
 
     def worker_internal_error(self, node: WorkerController, formatted_error: str) -> None:
         """The guest's pytest itself failed, in a hook or a plugin: that machine is lost, with the reason."""
         machine = self._heard(node)
-        culprit, when = self._culprit(machine)
-        self._drop(node, [culprit] if culprit else [])
-        self._report(machine, culprit, "crashed", f"pytest failed in the guest{when}\n{formatted_error}")
+        self._blame(machine, "crashed", "pytest failed in the guest", f"\n{formatted_error}")
         self._dismiss(node)
         self._count_loss(machine, booted=True)
 
@@ -325,7 +309,7 @@ class VmSession(DSession):  # type: ignore[misc]
         """Use the room that a machine left."""
         while self.queued and len(self._active_nodes) < self.plan.at_once:
             kernel, only = self.queued.popleft()
-            if self.sched.wants_machine(kernel.name) and only not in self.complete:
+            if self.sched.wants_machine(kernel.name) and only not in self.verdicts.complete:
                 self._start_again(kernel, only)
 
     def _start_now(self, kernel: Kernel, only: str) -> None:
@@ -334,22 +318,7 @@ class VmSession(DSession):  # type: ignore[misc]
         directory = self.plan.directory / "vms" / name
         try:
             directory.mkdir(parents=True)
-            Vm(
-                name=name,
-                kernel=kernel.name,
-                release=kernel.release,
-                image=str(kernel.image) if kernel.image else None,
-                modules=str(kernel.modules) if kernel.modules else None,
-                accelerator=self.plan.accelerator.name,
-                memory=self.plan.memory,
-                cpus=self.plan.cpus,
-                boot_deadline=self.plan.boot_deadline,
-                cwd=str(Path.cwd()),
-                environment=guest_environment(self.config),
-                kernel_arguments=list(self.plan.kernel_arguments),
-                qemu=self.plan.qemu,
-                command=list(self.plan.command) if self.plan.command else None,
-            ).save(directory)
+            self.plan.describe(kernel, name, guest_environment(self.config)).save(directory)
             python = f"{shlex.quote(sys.executable)} -m vm.guest {directory}"
         except OSError as error:
             raise pytest.UsageError(
@@ -387,6 +356,12 @@ class VmSession(DSession):  # type: ignore[misc]
         if node in self.sched.nodes:
             self.sched.drop(node, finished)
 
+    def _blame(self, machine: Machine, verdict: str, reason: str, details: str = "") -> None:
+        """Report how a machine ended as a failure of the test it was on, which nobody is given again."""
+        culprit, when = self.verdicts.culprit(machine)
+        self._drop(machine.node, [culprit] if culprit else [])
+        self.verdicts.report_machine(machine, culprit, verdict, f"{reason}{when}{details}")
+
     def _alive(self, kernel: Kernel) -> bool:
         """Whether a machine of ``kernel`` runs, or will."""
         running = (self.machines[node].kernel for node in self._active_nodes)
@@ -395,7 +370,7 @@ class VmSession(DSession):  # type: ignore[misc]
     def _count_loss(self, machine: Machine, booted: bool) -> None:
         """Replace a lost machine while there is work for it and hope."""
         kernel = machine.kernel
-        if machine.only in self.complete:
+        if machine.only in self.verdicts.complete:
             # What it was there for; each such test has one machine, so that this comes to an end.
             self._start_for_one(kernel)
             return
@@ -414,7 +389,7 @@ class VmSession(DSession):  # type: ignore[misc]
             if not alive:
                 reason = f"the restart budget is used up: {kernel.name} lost {self.losses[kernel.name]} machines"
                 self.sched.close(kernel.name, reason)
-                self._report(machine, None, "not run", f"{reason} (--vm-restarts)")
+                self.verdicts.report_machine(machine, None, "not run", f"{reason} (--vm-restarts)")
         elif self.sched.shares[kernel.name].collected is None or self.sched.shares[kernel.name].pending:
             self._start_again(kernel)
         else:
@@ -440,7 +415,7 @@ class VmSession(DSession):  # type: ignore[misc]
 
     def _patience(self, machine: Machine) -> float:
         """Return the seconds a machine may be silent now."""
-        item = self.host_items.get(machine.running or "")
+        item = self.verdicts.items.get(machine.running or "")
         marker = item.get_closest_marker("deadline") if item else None
         if marker is None:
             return self.plan.vm_deadline
@@ -464,126 +439,3 @@ class VmSession(DSession):  # type: ignore[misc]
             if self.terminal._tw.width_of_current_line:
                 self.terminal.write_line("")
             self.terminal.write_line(line)
-
-    # ---- verdicts
-
-    def _verdict(self, machine: Machine, status: Status) -> tuple[str, str]:
-        """Return verdict and reason for a machine that went down unasked."""
-        if status.boot_seconds is None:
-            return "boot failed", status.reason or "the process that runs the machine was killed"
-        if machine.hung:
-            return "hung", machine.hung
-        if status.state != "down":
-            return "vm lost", "the process that runs the machine was killed"
-        if status.reason.startswith("QEMU "):
-            return "vm lost", status.reason
-        return "crashed", status.reason or "the guest's Python ended without a word"
-
-    def _culprit(self, machine: Machine) -> tuple[str | None, str]:
-        """Return the test a machine died in, and words for how sure that is.
-
-        What the guest said over its port can be behind by a test; its console is not, since a marker is on it
-        before the test begins.
-        """
-        if not machine.collected:
-            return None, " (while collecting)"
-        known = {*self.sched.on(machine.node), *self.complete}
-        last = console.last_test(machine.console_text())
-        if last is not None and last in known and last not in self.complete:
-            return last, ""
-        if machine.running is not None:
-            return machine.running, ""
-        if last is not None and last in known:
-            return last, " (after the test had finished)"
-        return None, " (between tests)"
-
-    def _report(self, machine: Machine, nodeid: str | None, verdict: str, reason: str) -> None:
-        """Emit one failed report."""
-        machine.verdict, machine.reason = verdict, reason
-        text = [f"{verdict}: {reason}", f"kernel {machine.kernel.name}, console {files.shown(machine.console)}"]
-        output = machine.console_text()
-        splats = find_splats(output)
-        if verdict != "not run":
-            text.append(splats[-1].text if splats and verdict == "crashed" else console.tail(output, 25))
-        self._emit(
-            nodeid or f"machine[{machine.name}]::{verdict.replace(' ', '-')}",
-            machine.kernel.name,
-            verdict,
-            "\n".join(text),
-            machine.node,
-            [list(dataclasses.astuple(splat)) for splat in splats],
-        )
-
-    def _emit(
-        self,
-        nodeid: str,
-        label: str,
-        verdict: str,
-        text: str,
-        node: WorkerController | None = None,
-        splats: Sequence[Sequence[str]] = (),
-    ) -> None:
-        item = self.host_items.get(nodeid)
-        path = nodeid.split("::")[0]
-        report = pytest.TestReport(
-            nodeid=nodeid,
-            location=item.location if item else (path, None, nodeid.partition("::")[2]),
-            keywords={},
-            outcome="failed",
-            longrepr=text,
-            when="call",
-            verdict=verdict,
-            vm_kernel=label,
-            splats=splats,
-        )
-        if node is not None:
-            report.node = node  # type: ignore[attr-defined]
-        self.complete.add(nodeid)
-        self.tested.add(label)
-        self.config.hook.pytest_runtest_logreport(report=report)
-        self._handlefailures(report)
-
-    def expected(self, label: str) -> list[str]:
-        """Return the ids of the tests to be reported for a kernel: those that its guests or the host collected."""
-        return list(dict.fromkeys([*(self.sched.shares[label].collected or ()), *self.host_tests[label]]))
-
-    def _report_splats_outside_tests(self) -> None:
-        """What a kernel complained of while it booted, or after the last test, is no test's and no less bad.
-
-        Machines that died have been reported with all that was on their consoles.
-        """
-        seen: set[tuple[str, str]] = set()
-        for machine in self.machines.values():
-            machine.ended(_SECONDS_TO_LEAVE)
-            if machine.verdict:
-                continue
-            log = console.split(machine.console_text())
-            for when, text in (("before its first test", log.boot), ("after its last test", log.after)):
-                splats = [s for s in find_splats(text) if (machine.kernel.name, s.fingerprint) not in seen]
-                seen |= {(machine.kernel.name, splat.fingerprint) for splat in splats}
-                if splats:
-                    titles = "; ".join(splat.title for splat in splats)
-                    self._emit(
-                        f"machine[{machine.name}]::{when.replace(' ', '-')}",
-                        machine.kernel.name,
-                        "failed",
-                        "\n".join([f"the kernel complained {when}: {titles}", *(splat.text for splat in splats)]),
-                        machine.node,
-                        [list(dataclasses.astuple(splat)) for splat in splats],
-                    )
-
-    def _report_missing(self) -> None:
-        """Every test of every kernel that nobody reported becomes a failure."""
-        for label, share in self.sched.shares.items():
-            collected = None if share.collected is None else set(share.collected)
-            for test in self.expected(label):
-                reason = share.closed or f"no machine of {label} reported it"
-                if collected is not None and test not in collected:
-                    reason = f"collected on the host, but not in the guest ({label})"
-                if test not in self.complete:
-                    self._emit(test, label, "not run", f"not run: {reason}")
-                    self.tested.add(label)
-            if label not in self.tested and self.expected(label):
-                # All skipped is no result, and certainly no good one.
-                text = f"not run: every test of {label} was skipped, see the reasons above"
-                self._emit(f"machine[{label}]::not-run", label, "not run", text)
