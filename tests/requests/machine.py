@@ -16,7 +16,7 @@ from tests.afalg.constants import ALG_OP_DECRYPT, ALG_OP_ENCRYPT
 from tests.requests import model
 from tests.requests.steps import Clone, Close, Control, Endpoint, Recv, Rekey, Send, Step, Traits
 from tests.requests.subjects import STREAM, Subject
-from tests.requests.walk import Model, Sequence
+from tests.requests.walk import Sequence
 
 SIZES = [0, 1, 7, 8, 15, 16, 17, 31, 32, 33, 48, 63, 64, 65, 100, 1000, 4080, 4095, 4096, 4097, 8192, 12000]
 
@@ -113,7 +113,7 @@ def _machine(subject: Subject, traits: Traits, endpoint: Callable[[], Endpoint])
     return Machine
 
 
-def _model(subject: Subject, traits: Traits) -> Model:
+def _model(subject: Subject, traits: Traits) -> model.OpSocket:
     return subject.make(subject.key, traits, model.DEFAULT_ROOM)
 
 
@@ -128,6 +128,3 @@ def _controls(subject: Subject, traits: Traits) -> st.SearchStrategy[Control]:
         iv=ivs,
         assoclen=st.sampled_from([None, 0, 1, 8, 16, 4096]),
     )
-
-
-__all__ = ["run"]

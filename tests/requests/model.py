@@ -7,6 +7,7 @@ The results of algorithms come from tests/oracle.
 from __future__ import annotations
 
 import errno
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,7 +18,6 @@ from tests.requests.steps import (
     Close,
     Control,
     Failure,
-    Poll,
     Prediction,
     Recv,
     Rekey,
@@ -53,8 +53,67 @@ class Cipher(Protocol):
         ...
 
 
+class OpSocket(ABC):
+    """An op socket, and the tfm socket it comes from; what each step does is the type's own.
+
+    Attributes:
+        key: of the tfm socket.
+        open: whether there is an op socket.
+    """
+
+    key: bytes
+    open: bool
+
+    def __post_init__(self) -> None:
+        self._fresh()
+
+    def step(self, step: Step) -> Prediction:
+        """Predict the step, and take it."""
+        if isinstance(step, Close):
+            self.open = False
+            self._fresh()
+            return Prediction(0)
+        if isinstance(step, Rekey):
+            return Prediction(self._rekey(step.key))
+        self.open = True
+        if isinstance(step, Send):
+            return self._send(step)
+        if isinstance(step, Recv):
+            return self._recv(step.size)
+        if isinstance(step, Clone):
+            return Prediction(self._clone())
+        return Prediction(self.poll())
+
+    def _rekey(self, key: bytes) -> int | Failure:
+        if self.open:
+            return Failure(errno.EBUSY)
+        self.key = key
+        return 0
+
+    @abstractmethod
+    def poll(self) -> int:
+        """Return the poll mask of the op socket."""
+
+    @abstractmethod
+    def ready(self) -> int:
+        """Return the bytes a recv can give now, 0 where it would wait."""
+
+    @abstractmethod
+    def _fresh(self) -> None:
+        """Be as an op socket is that was just accepted."""
+
+    @abstractmethod
+    def _send(self, step: Send) -> Prediction: ...
+
+    @abstractmethod
+    def _recv(self, size: int) -> Prediction: ...
+
+    @abstractmethod
+    def _clone(self) -> int | Failure: ...
+
+
 @dataclass
-class Queue:
+class Queue(OpSocket):
     """The op socket of a skcipher or aead: what was sent waits in a queue, and recv does the work.
 
     Attributes:
@@ -72,43 +131,21 @@ class Queue:
     room: int = DEFAULT_ROOM
     open: bool = False
 
-    def __post_init__(self) -> None:
-        self._fresh()
-
     def _fresh(self) -> None:
         self.init = self.more = self.encrypt = False
         self.queued = b""
         self.tail = self.assoclen = 0
         self.iv: bytes | None = bytes(self.ivsize)
 
-    def step(self, step: Step) -> Prediction:
-        """Predict the step, and take it."""
-        if isinstance(step, Close):
-            self.open = False
-            self._fresh()
-            return Prediction(0)
-        if isinstance(step, Rekey):
-            if self.open:
-                return Prediction(Failure(errno.EBUSY))
-            self.key = step.key
-            return Prediction(0)
-        self.open = True
-        if isinstance(step, Send):
-            return self._send(step)
-        if isinstance(step, Recv):
-            return self._recv(step.size)
-        if isinstance(step, Clone):
-            return Prediction(Failure(errno.EOPNOTSUPP))
-        return Prediction(self.poll())
-
     def poll(self) -> int:
-        """Return the poll mask of the op socket."""
         readable = not self.more or bool(self.queued)
         return (READABLE if readable else 0) | (WRITABLE if self.room - len(self.queued) >= PAGE else 0)
 
     def ready(self) -> int:
-        """Return the bytes a recv can give now, 0 where it would wait."""
         return self.cipher.ready(self)
+
+    def _clone(self) -> Failure:
+        return Failure(errno.EOPNOTSUPP)
 
     def _send(self, step: Send) -> Prediction:
         begun = self.init or (step.spliced and not self.traits.splice_begins)
@@ -250,8 +287,8 @@ class Aead:
 
 
 @dataclass
-class Hash:
-    """The op socket of a hash: what was sent is digested at once.
+class Hash(OpSocket):
+    """The op socket of a hash: what was sent is digested at once, and no step ever waits.
 
     Attributes:
         digest: (key, message) to digest.
@@ -263,43 +300,22 @@ class Hash:
     keyed: bool
     open: bool = False
 
-    def __post_init__(self) -> None:
-        self._fresh()
-
     def _fresh(self) -> None:
         self.message: bytes | None = None
         self.result: bytes | None = None
 
-    def step(self, step: Step) -> Prediction:
-        """Predict the step, and take it; none of them ever waits."""
-        if isinstance(step, Close):
-            self.open = False
-            self._fresh()
-            return Prediction(0)
-        if isinstance(step, Rekey):
-            if self.open:
-                return Prediction(Failure(errno.EBUSY))
-            if not self.keyed:
-                return Prediction(Failure(errno.ENOSYS))
-            self.key = step.key
-            return Prediction(0)
-        self.open = True
-        if isinstance(step, Send):
-            return self._send(step)
-        if isinstance(step, Recv):
-            return self._recv(step.size)
-        if isinstance(step, Clone):
-            # A digest that is ready is not cloned.
-            self.result = None
-            return Prediction(0)
-        return Prediction(self.poll())
-
     def poll(self) -> int:
-        """Return the poll mask: there is no poll method, so nothing is ever ready."""
-        return 0
+        return 0  # There is no poll method, so nothing is ever ready.
 
     def ready(self) -> int:
         return len(self.digest(self.key, b""))
+
+    def _rekey(self, key: bytes) -> int | Failure:
+        return super()._rekey(key) if self.open or self.keyed else Failure(errno.ENOSYS)
+
+    def _clone(self) -> int:
+        self.result = None  # A digest that is ready is not cloned.
+        return 0
 
     def _send(self, step: Send) -> Prediction:
         self.result = None
@@ -324,6 +340,3 @@ def _joined(first: bytes | Unknown, second: bytes | Unknown) -> bytes | Unknown:
     if isinstance(first, bytes) and isinstance(second, bytes):
         return first + second
     return Unknown(_length(first) + _length(second))
-
-
-__all__ = ["DEFAULT_ROOM", "PAGE", "READABLE", "WRITABLE", "Aead", "Hash", "Poll", "Queue", "Skcipher"]

@@ -17,7 +17,7 @@ from tests.need import need
 from tests.oracle import aeads, hashes, skciphers
 from tests.requests import model
 from tests.requests.steps import Clone, Close, Control, Poll, Recv, Rekey, Send, Step, Traits
-from tests.requests.walk import Model, Verb
+from tests.requests.walk import Verb
 
 STREAM = bytes((i * 89 + i // 251) % 256 for i in range(20000))
 """What is sent: no two pieces of it look alike."""
@@ -43,7 +43,7 @@ class Subject:
     key: bytes
     other: bytes
     kind: Callable[..., Transform]
-    make: Callable[[bytes, Traits, int], Model]
+    make: Callable[[bytes, Traits, int], model.OpSocket]
     verbs: Mapping[str, Verb]
     last: tuple[Verb, ...]
     id: str
@@ -58,14 +58,14 @@ def always(step: Step) -> Verb:
     return lambda _: step
 
 
-def recv_what_there_is(model: Model) -> Step:
+def recv_what_there_is(op: model.OpSocket) -> Step:
     """Return a recv of exactly what can be had, and of 16 bytes where that is nothing."""
-    return Recv(model.ready() or 16)
+    return Recv(op.ready() or 16)
 
 
 def _common(key: bytes, other: bytes) -> dict[str, Verb]:
-    def rekey(model: Model) -> Step:
-        return Rekey(other if model.key == key else key)
+    def rekey(op: model.OpSocket) -> Step:
+        return Rekey(other if op.key == key else key)
 
     return {
         "recv-0": always(Recv(0)),

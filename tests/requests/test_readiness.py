@@ -40,11 +40,6 @@ WAITED_FOR = {
 IN = select.EPOLLIN | select.EPOLLRDNORM | select.EPOLLRDBAND
 OUT = select.EPOLLOUT | select.EPOLLWRNORM | select.EPOLLWRBAND
 CROSSED_OUT = select.EPOLLOUT | select.EPOLLRDNORM | select.EPOLLRDBAND
-OF_DATA = (CROSSED_OUT, IN)
-OF_ROOM = (IN, OUT)
-"""Which events the kernel announces when there is data, and when there is room: as they are, and as they are meant."""
-
-each_event = pytest.mark.parametrize("event", WAITED_FOR)
 
 
 @contextlib.contextmanager
@@ -134,32 +129,26 @@ def test_one_shot_is_told_until_it_is_armed_again() -> None:
 # Being told ----------------------------------------------------------------------------------------------------------
 
 
-@each_event
-def test_who_is_told_of_data(event: str) -> None:
-    """Of those who wait on a socket without data: RDNORM, and IN only where that is announced (see above)."""
-    waited = WAITED_FOR[event]
-    with SKCIPHER.open() as cipher:
-        op = cipher.op
-        without_data(op)
-        with epoll_of(op, waited | select.EPOLLET) as epoll:
-            epoll.poll(0)
-            op.send(bytes(16), MSG_MORE)
-            assert epoll.poll(0) in told(op, waited, OF_DATA)
-            epoll.modify(op.fd, waited)
-            assert epoll.poll(0) == ([(op.fd, waited)] if waited & (READABLE | WRITABLE) else [])
+COMES: dict[str, tuple[Callable[[Socket], object], Callable[[Socket], object], tuple[int, int]]] = {
+    "data": (without_data, lambda op: op.send(bytes(16), MSG_MORE), (CROSSED_OUT, IN)),
+    "room": (without_room, lambda op: op.recv(4096), (IN, OUT)),
+}
+"""A state that lacks it, what brings it, and what the kernel then announces: as it does, and as it is meant."""
 
 
-@each_event
-def test_who_is_told_of_room(event: str) -> None:
-    """Of those who wait on a full socket: those who wait for data, or those who wait for room (see above)."""
+@pytest.mark.parametrize("event", WAITED_FOR)
+@pytest.mark.parametrize("what", COMES)
+def test_who_is_told(what: str, event: str) -> None:
+    """Of those who wait for data or room: whoever waits for what is announced then (see above)."""
     waited = WAITED_FOR[event]
+    lack, bring, announced = COMES[what]
     with SKCIPHER.open() as cipher:
         op = cipher.op
-        without_room(op)
+        lack(op)
         with epoll_of(op, waited | select.EPOLLET) as epoll:
             epoll.poll(0)
-            op.recv(4096)
-            assert epoll.poll(0) in told(op, waited, OF_ROOM)
+            bring(op)
+            assert epoll.poll(0) in told(op, waited, announced)
             epoll.modify(op.fd, waited)
             assert epoll.poll(0) == ([(op.fd, waited)] if waited & (READABLE | WRITABLE) else [])
 

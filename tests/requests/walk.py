@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 from tests.afalg import DeadlineExpired
+from tests.requests.model import OpSocket
 from tests.requests.steps import (
     Clone,
     Close,
     Control,
     Endpoint,
     Failure,
-    Prediction,
     Recv,
     Rekey,
     Send,
@@ -22,24 +22,7 @@ from tests.requests.steps import (
     Value,
 )
 
-
-class Model(Protocol):
-    """What predicts: tests/requests/model.py."""
-
-    def step(self, step: Step) -> Prediction: ...
-
-    def poll(self) -> int: ...
-
-    def ready(self) -> int: ...
-
-    @property
-    def open(self) -> bool: ...
-
-    @property
-    def key(self) -> bytes: ...
-
-
-Verb: TypeAlias = Callable[[Model], Step]
+Verb: TypeAlias = Callable[[OpSocket], Step]
 """A step that may depend on the state, like a recv of exactly what there is."""
 
 
@@ -50,7 +33,7 @@ class Sequence:
         AssertionError: a step gave something else than predicted; the message has the whole sequence.
     """
 
-    def __init__(self, endpoint: Endpoint, model: Model) -> None:
+    def __init__(self, endpoint: Endpoint, model: OpSocket) -> None:
         self.endpoint = endpoint
         self.model = model
         self.taken: list[tuple[Step, Value]] = []
@@ -113,7 +96,7 @@ def matches(value: Value, expected: Value) -> bool:
     return type(value) is type(expected) and value == expected
 
 
-def walk(endpoint: Endpoint, model: Model, sequence: Iterable[Verb], last: Iterable[Verb] = ()) -> None:
+def walk(endpoint: Endpoint, model: OpSocket, sequence: Iterable[Verb], last: Iterable[Verb] = ()) -> None:
     """Take a sequence from a fresh op socket and poll, then the steps of ``last``, and close the op socket.
 
     Args:
@@ -145,7 +128,7 @@ def sequences(verbs: Mapping[str, Verb], first: str, length: int) -> Iterable[li
             yield [verbs[first], *rest]
 
 
-def changes_nothing(model: Model, verb: Verb) -> bool:
+def changes_nothing(model: OpSocket, verb: Verb) -> bool:
     """Whether the model is after the step what it was before, but for there being an op socket."""
     before = {**vars(model), "open": None}
     model.step(verb(model))
