@@ -12,11 +12,39 @@ from vm.tests.apt_machine import Machine, nobody
 from vm.tests.archive import World
 from vm.tests.harness import Project
 
+KNOWN_ISSUES = """\
+[[issue]]
+fix = "0123456789ab"
+title = "crypto: mend"
+name = "Broken"
+cve = "CVE-2026-1"
+introduced = ["5.0"]
+fixed = ["6.1.10", "6.5"]
+
+[[issue]]
+fix = "ba9876543210"
+title = "crypto: stand up"
+introduced = ["2.6.38"]
+fixed = ["6.1.10", "99.0"]
+crashes = true
+"""
+"""One issue of some kernels before 6.5, and one of nearly all, the running one too, which takes them down."""
+
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     """Return an empty scratch project."""
     return Project(tmp_path)
+
+
+@pytest.fixture
+def project_with_issues(tmp_path: Path) -> Project:
+    """Return an empty scratch project that knows KNOWN_ISSUES."""
+    made = Project(tmp_path / "project")
+    (made.directory / "known.toml").write_text(KNOWN_ISSUES)
+    with (made.directory / "pytest.ini").open("a") as file:
+        file.write("known_issues = known.toml\n")
+    return made
 
 
 @pytest.fixture(scope="session")

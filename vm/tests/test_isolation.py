@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
 from vm.tests.harness import Project, Run
 
-TABLE = """\
-[[issue]]
-fix = "ba9876543210"
-title = "crypto: stand up"
-introduced = ["2.6.38"]
-fixed = ["6.1.10", "99.0"]
-crashes = true
-"""
 TESTS = """
     falls = pytest.mark.fixed_by("ba9876543210", "crypto: stand up")
 
@@ -36,13 +27,9 @@ EVERY_CASE = ["test_falls[fails]", "test_falls[panics]", "test_falls[powers-off]
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
-    made = Project(tmp_path / "project")
-    (made.directory / "known.toml").write_text(TABLE)
-    with (made.directory / "pytest.ini").open("a") as file:
-        file.write("known_issues = known.toml\n")
-    made.tests(TESTS)
-    return made
+def project(project_with_issues: Project) -> Project:
+    project_with_issues.tests(TESTS)
+    return project_with_issues
 
 
 def begun(run: Run) -> list[list[str]]:

@@ -23,22 +23,6 @@ ISSUE = Issue(
     packages=("5.10.251-2",),
     unfixed=("6.16",),
 )
-TABLE = """\
-[[issue]]
-fix = "0123456789ab"
-title = "crypto: mend"
-name = "Broken"
-cve = "CVE-2026-1"
-introduced = ["5.0"]
-fixed = ["6.1.10", "6.5"]
-
-[[issue]]
-fix = "ba9876543210"
-title = "crypto: stand up"
-introduced = ["6.0"]
-fixed = ["6.1.10", "6.5"]
-crashes = true
-"""
 TESTS = """
     broken = pytest.mark.fixed_by("0123456789ab", "crypto: mend", cve="CVE-2026-1")
     falls = pytest.mark.fixed_by("ba9876543210", "crypto: stand up")
@@ -148,13 +132,9 @@ def test_a_table_that_is_wrong_is_refused_in_one_line(tmp_path: Path, text: str,
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
-    made = Project(tmp_path / "project")
-    (made.directory / "known.toml").write_text(TABLE)
-    with (made.directory / "pytest.ini").open("a") as file:
-        file.write("known_issues = known.toml\n")
-    made.tests(TESTS.replace("RELEASE", "6.1.9-"))
-    return made
+def project(project_with_issues: Project) -> Project:
+    project_with_issues.tests(TESTS.replace("RELEASE", "6.1.9-"))
+    return project_with_issues
 
 
 def verdicts(project: Project, *arguments: str, release: str) -> tuple[dict[str, str], str, int]:
