@@ -16,6 +16,7 @@ from tests.afalg import Aead, Rng, Skcipher, Socket, authenc_key, set_assoclen, 
 from tests.afalg.constants import ALG_OP_ENCRYPT, ALG_SET_DRBG_ENTROPY, MSG_MORE
 from tests.afalg.many import recvmmsg, sendmmsg
 from tests.errors import probes
+from tests.errors.leaks import option_memory
 from tests.errors.raises import outcome
 from tests.errors.returns import returns
 from tests.errors.subjects import (
@@ -26,8 +27,8 @@ from tests.errors.subjects import (
     each_keyed_type,
     each_queued_type,
 )
-from tests.errors.test_memory import option_memory
 from tests.faults.inject import CONTROL, COPIES, NO_MEMORY, Ended, Injector, Story
+from tests.faults.ops import walk_op
 from tests.need import need
 
 BOTH = NO_MEMORY | COPIES
@@ -39,16 +40,13 @@ SEND = BOTH | CONTROL
 @pytest.mark.parametrize("flags", [0, MSG_MORE], ids=["whole", "more"])
 def test_send(inject: Injector, subject: Subject, flags: int) -> None:
     """What was taken before the failure is at most the message; all memory is given back when the socket closes."""
-    with subject.open() as transform:
 
-        def story() -> Story:
-            with transform.tfm.accept() as op:
-                ended = yield lambda: subject.begin(op, flags)
-                if not ended.errno and not flags:
-                    subject.finish(op)
-            fresh(subject, transform.tfm)
+    def story(op: Socket) -> Story:
+        ended = yield lambda: subject.begin(op, flags)
+        if not ended.errno and not flags:
+            subject.finish(op)
 
-        assert inject.walk(story, SEND) >= {0, errno.ENOMEM, errno.EFAULT}
+    assert walk_op(inject, subject, story, SEND) >= {0, errno.ENOMEM, errno.EFAULT}
 
 
 @returns("send-fault-append")
@@ -56,17 +54,15 @@ def test_send(inject: Injector, subject: Subject, flags: int) -> None:
 def test_append(inject: Injector, subject: Subject) -> None:
     """A second send that fills the page of the first. When it fails, the first is as it was."""
     head, tail = subject.message[:9], subject.message[9:]
-    with subject.open() as transform:
 
-        def story() -> Story:
-            with transform.tfm.accept() as op:
-                op.sendmsg([head], subject.control, MSG_MORE)
-                ended = yield lambda: op.send(tail)
-                if ended.errno:
-                    op.send(tail)
-                subject.finish(op)
+    def story(op: Socket) -> Story:
+        op.sendmsg([head], subject.control, MSG_MORE)
+        ended = yield lambda: op.send(tail)
+        if ended.errno:
+            op.send(tail)
+        subject.finish(op)
 
-        assert inject.walk(story, BOTH) == {0, errno.EFAULT}
+    assert walk_op(inject, subject, story, BOTH) == {0, errno.EFAULT}
 
 
 @returns("send-no-memory", "send-no-page", "send-fault")
@@ -74,32 +70,27 @@ def test_append(inject: Injector, subject: Subject) -> None:
 def test_long_send(inject: Injector, subject: Subject) -> None:
     """Pages that were filled before the failure count: the call returns their bytes."""
     data = bytes(3 * 4096 + 100)
-    with subject.open() as transform:
 
-        def story() -> Story:
-            with transform.tfm.accept() as op:
-                ended = yield lambda: op.sendmsg([data], subject.control, MSG_MORE)
-                assert ended.errno or ended.value in (4096, 2 * 4096, 3 * 4096, len(data))
-                if not ended.errno and ended.value < len(data):
-                    assert outcome(lambda: op.send(b"x")) == errno.EINVAL, "a short send has ended the message"
-            fresh(subject, transform.tfm)
+    def story(op: Socket) -> Story:
+        ended = yield lambda: op.sendmsg([data], subject.control, MSG_MORE)
+        assert ended.errno or ended.value in (4096, 2 * 4096, 3 * 4096, len(data))
+        if not ended.errno and ended.value < len(data):
+            assert outcome(lambda: op.send(b"x")) == errno.EINVAL, "a short send has ended the message"
 
-        assert inject.walk(story, SEND) >= {0, errno.ENOMEM, errno.EFAULT}
+    assert walk_op(inject, subject, story, SEND) >= {0, errno.ENOMEM, errno.EFAULT}
 
 
 @returns("hash-fault")
 def test_long_hash(inject: Injector) -> None:
     """Several batches of 16 pages: a failure ends the message, and the next one is a new one."""
     data = bytes(40 * 4096)
-    with HASH.open() as h:
 
-        def story() -> Story:
-            with h.tfm.accept() as op:
-                ended = yield lambda: op.send(data)
-                assert ended.errno or 0 < ended.value <= len(data)
-                HASH.works(op)
+    def story(op: Socket) -> Story:
+        ended = yield lambda: op.send(data)
+        assert ended.errno or 0 < ended.value <= len(data)
+        HASH.works(op)
 
-        assert inject.walk(story, BOTH) == {0, errno.EFAULT}
+    assert walk_op(inject, HASH, story, BOTH) == {0, errno.EFAULT}
 
 
 @pytest.mark.parametrize("step", ["send", "finish", "recv", "recv-nothing"])
@@ -113,24 +104,22 @@ def test_hash_in_parts(inject: Injector, step: str) -> None:
         "recv-nothing": lambda op: op.recv(32),
     }
     before = {"send": HASH.message[:9], "recv-nothing": b""}.get(step, HASH.message)
-    with HASH.open() as h:
 
-        def story() -> Story:
-            with h.tfm.accept() as op:
-                if step != "recv-nothing":
-                    op.send(before, MSG_MORE)
-                ended = yield lambda: acts[step](op)
-                if ended.errno:
-                    assert op.recv(32) in (digest(before), digest(b""))
-                elif step == "recv":
-                    assert ended.value == HASH.result
-                elif step in ("send", "finish"):
-                    HASH.finish(op)
-                HASH.works(op)
+    def story(op: Socket) -> Story:
+        if step != "recv-nothing":
+            op.send(before, MSG_MORE)
+        ended = yield lambda: acts[step](op)
+        if ended.errno:
+            assert op.recv(32) in (digest(before), digest(b""))
+        elif step == "recv":
+            assert ended.value == HASH.result
+        elif step in ("send", "finish"):
+            HASH.finish(op)
+        HASH.works(op)
 
-        seen = inject.walk(story, BOTH)
-        # A part that is sent while the digest's memory is already there takes none (Linux 6.5 and later).
-        assert seen >= {0, errno.EFAULT} or seen >= {0, errno.ENOMEM}
+    seen = walk_op(inject, HASH, story, BOTH)
+    # A part that is sent while the digest's memory is already there takes none (Linux 6.5 and later).
+    assert seen >= {0, errno.EFAULT} or seen >= {0, errno.ENOMEM}
 
 
 @returns("recv-no-memory", "recv-no-memory-list", "recv-no-memory-output", "recv-fault")
@@ -139,22 +128,19 @@ def test_hash_in_parts(inject: Injector, step: str) -> None:
 def test_recv(inject: Injector, subject: Subject) -> None:
     """Output in three buffers: the whole result, or an error and everything given back."""
     size = len(subject.result or b"")
-    with subject.open() as transform:
 
-        def story() -> Story:
-            with transform.tfm.accept() as op:
-                idle = option_memory(op)
-                subject.begin(op)
-                parts = [bytearray(5), bytearray(11), bytearray(size - 16)]
-                ended = yield lambda: op.recvmsg(parts)
-                if not ended.errno:
-                    assert b"".join(parts) == subject.result
-                    assert option_memory(op) == idle
-            fresh(subject, transform.tfm)
+    def story(op: Socket) -> Story:
+        idle = option_memory(op)
+        subject.begin(op)
+        parts = [bytearray(5), bytearray(11), bytearray(size - 16)]
+        ended = yield lambda: op.recvmsg(parts)
+        if not ended.errno:
+            assert b"".join(parts) == subject.result
+            assert option_memory(op) == idle
 
-        seen = inject.walk(story, BOTH)
-        assert seen >= {0, errno.EFAULT}
-        assert errno.ENOMEM in seen or subject is HASH
+    seen = walk_op(inject, subject, story, BOTH)
+    assert seen >= {0, errno.EFAULT}
+    assert errno.ENOMEM in seen or subject is HASH
 
 
 @returns("rng-generate", "rng-recv-fault")
@@ -197,19 +183,16 @@ def test_random_for_validation(inject: Injector, step: str) -> None:
 @returns("skcipher-state-no-memory", "recv-no-memory-list")
 def test_part_of_a_stream(inject: Injector) -> None:
     """A cipher's output while its input is open; the state between two parts takes memory of its own."""
-    with SKCIPHER.open() as cipher:
 
-        def story() -> Story:
-            with cipher.tfm.accept() as op:
-                op.sendmsg([SKCIPHER.message], SKCIPHER.control, MSG_MORE)
-                ended = yield lambda: op.recv(16)
-                assert ended.errno or ended.value == (SKCIPHER.result or b"")[:16]
-                op.send(b"")
-                if not ended.errno:
-                    assert op.recv(16) == (SKCIPHER.result or b"")[16:]
-            fresh(SKCIPHER, cipher.tfm)
+    def story(op: Socket) -> Story:
+        op.sendmsg([SKCIPHER.message], SKCIPHER.control, MSG_MORE)
+        ended = yield lambda: op.recv(16)
+        assert ended.errno or ended.value == (SKCIPHER.result or b"")[:16]
+        op.send(b"")
+        if not ended.errno:
+            assert op.recv(16) == (SKCIPHER.result or b"")[16:]
 
-        assert inject.walk(story, BOTH) >= {0, errno.ENOMEM}
+    assert walk_op(inject, SKCIPHER, story, BOTH) >= {0, errno.ENOMEM}
 
 
 # Each of them goes through memory of its own: a copy, a bounce buffer, a request to an inner algorithm.
@@ -280,41 +263,33 @@ def test_sendmmsg_and_recvmmsg(inject: Injector, subject: Subject) -> None:
         ended = yield lambda: recvmmsg(op, [len(subject.result or b"")])
         assert ended.errno or ended.value == [subject.result]
 
-    with subject.open() as transform:
-        for part in (sent, received):
-
-            def story(part: Callable[[Socket], Story] = part) -> Story:
-                with transform.tfm.accept() as op:
-                    yield from part(op)
-                fresh(subject, transform.tfm)
-
-            assert inject.walk(story, SEND) >= {0, errno.ENOMEM, errno.EFAULT}
+    for story in (sent, received):
+        assert walk_op(inject, subject, story, SEND) >= {0, errno.ENOMEM, errno.EFAULT}
 
 
 @pytest.mark.parametrize("subject", QUEUED, ids=lambda subject: subject.type_)
 @pytest.mark.parametrize("way", ["poll", "select", "epoll"])
 def test_poll(inject: Injector, subject: Subject, way: str) -> None:
     """Asking changes nothing, whether there is an answer or not."""
-    with subject.open() as transform:
 
-        def story() -> Story:
-            with transform.tfm.accept() as op, select.epoll(1) as epoll:
-                subject.begin(op)
+    def story(op: Socket) -> Story:
+        subject.begin(op)
+        with select.epoll(1) as epoll:
 
-                def ask() -> bool:
-                    if way == "poll":
-                        return bool(op.poll())
-                    if way == "select":
-                        return bool(select.select([op], [], [], 0)[0])
-                    epoll.register(op.fd, select.EPOLLIN)
-                    return bool(epoll.poll(0))
+            def ask() -> bool:
+                if way == "poll":
+                    return bool(op.poll())
+                if way == "select":
+                    return bool(select.select([op], [], [], 0)[0])
+                epoll.register(op.fd, select.EPOLLIN)
+                return bool(epoll.poll(0))
 
-                ended: Ended = yield ask
-                assert ended.errno or ended.value in (True, None)
-                subject.finish(op)
+            ended: Ended = yield ask
+        assert ended.errno or ended.value in (True, None)
+        subject.finish(op)
 
-        more = {errno.EINVAL: "epoll_wait calls an event array it cannot write invalid"} if way == "epoll" else {}
-        assert 0 in inject.walk(story, BOTH | more)
+    more = {errno.EINVAL: "epoll_wait calls an event array it cannot write invalid"} if way == "epoll" else {}
+    assert 0 in walk_op(inject, subject, story, BOTH | more)
 
 
 @each_keyed_type
@@ -335,9 +310,3 @@ def test_nokey_socket(inject: Injector, subject: Subject) -> None:
 def digest(data: bytes) -> bytes:
     """Return what HASH makes of the data, by the C library of Python."""
     return hmac.digest(HASH.key or b"", data, "sha256")
-
-
-def fresh(subject: Subject, tfm: Socket) -> None:
-    """Make one request by an op socket of its own."""
-    with tfm.accept() as op:
-        subject.works(op)

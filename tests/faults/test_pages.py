@@ -13,7 +13,7 @@ from tests.afalg.memory import PAGE, Memory
 from tests.errors.returns import returns
 from tests.errors.subjects import AEAD, HASH, SKCIPHER, Subject, each_keyed_type, each_queued_type
 from tests.faults.inject import CONTROL, COPIES, NO_MEMORY, Injector, Story
-from tests.faults.test_op import fresh
+from tests.faults.ops import walk_op
 
 BOTH = NO_MEMORY | COPIES
 
@@ -26,10 +26,10 @@ def test_splice_in(inject: Injector, subject: Subject, way: str, tmp_path: Path)
     content = tmp_path / "content"
     content.write_bytes(subject.message)
     size = len(subject.message)
-    with subject.open() as transform, content.open("rb") as file:
+    with content.open("rb") as file:
 
-        def story() -> Story:
-            with transform.tfm.accept() as op, Pipe() as pipe:
+        def story(op: Socket) -> Story:
+            with Pipe() as pipe:
                 if subject is not HASH:
                     op.sendmsg([], subject.control, MSG_MORE)
                 splice(file, pipe.write_end, size, offset_in=0)
@@ -39,9 +39,8 @@ def test_splice_in(inject: Injector, subject: Subject, way: str, tmp_path: Path)
                     ended = yield lambda: sendfile(op, file, size, offset=0)
                 if not ended.errno and ended.value == size:
                     subject.finish(op)
-            fresh(subject, transform.tfm)
 
-        assert 0 in inject.walk(story, BOTH)
+        assert 0 in walk_op(inject, subject, story, BOTH)
 
 
 @returns("recv-no-memory", "hash-recv-no-memory")
@@ -49,29 +48,27 @@ def test_splice_in(inject: Injector, subject: Subject, way: str, tmp_path: Path)
 def test_splice_out(inject: Injector, subject: Subject) -> None:
     """The result comes into the pipe whole, or not at all."""
     size = len(subject.result or b"")
-    with subject.open() as transform:
 
-        def story() -> Story:
-            with transform.tfm.accept() as op, Pipe() as pipe:
-                subject.begin(op)
-                ended = yield lambda: splice(op, pipe.write_end, size)
-                if not ended.errno:
-                    with Path(f"/proc/self/fd/{pipe.read_end}").open("rb", buffering=0) as reader:
-                        assert reader.read(ended.value) == (subject.result or b"")[: ended.value]
-            fresh(subject, transform.tfm)
+    def story(op: Socket) -> Story:
+        with Pipe() as pipe:
+            subject.begin(op)
+            ended = yield lambda: splice(op, pipe.write_end, size)
+            if not ended.errno:
+                with Path(f"/proc/self/fd/{pipe.read_end}").open("rb", buffering=0) as reader:
+                    assert reader.read(ended.value) == (subject.result or b"")[: ended.value]
 
-        assert errno.ENOMEM in inject.walk(story, BOTH)
+    assert errno.ENOMEM in walk_op(inject, subject, story, BOTH)
 
 
 @each_keyed_type
 def test_vmsplice(inject: Injector, subject: Subject) -> None:
     """Pages of the caller's own go through the pipe by reference."""
     size = len(subject.message)
-    with subject.open() as transform, Memory(1) as memory:
+    with Memory(1) as memory:
         memory.write(0, subject.message)
 
-        def story() -> Story:
-            with transform.tfm.accept() as op, Pipe() as pipe:
+        def story(op: Socket) -> Story:
+            with Pipe() as pipe:
                 if subject is not HASH:
                     op.sendmsg([], subject.control, MSG_MORE)
 
@@ -82,26 +79,23 @@ def test_vmsplice(inject: Injector, subject: Subject) -> None:
                 ended = yield move
                 if not ended.errno and ended.value == size:
                     subject.finish(op)
-            fresh(subject, transform.tfm)
 
-        assert 0 in inject.walk(story, BOTH)
+        assert 0 in walk_op(inject, subject, story, BOTH)
 
 
 @returns("send-no-memory", "send-no-page", "send-fault")
 @each_queued_type
 def test_second_list_of_pages(inject: Injector, subject: Subject) -> None:
     """A list has 126 pages; the next one is chained to it (af_alg_alloc_tsgl)."""
-    with subject.open() as transform, Memory(130) as memory:
+    with Memory(130) as memory:
 
-        def story() -> Story:
-            with transform.tfm.accept() as op:
-                make_room(op, 140 * PAGE)
-                op.sendmsg([memory.pointer(0, 125 * PAGE)], subject.control, MSG_MORE)
-                ended = yield lambda: op.send(memory.pointer(0, 2 * PAGE))
-                assert ended.errno or ended.value in (PAGE, 2 * PAGE)
-            fresh(subject, transform.tfm)
+        def story(op: Socket) -> Story:
+            make_room(op, 140 * PAGE)
+            op.sendmsg([memory.pointer(0, 125 * PAGE)], subject.control, MSG_MORE)
+            ended = yield lambda: op.send(memory.pointer(0, 2 * PAGE))
+            assert ended.errno or ended.value in (PAGE, 2 * PAGE)
 
-        assert inject.walk(story, BOTH) >= {0, errno.ENOMEM, errno.EFAULT}
+        assert walk_op(inject, subject, story, BOTH) >= {0, errno.ENOMEM, errno.EFAULT}
 
 
 @returns("recv-no-memory-output", "recv-no-memory")
@@ -110,30 +104,26 @@ def test_long_output(inject: Injector, subject: Subject) -> None:
     """Output of more than 16 pages takes several lists, the second from memory that can fail (af_alg_get_rsgl)."""
     size = 20 * PAGE
     extra = 16 if subject is AEAD else 0
-    with subject.open() as transform, Memory(21) as memory:
+    with Memory(21) as memory:
 
-        def story() -> Story:
-            with transform.tfm.accept() as op:
-                op.sendmsg([Pointer(memory.address, size)], subject.control)
-                yield lambda: op.recvmsg([memoryview(bytearray(size + extra))])
-            fresh(subject, transform.tfm)
+        def story(op: Socket) -> Story:
+            op.sendmsg([Pointer(memory.address, size)], subject.control)
+            yield lambda: op.recvmsg([memoryview(bytearray(size + extra))])
 
-        assert errno.ENOMEM in inject.walk(story, BOTH)
+        assert errno.ENOMEM in walk_op(inject, subject, story, BOTH)
 
 
 def test_send_of_control_data_alone(inject: Injector) -> None:
     """Control data too long for the kernel's stack is copied into memory of its own (net/socket.c)."""
-    with AEAD.open() as aead:
 
-        def story() -> Story:
-            with aead.tfm.accept() as op:
-                ended = yield lambda: op.sendmsg([], AEAD.control, MSG_MORE)
-                if ended.errno:
-                    op.sendmsg([], AEAD.control, MSG_MORE)
-                op.send(AEAD.message)
-                AEAD.finish(op)
+    def story(op: Socket) -> Story:
+        ended = yield lambda: op.sendmsg([], AEAD.control, MSG_MORE)
+        if ended.errno:
+            op.sendmsg([], AEAD.control, MSG_MORE)
+        op.send(AEAD.message)
+        AEAD.finish(op)
 
-        assert inject.walk(story, BOTH | CONTROL) == {0, errno.EFAULT, errno.ENOBUFS}
+    assert walk_op(inject, AEAD, story, BOTH | CONTROL) == {0, errno.EFAULT, errno.ENOBUFS}
 
 
 def make_room(op: Socket, size: int) -> None:

@@ -10,6 +10,7 @@ from tests.afalg import Aead, Rng, Socket, authenc_key
 from tests.afalg.constants import ALG_SET_DRBG_ENTROPY, ALG_SET_KEY_BY_KEY_SERIAL, MSG_MORE
 from tests.afalg.keys import Key
 from tests.errors import probes
+from tests.errors.leaks import option_memory
 from tests.errors.raises import outcome
 from tests.errors.returns import returns
 from tests.errors.subjects import (
@@ -19,8 +20,8 @@ from tests.errors.subjects import (
     each_keyed_type,
     each_type,
 )
-from tests.errors.test_memory import option_memory
 from tests.faults.inject import COPIES, DESCRIPTORS, LOOKUP, NO_MEMORY, Injector, Story
+from tests.faults.ops import walk_op
 from tests.need import need
 
 
@@ -214,20 +215,18 @@ def test_accept_without_a_key(inject: Injector, subject: Subject) -> None:
 @pytest.mark.parametrize("flags", [MSG_MORE, 0], ids=["open", "finished"])
 def test_clone(inject: Injector, flags: int) -> None:
     """The origin goes on as if nothing had been."""
-    with HASH.open() as h:
 
-        def story() -> Story:
-            with h.tfm.accept() as op:
-                op.send(HASH.message[:9], flags)
-                ended = yield op.accept
-                for one in (op, ended.value):
-                    if one and flags:
-                        one.send(HASH.message[9:])
-                        HASH.finish(one)
-                if ended.value:
-                    ended.value.close()
+    def story(op: Socket) -> Story:
+        op.send(HASH.message[:9], flags)
+        ended = yield op.accept
+        for one in (op, ended.value):
+            if one and flags:
+                one.send(HASH.message[9:])
+                HASH.finish(one)
+        if ended.value:
+            ended.value.close()
 
-        assert errno.ENOMEM in inject.walk(story, NO_MEMORY | DESCRIPTORS)
+    assert errno.ENOMEM in walk_op(inject, HASH, story, NO_MEMORY | DESCRIPTORS)
 
 
 @each_type
