@@ -7,6 +7,7 @@ Only kernels with CONFIG_CRYPTO_USER_API_RNG_CAVP have it, which distributions l
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
 
 import pytest
 
@@ -43,17 +44,36 @@ def rng() -> Rng:
     return generator
 
 
+@pytest.fixture
+def seeded(rng: Rng) -> Iterator[Rng]:
+    """Give a generator with the published entropy and an empty seed."""
+    with rng:
+        give_entropy(rng)
+        rng.tfm.set_key(b"")
+        yield rng
+
+
+@pytest.fixture
+def expected() -> HmacDrbg:
+    """Return the same, computed here."""
+    return HmacDrbg("sha256", ENTROPY + NONCE)
+
+
+@pytest.fixture
+def nowhere() -> Iterator[Pointer]:
+    """Give 48 bytes that can be neither read nor written."""
+    with Memory(0, PROT_NONE) as memory:
+        yield memory.pointer(0, 48)
+
+
 def give_entropy(rng: Rng, entropy: bytes | Pointer = ENTROPY + NONCE) -> None:
     rng.tfm.setsockopt(ALG_SET_DRBG_ENTROPY, entropy)
 
 
-def test_output_is_the_published_one(rng: Rng) -> None:
+def test_output_is_the_published_one(seeded: Rng) -> None:
     """Entropy first, then the seed, which is the personalisation string; the test discards the first output."""
-    with rng:
-        give_entropy(rng)
-        rng.tfm.set_key(b"")
-        rng.op.recv(128)
-        assert rng.op.recv(128).hex() == RETURNED.hex()
+    seeded.op.recv(128)
+    assert seeded.op.recv(128).hex() == RETURNED.hex()
 
 
 def test_additional_input_is_used_once(rng: Rng) -> None:
@@ -95,57 +115,46 @@ def test_entropy_is_set_once(rng: Rng) -> None:
 
 
 @returns("entropy-refused")
-def test_entropy_that_is_refused_leaves_none(rng: Rng) -> None:
-    with rng, Memory(0, PROT_NONE) as memory:
+def test_entropy_that_is_refused_leaves_none(rng: Rng, expected: HmacDrbg, nowhere: Pointer) -> None:
+    with rng:
         with raises_errno(errno.EMSGSIZE):
             give_entropy(rng, bytes(129))
         with raises_errno(errno.EFAULT):
-            give_entropy(rng, memory.pointer(0, 48))
+            give_entropy(rng, nowhere)
         give_entropy(rng)
         rng.tfm.set_key(b"")
-        assert rng.op.recv(32) == HmacDrbg("sha256", ENTROPY + NONCE).generate(32)
-
-
-@returns("rng-test-send")
-def test_additional_input_that_is_refused(rng: Rng) -> None:
-    """Too long a one leaves what was there, an unreadable one leaves none."""
-    expected = HmacDrbg("sha256", ENTROPY + NONCE)
-    with rng, Memory(0, PROT_NONE) as memory:
-        give_entropy(rng)
-        rng.tfm.set_key(b"")
-        op = rng.op
-        op.send(b"first")
-        with raises_errno(errno.EMSGSIZE):
-            op.send(bytes(129))
-        assert op.recv(32) == expected.generate(32, b"first")
-        op.send(b"second")
-        with raises_errno(errno.EFAULT):
-            op.send(memory.pointer(0, 5))
-        assert op.recv(32) == expected.generate(32)
-
-
-@returns("rng-recv-fault")
-def test_output_that_cannot_be_written_is_lost(rng: Rng) -> None:
-    """And the additional input with it."""
-    expected = HmacDrbg("sha256", ENTROPY + NONCE)
-    with rng, Memory(0, PROT_NONE) as memory:
-        give_entropy(rng)
-        rng.tfm.set_key(b"")
-        rng.op.send(b"additional")
-        with raises_errno(errno.EFAULT):
-            rng.op.recvmsg([memory.pointer(0, 16)])
-        expected.generate(16, b"additional")
         assert rng.op.recv(32) == expected.generate(32)
 
 
+@returns("rng-test-send")
+def test_additional_input_that_is_refused(seeded: Rng, expected: HmacDrbg, nowhere: Pointer) -> None:
+    """Too long a one leaves what was there, an unreadable one leaves none."""
+    op = seeded.op
+    op.send(b"first")
+    with raises_errno(errno.EMSGSIZE):
+        op.send(bytes(129))
+    assert op.recv(32) == expected.generate(32, b"first")
+    op.send(b"second")
+    with raises_errno(errno.EFAULT):
+        op.send(nowhere)
+    assert op.recv(32) == expected.generate(32)
+
+
+@returns("rng-recv-fault")
+def test_output_that_cannot_be_written_is_lost(seeded: Rng, expected: HmacDrbg, nowhere: Pointer) -> None:
+    """And the additional input with it."""
+    seeded.op.send(b"additional")
+    with raises_errno(errno.EFAULT):
+        seeded.op.recvmsg([nowhere])
+    expected.generate(48, b"additional")
+    assert seeded.op.recv(32) == expected.generate(32)
+
+
 @returns("not-on-op")
-def test_socket_for_validation_does_nothing_else(rng: Rng) -> None:
-    with rng:
-        give_entropy(rng)
-        rng.tfm.set_key(b"")
-        for call in (rng.op.accept, lambda: rng.op.bind("rng", NAME)):
-            with raises_errno(errno.EOPNOTSUPP):
-                call()
+def test_socket_for_validation_does_nothing_else(seeded: Rng) -> None:
+    for call in (seeded.op.accept, lambda: seeded.op.bind("rng", NAME)):
+        with raises_errno(errno.EOPNOTSUPP):
+            call()
 
 
 @pytest.mark.fixed_by("c0d36727bf39", "crypto: rng - Ensure set_ent is always present", cve="CVE-2025-40109")
