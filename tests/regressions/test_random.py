@@ -29,6 +29,9 @@ LEAVES = [
     "xchacha20", "deflate", "rsa", "", "(", ")", ",", "a" * 70, "%s", "../sha256", "sha256\xff",
 ]
 # fmt: on
+# EEXIST: an instance of cryptd is found by the name of what is in it, not by its own, so it is made again
+# when it is asked for again, and collides with itself.
+REFUSED = (errno.ENOENT, errno.EINVAL, errno.ENAMETOOLONG, errno.EEXIST)
 # Names of sockets' types, and others that the crypto API knows.
 TYPES = ["hash", "skcipher", "aead", "rng", "cipher", "akcipher", "compress", "", "hashhashhashha"]
 
@@ -58,7 +61,7 @@ def test_random_names_are_bound_or_refused(seed: int) -> None:
             with Socket.create() as tfm:
                 address = bytes([38, 0]) + type_.encode().ljust(14, b"\0")[:14] + bytes(8) + name.encode() + b"\0"
                 answer = outcome(lambda address=address: tfm.bind_raw(address.ljust(88, b"\0")))
-            assert answer in (0, errno.ENOENT, errno.EINVAL, errno.ENAMETOOLONG), f"{type_} {name!r}: {answer}"
+            assert answer in REFUSED or not answer, f"{type_} {name!r}: {answer}"
             assert answer or type_ in ("hash", "skcipher", "aead", "rng"), f"there is no type {type_!r}"
     failed = [entry for entry in Path("/proc/crypto").read_text().split("\n\n") if "selftest     : failed" in entry]
     assert failed == []
