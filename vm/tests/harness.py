@@ -16,15 +16,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from vm.files import ROOT
+from vm.tests.archive import bzimage
+
 FAKE_GUEST = f"{sys.executable} {ROOT}/vm/tests/fake_guest.py"
 SECONDS = 90.0
 
-# A scratch project loads the plugin as the real one does. Deadlines are not scaled: a fake guest is as fast
-# as the host, whatever accelerator the machine has.
+# A scratch project loads the plugin as the real one does.
 CONFTEST = """\
 from vm import accel
-accel.FACTORS = {"kvm": 1.0, "tcg": 1.0}
+accel.FACTORS = {{"kvm": 1.0, "tcg": {factor}}}
 pytest_plugins = ["vm.plugin"]
 """
 INI = """\
@@ -116,15 +117,17 @@ class Project:
 
     Args:
         directory: where to make it; empty.
+        factor: what deadlines are multiplied by under emulation. A fake guest is as fast as the host, and a real one
+            not as slow as what its deadlines otherwise allow for.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, factor: float = 1.0) -> None:
         self.directory = directory
         self.temporary = directory / "tmp"
         self.results = directory / "results"
         self.temporary.mkdir(parents=True)
         (directory / "t").mkdir()
-        (directory / "conftest.py").write_text(CONFTEST)
+        (directory / "conftest.py").write_text(CONFTEST.format(factor=factor))
         (directory / "pytest.ini").write_text(INI)
         self.qemu = directory / "qemu"
         # The probe takes exit status 33 for "code ran" (vm/accel.py).
@@ -137,6 +140,19 @@ class Project:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(
             "import os, sys, time\nimport pytest\nfrom vm.tests import fake_guest as guest\n\n" + textwrap.dedent(text)
+        )
+
+    def guest_hook(self, hook: str, act: str, where: str = "True") -> None:
+        """Have guests do something of their own in a hook of pytest; ``guest`` is vm.tests.fake_guest there too.
+
+        Args:
+            hook: with its arguments: ``pytest_sessionfinish()``.
+            act: a statement.
+            where: an expression that holds in the guests meant.
+        """
+        (self.directory / "t" / "conftest.py").write_text(
+            "import os\nfrom vm.tests import fake_guest as guest\n\n"
+            f"def {hook}:\n    if 'VM_CONSOLE' in os.environ and ({where}):\n        {act}\n"
         )
 
     def kernel(self, release: str) -> str:
@@ -233,15 +249,3 @@ def poll(condition: Callable[[], bool], seconds: float, what: Callable[[], str] 
     while not condition():
         assert time.monotonic() < until, what if isinstance(what, str) else what()
         time.sleep(0.02)
-
-
-def bzimage(release: str) -> bytes:
-    """Return the smallest file with the header of an x86-64 bzImage (Documentation/arch/x86/boot.rst)."""
-    image = bytearray(0x1000)
-    image[0x1FE:0x200] = b"\x55\xaa"
-    image[0x202:0x206] = b"HdrS"
-    image[0x206:0x208] = (0x20F).to_bytes(2, "little")
-    image[0x20E:0x210] = (0x600).to_bytes(2, "little")
-    image[0x236] = 1
-    image[0x800 : 0x800 + len(release) + 6] = f"{release} (fake)"[: len(release) + 6].encode()
-    return bytes(image)

@@ -19,10 +19,12 @@ from vm.bisect_judge import Hunt, Judgement, fingerprints
 from vm.bisect_packages import _CRYPTO
 from vm.bisect_search import Change, estimate, search
 from vm.errors import BuildFailed, UsageError
+from vm.files import ROOT
 from vm.results import model
 from vm.results.model import KernelRun, TestResult, Verdict
 from vm.splats import Splat
-from vm.tests.harness import FAKE_GUEST, ROOT, Project, bzimage, poll
+from vm.tests.archive import bzimage
+from vm.tests.harness import FAKE_GUEST, Project, poll
 
 TEST = "t/test_it.py::test_bug"
 HUNT = Hunt((TEST,))
@@ -365,7 +367,7 @@ def git(path: Path, *arguments: str) -> str:
 
 
 BUILD = (
-    f"{sys.executable} -c \"import sys; sys.path.insert(0, '{ROOT}'); from vm.tests.harness import bzimage;"
+    f"{sys.executable} -c \"import sys; sys.path.insert(0, '{ROOT}'); from vm.tests.archive import bzimage;"
     "r = open('release').read().strip(); assert r != 'broken', 'cannot compile';"
     "open('bzImage-' + r, 'wb').write(bzimage(r)); print('bzImage-' + r)\""
 )

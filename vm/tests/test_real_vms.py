@@ -12,17 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from vm.tests.harness import ROOT, Project, Run, poll
+from vm.files import ROOT
+from vm.tests.harness import Project, Run, poll
 
 pytestmark = [pytest.mark.vm, pytest.mark.deadline(1000)]
 
 KERNEL = f"--kernel={os.environ.get('VM_TEST_KERNEL', '')}"
-# Emulation is slow, but not as slow as the deadlines of real runs allow for: those are for hanging.
-CONFTEST = """\
-from vm import accel
-accel.FACTORS = {"kvm": 1.0, "tcg": 3.0}
-pytest_plugins = ["vm.plugin"]
-"""
+FACTOR = 3.0
 # verdict, and what its report must say
 FAULTS = {
     "test_before": ("passed", ""),
@@ -39,16 +35,9 @@ FAULTS = {
 }
 
 
-def real(directory: Path) -> Project:
-    """Return a scratch project for real machines."""
-    project = Project(directory)
-    (directory / "conftest.py").write_text(CONFTEST)
-    return project
-
-
 @pytest.fixture(scope="module")
 def faults(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    project = real(tmp_path_factory.mktemp("real"))
+    project = Project(tmp_path_factory.mktemp("real"), FACTOR)
     (project.directory / "t/test_faults.py").write_text((ROOT / "vm/tests/guest/faults.py").read_text())
     options = ["-v", KERNEL, "--vms=2", "--vm-memory=512", "--test-deadline=8", "--vm-deadline=13"]
     with project.started(*options, kernels=[], fake=None, qemu="qemu-system-x86_64") as process:
@@ -94,7 +83,7 @@ def test_machine_that_hangs_prints_where(faults: Run) -> None:
     ids=["no init", "no 9p", "no virtio port"],
 )
 def test_boot_that_fails_says_why(tmp_path: Path, arguments: str, reason: str) -> None:
-    project = real(tmp_path)
+    project = Project(tmp_path, FACTOR)
     project.tests("def test_a(): pass\n")
     options = [KERNEL, f"--kernel-argument={arguments}"]
     run = project.run(*options, kernels=[], fake=None, qemu="qemu-system-x86_64")
@@ -105,7 +94,7 @@ def test_boot_that_fails_says_why(tmp_path: Path, arguments: str, reason: str) -
 
 
 def test_file_that_only_looks_like_a_kernel(tmp_path: Path) -> None:
-    project = real(tmp_path)
+    project = Project(tmp_path, FACTOR)
     project.tests("def test_a(): pass\n")
     run = project.run("--boot-deadline=2", fake=None, qemu="qemu-system-x86_64")
     assert run.status == 1
@@ -125,7 +114,7 @@ def test_two():
 
 def test_qemu_killed_then_pytest_killed(tmp_path: Path) -> None:
     """The machine of the first test is shot, the second test goes on with another; then pytest itself is shot."""
-    project = real(tmp_path)
+    project = Project(tmp_path, FACTOR)
     project.tests(LONG)
     vms = project.results / "latest/vms"
 

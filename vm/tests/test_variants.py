@@ -16,17 +16,11 @@ from vm.tests.harness import Project, Run
 pytestmark = [pytest.mark.vm, pytest.mark.deadline(4 * 3600)]
 
 SOURCE = os.environ.get("VM_TEST_SOURCE", "source:6.12")
-CONFTEST = """\
-from vm import accel
-accel.FACTORS = {"kvm": 1.0, "tcg": 4.0}
-pytest_plugins = ["vm.plugin"]
-"""
 
 
 def run(directory: Path, variant: str, tests: str, *options: str) -> Run:
     """Run ``tests`` on a kernel with ``variant``."""
-    project = Project(directory)
-    (directory / "conftest.py").write_text(CONFTEST)
+    project = Project(directory, factor=4.0)
     project.tests("from pathlib import Path\nimport errno, socket, subprocess\n" + tests)
     arguments = ["-v", f"--kernel={SOURCE}{variant}", "--vm-memory=1024", *options]
     with project.started(*arguments, kernels=[], fake=None, qemu="qemu-system-x86_64") as process:

@@ -218,18 +218,12 @@ def test_one_machine_that_does_not_boot_leaves_its_work_to_the_next(project: Pro
     assert "QEMU exited with status 1" in run.output
 
 
-COLLECTING = """
-def pytest_collection_finish(session):
-    from vm.tests import fake_guest as guest
-    if "VM_CONSOLE" in os.environ and guest.machine().endswith({machines}):
-        guest.panic()
-"""
+IN_FIRST = "guest.machine().endswith('-1')"
 
 
 def test_death_while_collecting_is_said_and_tried_again(project: Project) -> None:
     project.tests(ALL_PASS)
-    hook = "import os\n" + COLLECTING.format(machines="'-1'")
-    (project.directory / "t" / "conftest.py").write_text(hook)
+    project.guest_hook("pytest_collection_finish()", "guest.panic()", IN_FIRST)
     run = project.run("-v")
     assert run.status == 1
     assert run.outcomes["test_a[6.1.0-fake]"] == run.outcomes["test_b[6.1.0-fake]"] == "passed"
@@ -240,8 +234,7 @@ def test_death_while_collecting_is_said_and_tried_again(project: Project) -> Non
 
 def test_death_while_collecting_twice_gives_up(project: Project) -> None:
     project.tests(ALL_PASS)
-    hook = "import os\n" + COLLECTING.format(machines="('-1', '-2', '-3', '-4')")
-    (project.directory / "t" / "conftest.py").write_text(hook)
+    project.guest_hook("pytest_collection_finish()", "guest.panic()")
     run = project.run("-v")
     assert run.status == 1
     assert run.machines == ["6.1.0-fake-1", "6.1.0-fake-2"]
@@ -251,13 +244,7 @@ def test_death_while_collecting_twice_gives_up(project: Project) -> None:
 
 def test_death_between_tests_loses_none(project: Project) -> None:
     project.tests(ALL_PASS + "def test_c(): pass\n")
-    (project.directory / "t" / "conftest.py").write_text(
-        "import os\n"
-        "def pytest_runtest_logfinish(nodeid):\n"
-        "    from vm.tests import fake_guest as guest\n"
-        "    if 'VM_CONSOLE' in os.environ and guest.machine().endswith('-1') and 'test_b' in nodeid:\n"
-        "        guest.panic()\n"
-    )
+    project.guest_hook("pytest_runtest_logfinish(nodeid)", "guest.panic()", f"{IN_FIRST} and 'test_b' in nodeid")
     run = project.run("-v")
     assert run.status == 1
     tests = {name: word for name, word in run.outcomes.items() if name.startswith("test_")}
@@ -268,13 +255,7 @@ def test_death_between_tests_loses_none(project: Project) -> None:
 
 def test_death_after_the_last_test_is_a_failure(project: Project) -> None:
     project.tests(ALL_PASS)
-    (project.directory / "t" / "conftest.py").write_text(
-        "import os\n"
-        "def pytest_sessionfinish():\n"
-        "    from vm.tests import fake_guest as guest\n"
-        "    if 'VM_CONSOLE' in os.environ:\n"
-        "        guest.panic()\n"
-    )
+    project.guest_hook("pytest_sessionfinish()", "guest.panic()")
     run = project.run("-v")
     assert run.status == 1
     assert run.verdicts == {
@@ -297,13 +278,7 @@ def test_splat_while_booting_fails_the_run_once(project: Project) -> None:
 
 def test_splat_after_the_last_test_fails_the_run(project: Project) -> None:
     project.tests(ALL_PASS)
-    (project.directory / "t" / "conftest.py").write_text(
-        "import os\n"
-        "def pytest_sessionfinish():\n"
-        "    from vm.tests import fake_guest as guest\n"
-        "    if 'VM_CONSOLE' in os.environ:\n"
-        "        guest.console(guest.WARNING)\n"
-    )
+    project.guest_hook("pytest_sessionfinish()", "guest.console(guest.WARNING)")
     run = project.run("-v")
     assert run.status == 1
     assert run.verdicts == {
@@ -314,26 +289,17 @@ def test_splat_after_the_last_test_fails_the_run(project: Project) -> None:
     assert "the kernel complained after its last test: WARNING: CPU: 0" in run.output
 
 
-DEAF = """
-import os
-def {hook}(session):
-    from vm.tests import fake_guest as guest
-    if 'VM_CONSOLE' in os.environ and guest.machine().endswith('-1'):
-        guest.deaf()
-"""
-
-
 @pytest.mark.parametrize(
     ("hook", "blamed", "when"),
     [
-        ("pytest_collection_finish", "machine[6.1.0-fake-1]::hung", "while collecting"),
+        ("pytest_collection_finish()", "machine[6.1.0-fake-1]::hung", "while collecting"),
         # What comes late is most likely the work of the test before.
-        ("pytest_sessionfinish", "t/test_it.py::test_b[6.1.0-fake]", "after the test had finished"),
+        ("pytest_sessionfinish()", "t/test_it.py::test_b[6.1.0-fake]", "after the test had finished"),
     ],
 )
 def test_hang_outside_of_any_test_ends_too(project: Project, hook: str, blamed: str, when: str) -> None:
     project.tests(ALL_PASS)
-    (project.directory / "t" / "conftest.py").write_text(DEAF.format(hook=hook))
+    project.guest_hook(hook, "guest.deaf()", IN_FIRST)
     run = project.run("-v", "--test-deadline=1", "--vm-deadline=2")
     assert run.status == 1
     assert run.verdicts[blamed] == "hung"
@@ -357,11 +323,8 @@ def test_restart_budget_used_up_leaves_the_rest_not_run(project: Project) -> Non
 
 def test_internal_error_in_the_guest_is_reported_and_the_rest_runs(project: Project) -> None:
     project.tests(ALL_PASS + "def test_c(): pass\n")
-    (project.directory / "t" / "conftest.py").write_text(
-        "import os\n"
-        "def pytest_runtest_logfinish(nodeid):\n"
-        "    if 'VM_CONSOLE' in os.environ and 'test_b' in nodeid:\n"
-        "        raise RuntimeError('a broken plugin')\n"
+    project.guest_hook(
+        "pytest_runtest_logfinish(nodeid)", "raise RuntimeError('a broken plugin')", "'test_b' in nodeid"
     )
     run = project.run("-v")
     assert run.status != 0
