@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from vm import files
+from vm.command import command
 from vm.errors import UsageError
 
 KVM_DEVICE = Path("/dev/kvm")
@@ -84,7 +85,8 @@ def probe(
     return _answers[question]
 
 
-def main(argv: list[str] | None = None) -> int:
+@command
+def main(argv: list[str] | None = None) -> None:
     """Print the accelerator and why; the command line of ``python -m vm.accel``. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m vm.accel", description=main.__doc__)
     parser.add_argument("--accel", default="auto", help="auto (default), kvm or tcg")
@@ -93,13 +95,8 @@ def main(argv: list[str] | None = None) -> int:
         "--seconds", type=float, default=DEFAULT_SECONDS, help="for KVM to run code (default: %(default)s)"
     )
     options = parser.parse_args(argv)
-    try:
-        found = probe(options.qemu, options.accel, options.seconds)
-    except UsageError as error:
-        print(error, file=sys.stderr)
-        return 4
+    found = probe(options.qemu, options.accel, options.seconds)
     print(f"{found.name}: {found.reason}; deadlines ×{found.factor:g}")
-    return 0
 
 
 # mov al, 0x10; out 0xf4, al; hlt. The device isa-debug-exit turns the byte written into QEMU's exit status

@@ -33,13 +33,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 from virtme import cpiowriter
 
 from vm import initramfs, printk
 from vm.accel import DEFAULT_QEMU, Accelerator, probe
+from vm.command import command, say
 from vm.directory import Status, Vm
 from vm.errors import UsageError
 from vm.files import ROOT
@@ -236,6 +237,7 @@ def verdict(name: str, value: float) -> str:
     return f"goal {word} {goal:g}: {'met' if met else 'missed'}"
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print: ``python -m vm.bench --help``. Returns the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -244,18 +246,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[:1] == ["--loop"]:
         print(max(plain_loop(Path(words[1])) for _ in range(3)))
         return 0
-    try:
-        options = _options(words)
-        kernel = resolve([options.kernel] if options.kernel else [], _say)[0]
-        if kernel.image is None:
-            raise UsageError("expected a kernel for a machine, not 'running': give a version or an image")
-        with _work() as work:
-            _measure(kernel, options, work)
-    except UsageError as error:
-        _say(f"error: {error}")
-        return 4
-    except KeyboardInterrupt:
-        return 130
+    options = _options(words)
+    kernel = resolve([options.kernel] if options.kernel else [], say)[0]
+    if kernel.image is None:
+        raise UsageError("expected a kernel for a machine, not 'running': give a version or an image")
+    with _work() as work:
+        _measure(kernel, options, work)
     return 0
 
 
@@ -467,17 +463,8 @@ def _work() -> Iterator[Path]:
         yield Path(name)
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (python -m vm.bench --help)")
-
-
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = _Parser(prog="python -m vm.bench", description="What the runner costs, as ratios.")
+    parser = argparse.ArgumentParser(prog="python -m vm.bench", description="What the runner costs, as ratios.")
     parser.add_argument("--kernel", default="", metavar="SPEC", help="kernel (default: the newest packaged one)")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="least of N (default: %(default)s)")
     parser.add_argument("--accel", default="auto", help="auto (default), kvm or tcg")

@@ -26,11 +26,12 @@ from pathlib import Path
 
 from vm import bisect_git, bisect_packages, bisect_search, build, cache, files, packaged, sources
 from vm.bisect_judge import Answer, Hunt, Judgement, assert_there_is_a_test, judge, load_json
+from vm.command import USAGE, say
 from vm.errors import BuildFailed, UsageError
 from vm.files import ROOT
 from vm.kernel import resolve_one
 
-FOUND, NOT_FOUND, USAGE = 0, 1, 4
+FOUND, NOT_FOUND = 0, 1
 
 
 @dataclass
@@ -192,11 +193,11 @@ def certainty(bisection: Bisection, unknown: int) -> str:
 
 def packages(options: argparse.Namespace, hunt: Hunt) -> int:
     """Bisect over packaged kernels."""
-    span, good_first = bisect_packages.between(options.good, options.bad, options.suite, _say)
+    span, good_first = bisect_packages.between(options.good, options.bad, options.suite, say)
     for note in span.notes:
-        _say(note)
+        say(note)
     if span.holes:
-        _say(f"left out, since they cannot be had: {', '.join(span.holes)}")
+        say(f"left out, since they cannot be had: {', '.join(span.holes)}")
     labels = [candidate.version for candidate in span.candidates]
 
     def spec(index: int) -> Callable[[], str]:
@@ -204,7 +205,7 @@ def packages(options: argparse.Namespace, hunt: Hunt) -> int:
         return lambda: _fetched(candidate)
 
     question = ["packages", labels, *_asked(hunt)]
-    bisection = Bisection(Notebook.open(_place(options), question, _say), hunt, _say)
+    bisection = Bisection(Notebook.open(_place(options), question, say), hunt, say)
     change = among(labels, [spec(index) for index in range(len(labels))], good_first, bisection)
     status = _conclude(bisection, labels, change, good_first)
     if change is not None:
@@ -223,22 +224,22 @@ def listed(options: argparse.Namespace, hunt: Hunt) -> int:
     def spec(label: str) -> Callable[[], str]:
         return lambda: _resolved(label)
 
-    bisection = Bisection(Notebook.open(_place(options), ["kernels", labels, *_asked(hunt)], _say), hunt, _say)
+    bisection = Bisection(Notebook.open(_place(options), ["kernels", labels, *_asked(hunt)], say), hunt, say)
     change = among(labels, [spec(label) for label in labels], good_first, bisection)
     return _conclude(bisection, labels, change, good_first)
 
 
 def commits(options: argparse.Namespace, hunt: Hunt) -> int:
     """Bisect over the commits of a tree, in a work tree of our own."""
-    work = bisect_git.WorkTree.prepare(options.tree, options.good, options.bad, _say)
+    work = bisect_git.WorkTree.prepare(options.tree, options.good, options.bad, say)
     question = ["commits", work.source, work.good, work.bad, options.build, *_asked(hunt)]
-    with cache.locked(work.path, lambda: _say(f"waiting for another bisection of {work.source}")):
-        bisection = Bisection(Notebook.open(_place(options), question, _say), hunt, _say)
+    with cache.locked(work.path, lambda: say(f"waiting for another bisection of {work.source}")):
+        bisection = Bisection(Notebook.open(_place(options), question, say), hunt, say)
         ends = {}
         for name, commit in (("good", work.good), ("bad", work.bad)):
             ends[name] = (work.describe(commit), _at(work, commit, options.build))
         bisection.ends(ends["good"], ends["bad"])
-        found = work.bisect(lambda commit: _exit_status(bisection, work, commit, options.build), _say)
+        found = work.bisect(lambda commit: _exit_status(bisection, work, commit, options.build), say)
         lines = report(bisection)
         print("\n".join(["", *lines, ""]))
         if found.commit is None:
@@ -263,7 +264,7 @@ def step(options: argparse.Namespace, hunt: Hunt) -> int:
         return _one_step(options, hunt)
     bisect_git.assert_bisecting(options.kernel)
     while (status := _one_step(options, hunt)) == Answer.SKIP.value:
-        _say(bisect_git.skip(options.kernel))
+        say(bisect_git.skip(options.kernel))
     return status
 
 
@@ -271,12 +272,12 @@ def _one_step(options: argparse.Namespace, hunt: Hunt) -> int:
     try:
         spec = bisect_git.built(Path(options.kernel), options.build) if options.build else _resolved(options.kernel)
     except BuildFailed as error:
-        print(f"skip: does not build: {error}", file=sys.stderr)
+        say(f"skip: does not build: {error}")
         return Answer.SKIP.value
     place = _place(options)
     place.mkdir(parents=True, exist_ok=True)
     directory = place / f"step-{time.strftime('%Y-%m-%dT%H-%M-%S')}-{os.getpid()}"
-    said = judge(spec, hunt, options.fingerprint, directory, _say)
+    said = judge(spec, hunt, options.fingerprint, directory, say)
     print(f"{said.answer}: {said.reason} ({files.shown(directory)})")
     for each in said.fingerprints:
         print(f"fingerprint: {each}")
@@ -304,15 +305,15 @@ def _resolved(spec: str) -> str:
         # Not what others built of the tree: that may be of another commit. And by a name without a version, so that
         # the builds of all commits share one directory.
         tree = sources.local(Path(spec))
-        kernel = build.build(replace(tree, label=f"bisect-{tree.path.name}"), (), _say)
+        kernel = build.build(replace(tree, label=f"bisect-{tree.path.name}"), (), say)
     else:
-        kernel = resolve_one(spec, _say)
+        kernel = resolve_one(spec, say)
     # A tree would be asked again whether it is built, and may change meanwhile; the copy of its result does not.
     return str(kernel.image) if kernel.image is not None else kernel.spec
 
 
 def _fetched(candidate: packaged.Candidate) -> str:
-    packaged.fetch(candidate, _say)
+    packaged.fetch(candidate, say)
     return bisect_packages.spec_of(candidate)
 
 
@@ -341,7 +342,7 @@ def _conclude(
 
 def _print_changelog(older: packaged.Candidate, newer: packaged.Candidate) -> None:
     try:
-        lines = bisect_packages.crypto_changes(older, newer, _say)
+        lines = bisect_packages.crypto_changes(older, newer, say)
     except UsageError as error:
         print(f"changelog: {error}")
         return
@@ -367,10 +368,6 @@ def _place(options: argparse.Namespace) -> Path:
     except OSError as error:
         raise UsageError(f"cannot write in {place}: {error.strerror}; give another directory by --results") from error
     return place
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -443,12 +440,12 @@ def main(arguments: Sequence[str]) -> int:
                 assert_there_is_a_test(hunt)
             return _choose(options, is_step)(options, hunt)
     except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}")
         return wrong
     except SystemExit as stop:  # argparse has said it
         return wrong if stop.code else 0
     except KeyboardInterrupt:
-        print("interrupted; give the same command again to go on", file=sys.stderr)
+        say("interrupted; give the same command again to go on")
         return 130
 
 

@@ -7,6 +7,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vm.command import command
+from vm.errors import UsageError
 from vm.printk import BEGIN, END, clean, parse_line
 from vm.splats import cause_of_death, find_splats
 
@@ -69,6 +71,7 @@ def tail(text: str, lines: int = 20) -> str:
     return "\n".join(kept[-lines:])
 
 
+@command
 def main(argv: list[str] | None = None) -> int:
     """Print the splats of console files and why the machines died; exit with 1 when there are any."""
     parser = argparse.ArgumentParser(prog="python -m vm.console", description=main.__doc__)
@@ -78,8 +81,7 @@ def main(argv: list[str] | None = None) -> int:
         try:
             text = path.read_text(encoding="utf-8", errors="replace")
         except OSError as error:
-            print(f"cannot read {path}: {error.strerror}; give the text of a console", file=sys.stderr)
-            return 4
+            raise UsageError(f"cannot read {path}: {error.strerror}; give the text of a console") from error
         splats = find_splats(text)
         found = found or bool(splats)
         for splat in splats:

@@ -17,6 +17,7 @@ from _pytest.junitxml import xml_key
 
 from vm import expect, files, known, skips
 from vm.accel import Accelerator, probe
+from vm.command import say
 from vm.errors import UsageError
 from vm.files import ROOT
 from vm.kernel import Kernel, resolve
@@ -67,7 +68,7 @@ class KernelList:
 
     def __init__(self, config: pytest.Config) -> None:
         try:
-            self.kernels = resolve(config.option.vm_kernels, _progress)
+            self.kernels = resolve(config.option.vm_kernels, say)
         except UsageError as error:
             raise pytest.UsageError(str(error)) from None
 
@@ -279,10 +280,6 @@ def _exact(kernel: Kernel) -> str:
         return kernel.spec
     suite, slash, _ = kernel.spec.rpartition("/")
     return f"{suite}{slash}{kernel.version}" if slash else kernel.version
-
-
-def _progress(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _new_directory(parent: Path) -> Path:

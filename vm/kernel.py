@@ -13,6 +13,7 @@ from pathlib import Path
 
 from vm import cache, modules, packaged
 from vm import image as images
+from vm.command import command, say
 from vm.errors import BuildFailed, UsageError
 from vm.files import first_existing
 from vm.progress import Progress
@@ -237,19 +238,13 @@ def _named(kernels: Sequence[Kernel]) -> list[Kernel]:
     return [replace(kernel, name=name) for kernel, name in zip(kernels, names, strict=True)]
 
 
-def main(arguments: Sequence[str]) -> int:
+@command
+def main(arguments: Sequence[str]) -> None:
     """Print what each of ``arguments`` (specs) resolves to: ``python -m vm.kernel SPEC…``."""
-    try:
-        for kernel in resolve(arguments, lambda line: print(line, file=sys.stderr, flush=True)):
-            print(kernel.name)
-            for field in ("spec", "release", "version", "image", "modules", "config", "vmlinux"):
-                print(f"  {field:8} {getattr(kernel, field)}")
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 4
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    for kernel in resolve(arguments, say):
+        print(kernel.name)
+        for field in ("spec", "release", "version", "image", "modules", "config", "vmlinux"):
+            print(f"  {field:8} {getattr(kernel, field)}")
 
 
 if __name__ == "__main__":

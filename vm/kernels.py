@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vm import apt_get, packaged
-from vm.errors import UsageError
+from vm.command import command, say
 from vm.progress import Progress
 
 
@@ -62,22 +62,13 @@ def rows(suites: Sequence[str], progress: Progress) -> list[Row]:
     return sorted(table.values(), key=lambda row: packaged.version_key(row.version), reverse=True)
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Print the table; return 0, or 4 with one line on stderr when it cannot be made."""
+@command
+def main(arguments: Sequence[str]) -> None:
+    """Print the table; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m vm.kernels", description=__doc__)
     parser.add_argument("--suite", action="append", default=[], help="ask this suite; may be repeated")
-    try:
-        options = parser.parse_args(arguments)
-        for row in [HEADINGS, *rows(options.suite, lambda line: print(line, file=sys.stderr, flush=True))]:
-            print(f"{row.spec:36} {row.version:26} {row.suite:22} {row.size:>4}  {row.state}".rstrip())
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 4
-    except SystemExit as stop:  # argparse has said it
-        return 4 if stop.code else 0
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    for row in [HEADINGS, *rows(parser.parse_args(arguments).suite, say)]:
+        print(f"{row.spec:36} {row.version:26} {row.suite:22} {row.size:>4}  {row.state}".rstrip())
 
 
 def _available(suites: Sequence[str], progress: Progress) -> list[packaged.Candidate]:

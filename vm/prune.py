@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vm import cache
+from vm.command import command
 from vm.errors import UsageError
 from vm.progress import Progress
 
@@ -143,21 +144,15 @@ def _tidy() -> None:
             cache.remove(shadow)
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Prune; return 0, or 4 with one line on stderr."""
+@command
+def main(arguments: Sequence[str]) -> None:
+    """Prune; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m vm.prune", description=__doc__.splitlines()[0])
     parser.add_argument("--all", action="store_true", help="remove everything that no run uses")
-    try:
-        if not parser.parse_args(arguments).all:
-            to_limit(print)
-        else:
-            print(f"{everything(print) / 1e9:.1f} GB freed in {cache.cache_dir()}")
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 4
-    except SystemExit as stop:  # argparse has said it
-        return 4 if stop.code else 0
-    return 0
+    if parser.parse_args(arguments).all:
+        print(f"{everything(print) / 1e9:.1f} GB freed in {cache.cache_dir()}")
+    else:
+        to_limit(print)
 
 
 if __name__ == "__main__":

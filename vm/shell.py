@@ -31,6 +31,7 @@ from typing import NoReturn
 
 from vm import guest_init
 from vm.accel import DEFAULT_QEMU, Accelerator, probe
+from vm.command import command, say
 from vm.directory import Vm
 from vm.errors import UsageError
 from vm.files import ROOT, python_path, text_of
@@ -130,9 +131,9 @@ def run_shell(guest: Guest, gdb: bool = False) -> int:
             kernel_arguments=["nokaslr"] if gdb else [],
             qemu_arguments=_gdb_stub(directory) if gdb else [],
         )
-        _say(f"{guest.kernel.name} ({guest.kernel.release}) under {guest.accelerator.name}; exit ends it, Ctrl-A X too")
+        say(f"{guest.kernel.name} ({guest.kernel.release}) under {guest.accelerator.name}; exit ends it, Ctrl-A X too")
         if gdb:
-            _say(attach_text(guest.kernel, directory / "gdb"))
+            say(attach_text(guest.kernel, directory / "gdb"))
         boot = None if gdb else time.monotonic() + _BOOT_SECONDS * guest.accelerator.factor
         with _started(vm, directory, status, [status.writer], terminal=True) as process:
             _copy([], status, boot, None)
@@ -183,32 +184,27 @@ def setup_lines(pyproject: Path) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Open a shell or run a command in a guest: ``python -m vm.shell --help``. Returns the exit status."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)
-    try:
-        options = _options(arguments)
-        kernel = resolve([options.spec] if options.spec else [], _say)[0]
-        if kernel.image is None:
-            return _run_here(options.command)
-        guest = Guest(
-            kernel,
-            probe(options.qemu, options.accel),
-            options.qemu,
-            options.cpus,
-            options.memory,
-            options.kernel_argument,
-            not options.untouched,
-        )
-        if options.command is not None:
-            return run_command(guest, options.command, options.timeout)
-        return run_shell(guest, options.gdb)
-    except UsageError as error:
-        _say(f"error: {error}")
-        return 4
-    except KeyboardInterrupt:
-        return 130
+    options = _options(arguments)
+    kernel = resolve([options.spec] if options.spec else [], say)[0]
+    if kernel.image is None:
+        return _run_here(options.command)
+    guest = Guest(
+        kernel,
+        probe(options.qemu, options.accel),
+        options.qemu,
+        options.cpus,
+        options.memory,
+        options.kernel_argument,
+        not options.untouched,
+    )
+    if options.command is not None:
+        return run_command(guest, options.command, options.timeout)
+    return run_shell(guest, options.gdb)
 
 
 class _Stream:
@@ -399,7 +395,7 @@ def _lost(vm: Vm, directory: Path, status: _Status) -> int:
         sys.stderr.writelines(f"console: {line}\n" for line in console.splitlines()[-20:])
     if not status.booted and (vm.mode == "command" or log):
         raise UsageError(f"{vm.kernel} did not boot: {reason or 'the guest ended before its process 1 ran'}")
-    _say(f"{vm.kernel}: {reason or f'the guest ended before its {vm.mode} did (Ctrl-A X, power-off or panic)'}")
+    say(f"{vm.kernel}: {reason or f'the guest ended before its {vm.mode} did (Ctrl-A X, power-off or panic)'}")
     return LOST
 
 
@@ -435,17 +431,10 @@ def _leave(number: int, _frame: FrameType | None) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (python -m vm.shell --help)")
-
-
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = _Parser(prog="python -m vm.shell", description="A shell, or one command, in a guest as tests have it.")
+    parser = argparse.ArgumentParser(
+        prog="python -m vm.shell", description="A shell, or one command, in a guest as tests have it."
+    )
     add = parser.add_argument
     add("spec", nargs="?", default="", metavar="SPEC", help="kernel (default: the newest packaged one)")
     what = parser.add_mutually_exclusive_group()

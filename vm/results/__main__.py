@@ -7,32 +7,25 @@ import os
 import sys
 from pathlib import Path
 
-from vm.errors import UsageError
+from vm.command import command
 from vm.results import ktap, model
 from vm.results.table import summary_lines, table
 
 
-def main(argv: list[str] | None = None) -> int:
+@command
+def main(argv: list[str] | None = None) -> None:
     """Print one view of a results.json; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m vm.results", description=main.__doc__)
     parser.add_argument("results", metavar="RESULTS.json", type=Path)
     parser.add_argument("--format", choices=sorted(_FORMATS), default="table", help="default: %(default)s")
-    try:
-        options = parser.parse_args(argv)
-    except SystemExit as stop:
-        return 4 if stop.code else 0
-    try:
-        text = _FORMATS[options.format](model.load(options.results))
-    except UsageError as error:
-        print(error, file=sys.stderr)
-        return 4
+    options = parser.parse_args(argv)
+    text = _FORMATS[options.format](model.load(options.results))
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader (head, less) has seen enough. Nothing more may be written, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
 
 
 def _table(run: model.Run) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from vm.command import command
 from vm.errors import UsageError
 from vm.results import model
 from vm.results.matrix import Difference, differences, shortened
@@ -104,7 +105,8 @@ def choose(paths: Sequence[Path], a: str, b: str) -> tuple[tuple[Path, KernelRun
     return ends[0], ends[1]
 
 
-def main(arguments: Sequence[str]) -> int:
+@command
+def main(arguments: Sequence[str]) -> None:
     """Print what changed; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m vm.results.diff", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
@@ -112,17 +114,10 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--a", default="", metavar="KERNEL", help="its name in the results; default: the first")
     parser.add_argument("--b", default="", metavar="KERNEL", help="default: the last")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="default: %(default)s")
-    try:
-        options = parser.parse_args(arguments)
-        (place_a, a), (place_b, b) = choose(options.results, options.a, options.b)
-        changed = diff(a, b, (_algorithms(a, place_a), _algorithms(b, place_b)))
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 4
-    except SystemExit as stop:
-        return 4 if stop.code else 0
+    options = parser.parse_args(arguments)
+    (place_a, a), (place_b, b) = choose(options.results, options.a, options.b)
+    changed = diff(a, b, (_algorithms(a, place_a), _algorithms(b, place_b)))
     sys.stdout.write(dump(changed) if options.format == "json" else render(changed))
-    return 0
 
 
 def _algorithms(kernel: KernelRun, results: Path) -> frozenset[str]:

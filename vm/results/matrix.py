@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from vm.command import command
 from vm.errors import UsageError
 from vm.results import model
 from vm.results.model import KernelRun, Verdict
@@ -143,22 +144,16 @@ def load(paths: Sequence[Path]) -> list[KernelRun]:
     return [kernel for path in paths for kernel in model.load(path).kernels]
 
 
-def main(arguments: Sequence[str]) -> int:
+@command
+def main(arguments: Sequence[str]) -> None:
     """Print the view; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m vm.results.matrix", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("results", metavar="RESULTS.json", nargs="+", type=Path)
     parser.add_argument("--format", choices=("text", "json"), default="text", help="default: %(default)s")
-    try:
-        options = parser.parse_args(arguments)
-        view = matrix(load(options.results))
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 4
-    except SystemExit as stop:
-        return 4 if stop.code else 0
+    options = parser.parse_args(arguments)
+    view = matrix(load(options.results))
     sys.stdout.write(dump(view) if options.format == "json" else render(view))
-    return 0
 
 
 def _table(view: Matrix) -> list[str]:
