@@ -14,6 +14,7 @@ import pytest
 
 from tests.afalg import Aead, Hash, Pipe, Skcipher, Socket, set_assoclen, set_iv, set_op, splice
 from tests.afalg import constants as c
+from tests.afalg.buffers import set_send_buffer
 from tests.afalg.constants import ALG_OP_DECRYPT, ALG_OP_ENCRYPT, MSG_DONTWAIT, MSG_MORE, SPLICE_F_MORE, SPLICE_F_MOVE
 from tests.errors.raises import raises_errno
 from tests.errors.subjects import HASH
@@ -135,7 +136,7 @@ def test_writes_to_a_hash_never_block() -> None:
 def test_first_read_triggers_the_operation() -> None:
     """Became ABI, as far as can be seen: after the read the room is free, and not before."""
     with need(Skcipher, "cbc(aes)", KEY) as cipher:
-        cipher.op.setsockopt(socket.SO_SNDBUF, (1).to_bytes(4, "little"), level=c.SOL_SOCKET)
+        set_send_buffer(cipher.op, 4096)
         cipher.op.sendmsg([bytes(4096)], set_op(ALG_OP_ENCRYPT) + set_iv(bytes(16)), MSG_MORE)
         with raises_errno(errno.EAGAIN):
             cipher.op.send(bytes(16), MSG_DONTWAIT | MSG_MORE)

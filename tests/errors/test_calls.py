@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.afalg import Pipe, Socket, sendfile, tee
+from tests.afalg.buffers import set_send_buffer
 from tests.afalg.constants import AF_ALG, SOCK_SEQPACKET
 from tests.errors.raises import raises_errno
 from tests.errors.returns import returns
@@ -231,7 +232,7 @@ def test_poll_of_a_queue_tells_room_and_data() -> None:
         assert op.poll() & (readable | writable) == readable | writable
         op.sendmsg([], SKCIPHER.control, 0x8000)
         assert op.poll() & (readable | writable) == writable
-        op.setsockopt(socket.SO_SNDBUF, (1).to_bytes(4, "little"), level=1)
+        set_send_buffer(op, 4096)
         op.send(bytes(4096), 0x8000)
         assert op.poll() & (readable | writable) == readable
 

@@ -7,8 +7,9 @@ import socket
 
 import pytest
 
-from tests.afalg import DeadlineExpired, Socket
+from tests.afalg import DeadlineExpired
 from tests.afalg import constants as c
+from tests.afalg.buffers import set_send_buffer
 from tests.afalg.constants import MSG_DONTWAIT, MSG_MORE
 from tests.errors.raises import ENOTSUPP, raises_errno
 from tests.errors.returns import returns
@@ -85,7 +86,7 @@ def test_receive_timeout_is_ignored(subject: Subject) -> None:
 @each_queued_type
 def test_send_timeout_is_ignored(subject: Subject) -> None:
     with subject.open() as transform:
-        limit_send_buffer(transform.op)
+        set_send_buffer(transform.op, 4096)
         transform.op.setsockopt(socket.SO_SNDTIMEO, TIMEVAL_1_MS, level=c.SOL_SOCKET)
         transform.op.send(bytes(4096), MSG_MORE)
         with pytest.raises(DeadlineExpired):
@@ -97,10 +98,10 @@ def test_send_timeout_is_ignored(subject: Subject) -> None:
 def test_send_buffer_is_the_room_of_a_request(subject: Subject) -> None:
     """Rounded down to pages, at least one (af_alg_sndbuf)."""
     with subject.open() as transform:
-        limit_send_buffer(transform.op)
+        set_send_buffer(transform.op, 4096)
         assert transform.op.send(bytes(8192), MSG_DONTWAIT | MSG_MORE) == 4096
     with subject.open() as transform:
-        transform.op.setsockopt(socket.SO_SNDBUF, (10000).to_bytes(4, "little"), level=c.SOL_SOCKET)
+        set_send_buffer(transform.op, 20000)
         assert int.from_bytes(transform.op.getsockopt(socket.SO_SNDBUF), "little") == 20000
         assert transform.op.send(bytes(65536), MSG_DONTWAIT | MSG_MORE) == 16384
 
@@ -112,8 +113,3 @@ def test_receive_buffer_does_not_limit_a_skcipher() -> None:
     with SKCIPHER.open() as cipher:
         cipher.op.setsockopt(socket.SO_RCVBUF, (1).to_bytes(4, "little"), level=c.SOL_SOCKET)
         assert cipher.encrypt(bytes(65536), bytes(16)) == expected
-
-
-def limit_send_buffer(op: Socket) -> None:
-    """Leave room for one page, the least there is."""
-    op.setsockopt(socket.SO_SNDBUF, (1).to_bytes(4, "little"), level=c.SOL_SOCKET)

@@ -11,6 +11,7 @@ import pytest
 
 from tests.afalg import DeadlineExpired, Pointer, Socket, cmsg, set_assoclen, set_iv, set_op
 from tests.afalg import constants as c
+from tests.afalg.buffers import set_send_buffer
 from tests.afalg.constants import ALG_OP_DECRYPT, ALG_OP_ENCRYPT, MSG_DONTWAIT, MSG_MORE
 from tests.afalg.memory import PROT_NONE, Memory
 from tests.errors import probes
@@ -360,7 +361,7 @@ def test_second_message_before_the_first_is_read_is_einval(subject: Subject) -> 
 def test_full_socket_is_eagain_when_not_waiting(subject: Subject) -> None:
     """By MSG_DONTWAIT as by O_NONBLOCK; the end of the message needs no room."""
     with subject.open() as transform:
-        one_page_of_room(transform.op)
+        set_send_buffer(transform.op, 4096)
         transform.op.sendmsg([bytes(4096)], subject.control, MSG_MORE)
         with raises_errno(errno.EAGAIN):
             transform.op.send(b"x", MSG_DONTWAIT | MSG_MORE)
@@ -377,7 +378,7 @@ def test_full_socket_is_eagain_when_not_waiting(subject: Subject) -> None:
 @each_queued_type
 def test_wait_for_room_ends_with_a_signal(subject: Subject) -> None:
     with subject.open() as transform:
-        one_page_of_room(transform.op)
+        set_send_buffer(transform.op, 4096)
         transform.op.sendmsg([bytes(4096)], subject.control, MSG_MORE)
         with pytest.raises(DeadlineExpired) as caught:
             transform.op.send(bytes(16), seconds=0.2)
@@ -393,7 +394,7 @@ def test_second_writer_is_refused_while_the_first_waits(subject: Subject) -> Non
     """
     with subject.open() as transform:
         op, results = transform.op, []
-        one_page_of_room(op)
+        set_send_buffer(op, 4096)
         control = subject.control
         writer = threading.Thread(
             target=lambda: results.append(outcome(lambda: op.sendmsg([bytes(8192)], control, seconds=60)))
@@ -410,8 +411,3 @@ def test_second_writer_is_refused_while_the_first_waits(subject: Subject) -> Non
             assert len(op.recv(size)) == size
             writer.join(60)
         assert results == [0]
-
-
-def one_page_of_room(op: Socket) -> None:
-    """Make the send buffer as small as it can be."""
-    op.setsockopt(socket.SO_SNDBUF, (1).to_bytes(4, "little"), level=c.SOL_SOCKET)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.afalg import Pipe, Pointer, Socket, sendfile, splice, vmsplice
+from tests.afalg.buffers import set_send_buffer
 from tests.afalg.constants import MSG_MORE
 from tests.afalg.memory import PAGE, Memory
 from tests.errors.returns import returns
@@ -90,7 +91,7 @@ def test_second_list_of_pages(inject: Injector, subject: Subject) -> None:
     with Memory(130) as memory:
 
         def story(op: Socket) -> Story:
-            make_room(op, 140 * PAGE)
+            set_send_buffer(op, 140 * PAGE, force=True)
             op.sendmsg([memory.pointer(0, 125 * PAGE)], subject.control, MSG_MORE)
             ended = yield lambda: op.send(memory.pointer(0, 2 * PAGE))
             assert ended.errno or ended.value in (PAGE, 2 * PAGE)
@@ -124,8 +125,3 @@ def test_send_of_control_data_alone(inject: Injector) -> None:
         AEAD.finish(op)
 
     assert walk_op(inject, AEAD, story, BOTH | CONTROL) == {0, errno.EFAULT, errno.ENOBUFS}
-
-
-def make_room(op: Socket, size: int) -> None:
-    """Let the socket hold so many bytes (SO_SNDBUFFORCE; the kernel doubles it)."""
-    op.setsockopt(32, size.to_bytes(4, "little"), level=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 _M = 0xFFFFFFFF
 _Q0 = ("817D6F320B59ECA4", "ECB81235F4A6709D", "BA5E6D90C8F32471", "D7F4126E9B3085CA")
@@ -65,22 +65,19 @@ def _h(value: int, words: list[int] | tuple[int, ...]) -> int:
         order = _ORDER[3 - level]
         parts = [_q()[order[i]][parts[i]] ^ key[i] for i in range(4)]
     parts = [_q()[_ORDER[4][i]][parts[i]] for i in range(4)]
-    result = 0
-    for i, row in enumerate(_MDS):
-        byte = 0
-        for factor, part in zip(row, parts, strict=True):
-            byte ^= _times(factor, part, 0x169)
-        result |= byte << (8 * i)
-    return result
+    return _product(_MDS, parts, 0x169)
 
 
 def _reed_solomon(part: bytes) -> int:
+    return _product(_RS, part, 0x14D)
+
+
+def _product(matrix: Sequence[Sequence[int]], vector: Sequence[int], modulus: int) -> int:
+    """Return a matrix times a vector over GF(256) by ``modulus``, as a little-endian number."""
     result = 0
-    for i, row in enumerate(_RS):
-        byte = 0
-        for factor, value in zip(row, part, strict=True):
-            byte ^= _times(factor, value, 0x14D)
-        result |= byte << (8 * i)
+    for i, row in enumerate(matrix):
+        for factor, part in zip(row, vector, strict=True):
+            result ^= _times(factor, part, modulus) << (8 * i)
     return result
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-import struct
 
 import pytest
 
 from tests.afalg import Aead, Socket, authenc_key, set_assoclen, set_iv, set_op
-from tests.afalg.constants import ALG_OP_DECRYPT, ALG_OP_ENCRYPT, MSG_DONTWAIT, MSG_MORE, SOL_SOCKET
+from tests.afalg.buffers import set_receive_buffer, set_send_buffer
+from tests.afalg.constants import ALG_OP_DECRYPT, ALG_OP_ENCRYPT, MSG_DONTWAIT, MSG_MORE
 from tests.errors.raises import raises_errno
 from tests.need import need
 from tests.oracle import aeads
@@ -19,7 +19,6 @@ ESN, ESSIV = "authencesn(hmac(sha256),cbc(aes))", "essiv(authenc(hmac(sha256),cb
 PAGE = 4096
 # Entries of one TX list on 64-bit (MAX_SGL_ENTS in include/crypto/if_alg.h).
 FULL_LIST = 126
-SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33
 
 authencesn_short_aad = pytest.mark.fixed_by(
     "2397e9264676",
@@ -86,8 +85,8 @@ def test_a_message_that_goes_on_after_a_full_list_of_pages(pages: int) -> None:
     """The list's last entry stayed marked as the end of all, and the cipher walked into nothing."""
     first, rest = bytes(i * 7 % 251 for i in range(PAGE)) * pages, bytes(range(256)) * 2
     with need(Aead, "gcm(aes)", KEY) as aead:
-        for option in (SO_SNDBUFFORCE, SO_RCVBUFFORCE):
-            aead.op.setsockopt(option, struct.pack("i", 4 << 20), level=SOL_SOCKET)
+        for set_buffer in (set_send_buffer, set_receive_buffer):
+            set_buffer(aead.op, 8 << 20, force=True)
         aead.op.sendmsg([first], set_op(ALG_OP_ENCRYPT) + set_assoclen(0) + set_iv(IV), MSG_MORE)
         aead.op.send(rest)
         assert aead.op.recv(len(first + rest) + 16) == aeads.seal("gcm(aes)", KEY, IV, b"", first + rest, 16)
@@ -99,7 +98,7 @@ def test_a_message_that_goes_on_after_a_full_list_of_pages(pages: int) -> None:
 def test_a_result_takes_no_more_of_the_callers_memory_than_rcvbuf_allows() -> None:
     """With a receive buffer of one page no more than one page may be pinned: 8 KiB cannot come in one piece."""
     with need(Aead, "gcm(aes)", KEY) as aead:
-        aead.op.setsockopt(SO_RCVBUFFORCE, struct.pack("i", 1), level=SOL_SOCKET)
+        set_receive_buffer(aead.op, PAGE, force=True)
         aead.op.sendmsg([bytes(2 * PAGE)], set_op(ALG_OP_ENCRYPT) + set_assoclen(0) + set_iv(IV))
         whole = aeads.seal("gcm(aes)", KEY, IV, b"", bytes(2 * PAGE), 16)
         assert aead.op.recv(len(whole), MSG_DONTWAIT) != whole

@@ -6,13 +6,13 @@ import errno
 import mmap
 import os
 import select
-import struct
 import threading
 
 import pytest
 
 from tests.afalg import Pipe, Pointer, Skcipher, set_iv, set_op, splice, vmsplice
-from tests.afalg.constants import ALG_OP_ENCRYPT, MSG_DONTWAIT, MSG_MORE, SOL_SOCKET
+from tests.afalg.buffers import set_receive_buffer, set_send_buffer
+from tests.afalg.constants import ALG_OP_ENCRYPT, MSG_DONTWAIT, MSG_MORE
 from tests.errors.raises import raises_errno
 from tests.need import need
 from tests.oracle import skciphers
@@ -21,7 +21,6 @@ from tests.splice.files import tmpfs_file
 KEY, IV = bytes(range(16)), bytes(16)
 START = set_op(ALG_OP_ENCRYPT) + set_iv(IV)
 PAGE, FULL_LIST = 4096, 126
-SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33
 
 
 def encrypted(name: str, data: bytes) -> bytes:
@@ -133,8 +132,8 @@ def test_the_result_may_go_where_the_spliced_message_is(name: str) -> None:
 def test_messages_around_a_full_list_of_pages(pages: int) -> None:
     data = bytes(i * 7 % 251 for i in range(PAGE)) * pages
     with need(Skcipher, "cbc(aes)", KEY) as cipher:
-        for option in (SO_SNDBUFFORCE, SO_RCVBUFFORCE):
-            cipher.op.setsockopt(option, struct.pack("i", 4 << 20), level=SOL_SOCKET)
+        for set_buffer in (set_send_buffer, set_receive_buffer):
+            set_buffer(cipher.op, 8 << 20, force=True)
         cipher.op.sendmsg([data], START)
         assert cipher.op.recv(len(data)) == encrypted("cbc(aes)", data)
 

@@ -13,9 +13,9 @@ import sys
 import pytest
 
 from tests.afalg import Pipe, Socket, splice
+from tests.afalg.buffers import set_receive_buffer, set_send_buffer
 from tests.afalg.constants import MSG_DONTWAIT, MSG_MORE, SO_RCVBUF, SO_SNDBUF, SPLICE_F_MORE
 from tests.errors.raises import raises_errno
-from tests.splice.buffers import set_receive_buffer, set_send_buffer
 from tests.splice.cases import PAGE
 from tests.splice.sources import ROOM
 from tests.splice.targets import TAG, TARGETS, check

@@ -14,12 +14,12 @@ from collections.abc import Iterator
 import pytest
 
 from tests.afalg import Aead, Rng, Skcipher, Socket
+from tests.afalg.buffers import set_send_buffer
 from tests.afalg.constants import MSG_DONTWAIT, MSG_MORE
 from tests.errors import probes
 from tests.errors.leaks import option_memory
 from tests.errors.raises import raises_errno
 from tests.splice import cases
-from tests.splice.buffers import set_send_buffer
 from tests.splice.cases import LENGTHS, OFFSETS, PAGE, PLACES, Case
 from tests.splice.sources import Source, huge_pages, source_of
 from tests.splice.targets import BLOCK, TARGETS, Target, check, check_waits

@@ -9,11 +9,11 @@ import os
 import pytest
 
 from tests.afalg import Pipe, Skcipher, Socket, splice
+from tests.afalg.buffers import set_receive_buffer, set_send_buffer
 from tests.afalg.constants import MSG_DONTWAIT, MSG_MORE, SPLICE_F_MORE
 from tests.afalg.memory import Memory
 from tests.algorithms import catalogue
 from tests.errors.raises import name_of, outcome, raises_errno
-from tests.splice.buffers import set_receive_buffer, set_send_buffer
 from tests.splice.cases import PAGE
 from tests.splice.messages import SEAL, message_of
 from tests.splice.sources import check_pipe, source_of

@@ -16,6 +16,10 @@ def refuse() -> None:
     raise UsageError("expected something else; give it")
 
 
+def ask(option: str) -> None:
+    argparse.ArgumentParser().parse_args([option])
+
+
 def interrupt() -> None:
     raise KeyboardInterrupt
 
@@ -24,8 +28,8 @@ ENDS: dict[str, tuple[Callable[[], int | None], int]] = {
     "nothing": (lambda: None, 0),
     "status": (lambda: 255, 255),
     "usage": (refuse, 4),
-    "argparse": (lambda: argparse.ArgumentParser().parse_args(["--no-such-option"]) and None, 4),
-    "help": (lambda: argparse.ArgumentParser().parse_args(["--help"]) and None, 0),
+    "argparse": (lambda: ask("--no-such-option"), 4),
+    "help": (lambda: ask("--help"), 0),
     "interrupt": (interrupt, 130),
     "exit": (lambda: sys.exit(143), 143),
 }

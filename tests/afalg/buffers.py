@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from tests.afalg import Socket
 from tests.afalg.constants import SO_RCVBUF, SO_RCVBUFFORCE, SO_SNDBUF, SO_SNDBUFFORCE, SOL_SOCKET
+from tests.afalg.sockets import Socket
 
 
 def set_send_buffer(op: Socket, size: int, *, force: bool = False) -> None:
-    """Have the socket hold ``size`` bytes; the kernel doubles what it is told.
+    """Have the socket hold ``size`` bytes; of those only whole pages count, and one at least (af_alg_sndbuf).
 
     Args:
         force: beyond net.core.wmem_max, which needs CAP_NET_ADMIN.
@@ -23,4 +23,5 @@ def set_receive_buffer(op: Socket, size: int, *, force: bool = False) -> None:
 
 
 def _set(op: Socket, option: int, size: int) -> None:
+    # The kernel doubles what it is told.
     op.setsockopt(option, (size // 2).to_bytes(4, sys.byteorder), level=SOL_SOCKET)
