@@ -7,7 +7,6 @@ the host does not let it set, or where every exit is so slow that plain emulatio
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
@@ -21,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from vm import files
-from vm.command import command
+from vm.command import Parser, command
 from vm.errors import UsageError
 
 KVM_DEVICE = Path("/dev/kvm")
@@ -88,7 +87,7 @@ def probe(
 @command
 def main(argv: list[str] | None = None) -> None:
     """Print the accelerator and why; the command line of ``python -m vm.accel``. Returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m vm.accel", description=main.__doc__)
+    parser = Parser(prog="python -m vm.accel", description=main.__doc__)
     parser.add_argument("--accel", default="auto", help="auto (default), kvm or tcg")
     parser.add_argument("--qemu", default=DEFAULT_QEMU, help="QEMU to ask (default: %(default)s)")
     parser.add_argument(

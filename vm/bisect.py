@@ -26,7 +26,7 @@ from pathlib import Path
 
 from vm import bisect_git, bisect_packages, bisect_search, build, cache, files, packaged, sources
 from vm.bisect_judge import Answer, Hunt, Judgement, assert_there_is_a_test, judge, load_json
-from vm.command import USAGE, say
+from vm.command import USAGE, Parser, say
 from vm.errors import BuildFailed, UsageError
 from vm.files import ROOT
 from vm.kernel import resolve_one
@@ -371,7 +371,7 @@ def _place(options: argparse.Namespace) -> Path:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m vm.bisect", description=__doc__,
+    parser = Parser(prog="python -m vm.bisect", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("tests", nargs="+", metavar="TEST", help="file or id of the test, without the kernel: a.py::b")
     parser.add_argument("--good", default="", help="a kernel or commit on which the test passes")
@@ -442,8 +442,6 @@ def main(arguments: Sequence[str]) -> int:
     except UsageError as error:
         say(f"error: {error}")
         return wrong
-    except SystemExit as stop:  # argparse has said it
-        return wrong if stop.code else 0
     except KeyboardInterrupt:
         say("interrupted; give the same command again to go on")
         return 130

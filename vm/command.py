@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import argparse
 import functools
 import sys
 from collections.abc import Callable
-from typing import ParamSpec
+from typing import NoReturn, ParamSpec
 
 from vm.errors import UsageError
 
 USAGE = 4
 """Exit status for what the user can put right; pytest's own."""
 
-_ARGPARSE_ERROR = 2
 _INTERRUPTED = 130
 _Arguments = ParamSpec("_Arguments")
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises a UsageError for arguments that are wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} ({self.prog} --help)")
 
 
 def say(line: str) -> None:
@@ -25,8 +32,7 @@ def say(line: str) -> None:
 def command(main: Callable[_Arguments, int | None]) -> Callable[_Arguments, int]:
     """Have a function that runs a command return its exit status, whatever ends it.
 
-    That is what the function returns, 0 for None; USAGE for a UsageError, which is said, and for arguments that
-    argparse refuses; 130 for Ctrl-C.
+    That is what the function returns, 0 for None; USAGE for a UsageError, which is said; 130 for Ctrl-C.
     """
 
     @functools.wraps(main)
@@ -37,8 +43,7 @@ def command(main: Callable[_Arguments, int | None]) -> Callable[_Arguments, int]
             say(f"error: {error}")
             return USAGE
         except SystemExit as stop:
-            # Argparse has said it, or helped.
-            return USAGE if stop.code == _ARGPARSE_ERROR else int(stop.code or 0)
+            return int(stop.code or 0)
         except KeyboardInterrupt:
             return _INTERRUPTED
 

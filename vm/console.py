@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vm.command import command
+from vm.command import Parser, command
 from vm.errors import UsageError
 from vm.printk import BEGIN, END, clean, parse_line
 from vm.splats import cause_of_death, find_splats
@@ -74,7 +73,7 @@ def tail(text: str, lines: int = 20) -> str:
 @command
 def main(argv: list[str] | None = None) -> int:
     """Print the splats of console files and why the machines died; exit with 1 when there are any."""
-    parser = argparse.ArgumentParser(prog="python -m vm.console", description=main.__doc__)
+    parser = Parser(prog="python -m vm.console", description=main.__doc__)
     parser.add_argument("file", nargs="+", type=Path, help="text of a console")
     found = False
     for path in parser.parse_args(argv).file:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections import Counter
@@ -10,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vm import apt_get, packaged
-from vm.command import command, say
+from vm.command import Parser, command, say
 from vm.progress import Progress
 
 
@@ -65,7 +64,7 @@ def rows(suites: Sequence[str], progress: Progress) -> list[Row]:
 @command
 def main(arguments: Sequence[str]) -> None:
     """Print the table; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m vm.kernels", description=__doc__)
+    parser = Parser(prog="python -m vm.kernels", description=__doc__)
     parser.add_argument("--suite", action="append", default=[], help="ask this suite; may be repeated")
     for row in [HEADINGS, *rows(parser.parse_args(arguments).suite, say)]:
         print(f"{row.spec:36} {row.version:26} {row.suite:22} {row.size:>4}  {row.state}".rstrip())

@@ -9,7 +9,6 @@ its own, lists of packages replace each other, and a bisection's work tree goes 
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import re
@@ -20,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vm import cache
-from vm.command import command
+from vm.command import Parser, command
 from vm.errors import UsageError
 from vm.progress import Progress
 
@@ -147,7 +146,7 @@ def _tidy() -> None:
 @command
 def main(arguments: Sequence[str]) -> None:
     """Prune; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m vm.prune", description=__doc__.splitlines()[0])
+    parser = Parser(prog="python -m vm.prune", description=__doc__.splitlines()[0])
     parser.add_argument("--all", action="store_true", help="remove everything that no run uses")
     if parser.parse_args(arguments).all:
         print(f"{everything(print) / 1e9:.1f} GB freed in {cache.cache_dir()}")

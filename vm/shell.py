@@ -31,7 +31,7 @@ from typing import NoReturn
 
 from vm import guest_init
 from vm.accel import DEFAULT_QEMU, Accelerator, probe
-from vm.command import command, say
+from vm.command import Parser, command, say
 from vm.directory import Vm
 from vm.errors import UsageError
 from vm.files import ROOT, python_path, text_of
@@ -432,9 +432,7 @@ def _leave(number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m vm.shell", description="A shell, or one command, in a guest as tests have it."
-    )
+    parser = Parser(prog="python -m vm.shell", description="A shell, or one command, in a guest as tests have it.")
     add = parser.add_argument
     add("spec", nargs="?", default="", metavar="SPEC", help="kernel (default: the newest packaged one)")
     what = parser.add_mutually_exclusive_group()

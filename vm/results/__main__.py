@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from pathlib import Path
 
-from vm.command import command
+from vm.command import Parser, command
 from vm.results import ktap, model
 from vm.results.table import summary_lines, table
 
@@ -15,7 +14,7 @@ from vm.results.table import summary_lines, table
 @command
 def main(argv: list[str] | None = None) -> None:
     """Print one view of a results.json; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m vm.results", description=main.__doc__)
+    parser = Parser(prog="python -m vm.results", description=main.__doc__)
     parser.add_argument("results", metavar="RESULTS.json", type=Path)
     parser.add_argument("--format", choices=sorted(_FORMATS), default="table", help="default: %(default)s")
     options = parser.parse_args(argv)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from vm.command import command
+from vm.command import Parser, command
 from vm.errors import UsageError
 from vm.results import model
 from vm.results.matrix import Difference, differences, shortened
@@ -108,7 +108,7 @@ def choose(paths: Sequence[Path], a: str, b: str) -> tuple[tuple[Path, KernelRun
 @command
 def main(arguments: Sequence[str]) -> None:
     """Print what changed; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m vm.results.diff", description=__doc__,
+    parser = Parser(prog="python -m vm.results.diff", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("results", metavar="RESULTS.json", nargs="+", type=Path)
     parser.add_argument("--a", default="", metavar="KERNEL", help="its name in the results; default: the first")

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from vm.command import command
+from vm.command import Parser, command
 from vm.errors import UsageError
 from vm.results import model
 from vm.results.model import KernelRun, Verdict
@@ -147,7 +147,7 @@ def load(paths: Sequence[Path]) -> list[KernelRun]:
 @command
 def main(arguments: Sequence[str]) -> None:
     """Print the view; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m vm.results.matrix", description=__doc__,
+    parser = Parser(prog="python -m vm.results.matrix", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("results", metavar="RESULTS.json", nargs="+", type=Path)
     parser.add_argument("--format", choices=("text", "json"), default="text", help="default: %(default)s")

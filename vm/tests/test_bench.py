@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from vm import bench
-from vm.bench import Bare, Run, rate_of_console, stages, verdict
+from vm import bench, bench_runs
+from vm.bench import stages, verdict
+from vm.bench_runs import Bare, Run, rate_of_console
 from vm.errors import UsageError
 
 CONSOLE = """\
@@ -87,9 +88,9 @@ def test_the_small_tests_are_tests_and_pass(tmp_path: Path) -> None:
 
 
 def test_the_processors_time_of_ended_children_is_seen(tmp_path: Path) -> None:
-    before = bench._processor()
-    bench._checked(["sh", "-c", "i=0; while [ $i -lt 100000 ]; do i=$((i + 1)); done"])
-    assert bench._processor() > before
+    before = bench_runs._processor()
+    bench_runs.checked(["sh", "-c", "i=0; while [ $i -lt 100000 ]; do i=$((i + 1)); done"])
+    assert bench_runs._processor() > before
 
 
 @pytest.mark.parametrize(
@@ -109,4 +110,4 @@ def test_bad_input_is_one_line_and_status_4(arguments: list[str], said: str, cap
 
 def test_a_command_that_fails_is_an_error_with_its_last_words() -> None:
     with pytest.raises(UsageError, match=r"status 3.*no good"):
-        bench._checked(["sh", "-c", "echo no good >&2; exit 3"])
+        bench_runs.checked(["sh", "-c", "echo no good >&2; exit 3"])

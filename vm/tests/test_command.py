@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable
 
 import pytest
 
-from vm.command import command
+from vm.command import Parser, command
 from vm.errors import UsageError
 
 
@@ -17,7 +16,7 @@ def refuse() -> None:
 
 
 def ask(option: str) -> None:
-    argparse.ArgumentParser().parse_args([option])
+    Parser().parse_args([option])
 
 
 def interrupt() -> None:
