@@ -13,7 +13,6 @@ import contextlib
 import importlib
 import os
 import secrets
-import select
 import shlex
 import shutil
 import signal
@@ -36,6 +35,7 @@ from vm.directory import Vm
 from vm.errors import UsageError
 from vm.files import ROOT, python_path, text_of
 from vm.kernel import Kernel, resolve
+from vm.ports import PortStatus, Stream, copy
 from vm.process import die_with_parent
 from vm.qemu import command_line, output_port
 from vm.splats import cause_of_death
@@ -93,7 +93,7 @@ def run_command(guest: Guest, command: str, seconds: float) -> int:
     """
     with _directory() as directory:
         end = secrets.token_hex(16)
-        out, err, status = _Stream(1, end), _Stream(2, end), _Status()
+        out, err, status = Stream(1, end), Stream(2, end), PortStatus()
         arguments = [*output_port("vm.out", out.writer), *output_port("vm.err", err.writer)]
         vm = _vm(guest, directory, "command", script=command, setup=f"end={end}\n", qemu_arguments=arguments)
         writers = [out.writer, err.writer, status.writer]
@@ -101,7 +101,7 @@ def run_command(guest: Guest, command: str, seconds: float) -> int:
             for stream in (out, err):
                 stream.start()
             boot = time.monotonic() + _BOOT_SECONDS * guest.accelerator.factor
-            _copy([out, err], status, boot, seconds)
+            copy([out, err], status, boot, seconds)
             if status.code is not None and out.complete and err.complete:
                 return status.code
             _finish(process)
@@ -120,7 +120,7 @@ def run_shell(guest: Guest, gdb: bool = False) -> int:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("expected a terminal for a shell, found none; give --command 'COMMAND' to run one command")
     with _directory() as directory, _terminal_kept():
-        status = _Status()
+        status = PortStatus()
         columns, rows = shutil.get_terminal_size()
         vm = _vm(
             guest,
@@ -136,7 +136,7 @@ def run_shell(guest: Guest, gdb: bool = False) -> int:
             say(attach_text(guest.kernel, directory / "gdb"))
         boot = None if gdb else time.monotonic() + _BOOT_SECONDS * guest.accelerator.factor
         with _started(vm, directory, status, [status.writer], terminal=True) as process:
-            _copy([], status, boot, None)
+            copy([], status, boot, None)
             if status.code is None:
                 _finish(process)
         if status.code is not None:
@@ -207,93 +207,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_shell(guest, options.gdb)
 
 
-class _Stream:
-    """One output of the guest on its way to one of ours; holds back what may be the word that ends it."""
-
-    def __init__(self, target: int, end: str) -> None:
-        self.reader, self.writer = os.pipe()
-        self.target = target
-        self.end = end.encode()
-        self.held = b""
-        self.complete = False
-
-    def start(self) -> None:
-        os.set_blocking(self.reader, False)
-
-    def take(self) -> bool:
-        """Pass on what has come; say whether more can come."""
-        try:
-            data = os.read(self.reader, 1 << 16)
-        except BlockingIOError:
-            return True
-        self.held += data
-        if self.held.endswith(self.end):
-            self.complete = True
-            self.held = self.held[: -len(self.end)]
-        keep = 0 if self.complete or not data else self._begun()
-        certain = len(self.held) - keep
-        passed, self.held = self.held[:certain], self.held[certain:]
-        while passed:
-            passed = passed[os.write(self.target, passed) :]
-        return bool(data) and not self.complete
-
-    def _begun(self) -> int:
-        """Return how many bytes at the end of what is held may be the beginning of the word that ends it."""
-        longest = min(len(self.end) - 1, len(self.held))
-        return next((n for n in range(longest, 0, -1) if self.end.startswith(self.held[-n:])), 0)
-
-
-class _Status:
-    """What the guest's process 1 says on its status port: ``init``, then ``exit N``."""
-
-    def __init__(self) -> None:
-        self.reader, self.writer = os.pipe()
-        self.booted = False
-        self.code: int | None = None
-        self.timed_out = ""
-        self._lines = b""
-
-    def take(self) -> bool:
-        """Read what it said; say whether more can come."""
-        data = os.read(self.reader, 1 << 12)
-        self._lines += data
-        for line in self._lines.decode(errors="replace").splitlines(keepends=True):
-            word, _, value = line.strip().partition(" ")
-            self.booted = self.booted or word == "init"
-            if word == "exit" and line.endswith("\n"):
-                self.code = int(value)
-        return bool(data) and self.code is None
-
-
-def _copy(streams: list[_Stream], status: _Status, boot: float | None, seconds: float | None) -> None:
-    """Pass everything on until the status and the streams have ended, or a deadline has passed.
-
-    Args:
-        boot: monotonic time when the guest must have started its process 1; None for no limit.
-        seconds: limit from then on; None for no limit.
-    """
-    everything: list[_Stream | _Status] = [*streams, status]
-    sources = {source.reader: source for source in everything}
-    due = boot
-    while sources:
-        poll = select.poll()
-        for descriptor in sources:
-            poll.register(descriptor, select.POLLIN)
-        left = None if due is None else max(0.0, due - time.monotonic()) * 1000
-        events = poll.poll(left)
-        if not events and due is not None:
-            status.timed_out = "the command was not done" if status.booted else "the guest was not up"
-            return
-        was_booted = status.booted
-        for descriptor, _ in events:
-            if not sources[descriptor].take():
-                del sources[descriptor]
-        if status.booted and not was_booted:
-            due = None if seconds is None else time.monotonic() + seconds
-        if not streams and status.code is not None:
-            return
-
-
 def _vm(
     guest: Guest,
     directory: Path,
@@ -348,7 +261,7 @@ def _gdb_stub(directory: Path) -> list[str]:
 
 @contextlib.contextmanager
 def _started(
-    vm: Vm, directory: Path, status: _Status, writers: Sequence[int], terminal: bool
+    vm: Vm, directory: Path, status: PortStatus, writers: Sequence[int], terminal: bool
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run QEMU for the duration of the block; its writing ends are then only its own."""
     qmp, qmp_of_qemu = socket.socketpair()
@@ -380,7 +293,7 @@ def _finish(process: subprocess.Popen[bytes]) -> None:
         process.wait(timeout=1)
 
 
-def _lost(vm: Vm, directory: Path, status: _Status) -> int:
+def _lost(vm: Vm, directory: Path, status: PortStatus) -> int:
     """Say why the guest ended before its shell or command.
 
     Raises:
