@@ -13,9 +13,10 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from vm import apt_get, cache, process
 from vm.apt_get import ARCHITECTURE
@@ -24,10 +25,22 @@ from vm.errors import UsageError
 from vm.progress import Progress
 
 HELPER = Path("/usr/lib/apt/apt-helper")
+OFFLINE_VARIABLE = "AFALG_OFFLINE"
+# Lists younger than this are taken as they are.
+FRESH_SECONDS = 6 * 3600.0
+# A refresh this recent is not repeated for a version that is not there.
+JUST_NOW_SECONDS = 60.0
 KEPT_PACKAGES = re.compile(r"linux-(image|base|binary|modules|source)(-unsigned)?-\d")
 GENERATIONS_KEPT = 2
 REFRESH_DEADLINE = 600.0
 DOWNLOAD_DEADLINE = 3600.0
+
+
+_Answer = TypeVar("_Answer")
+
+
+class NoMatch(UsageError):
+    """The lists name no such version, or not all of it: newer lists may help."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +80,29 @@ class Lists:
     def age(self) -> float:
         """Seconds since the refresh."""
         return time.time() - int(self.directory.name)
+
+
+def ask(online: Callable[[float], _Answer], offline: Callable[[str], _Answer]) -> _Answer:
+    """Return what the mirror has, or what there is without it.
+
+    Args:
+        online: looks in lists that are at most so many seconds old; tried once more, with new ones, when it raises
+            NoMatch or Gone.
+        offline: called with the reason, in words, when the mirror cannot be reached or AFALG_OFFLINE is set.
+
+    Raises:
+        UsageError: there is no apt; what the two raise.
+    """
+    if os.environ.get(OFFLINE_VARIABLE):
+        return offline(f"{OFFLINE_VARIABLE} is set")
+    apt_get.require()
+    try:
+        try:
+            return online(FRESH_SECONDS)
+        except (NoMatch, apt_get.Gone):
+            return online(JUST_NOW_SECONDS)
+    except apt_get.Unreachable as error:
+        return offline(str(error))
 
 
 def renewed(suite: str | None, progress: Progress, *, older_than: float) -> Iterator[Lists]:

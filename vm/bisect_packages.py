@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm import apt, apt_get, apt_sources, cache, packaged, process
+from vm import apt, apt_get, apt_sources, cache, packaged, process, versions
 from vm.errors import UsageError
 from vm.kernel import SUITE, VERSION
 from vm.progress import Progress
@@ -47,11 +47,11 @@ def between(good: str, bad: str, suites: Sequence[str], progress: Progress) -> t
     """
     found = _all(_suites(good, bad, suites), progress)
     ends = [_end(spec, found) for spec in (good, bad)]
-    low, high = sorted(ends, key=lambda candidate: packaged.version_key(candidate.version))
+    low, high = sorted(ends, key=lambda candidate: versions.key(candidate.version))
     if low.version == high.version:
         raise UsageError(f"{good} and {bad} are the same kernel, {low.version}; give two that differ")
-    keys = [packaged.version_key(end.version) for end in (low, high)]
-    inside = [c for c in found if keys[0] <= packaged.version_key(c.version) <= keys[1]]
+    keys = [versions.key(end.version) for end in (low, high)]
+    inside = [c for c in found if keys[0] <= versions.key(c.version) <= keys[1]]
     series = {re.match(r"\d+\.\d+", end.version)[0] for end in (low, high)}  # type: ignore[index]
     notes: tuple[str, ...] = ()
     if len(series) == 1:
@@ -77,7 +77,7 @@ def crypto_changes(older: packaged.Candidate, newer: packaged.Candidate, progres
     for line in text.splitlines():
         if entry := re.match(r"linux\S* \(([^)]+)\)", line):
             version = entry[1]
-            if packaged.version_key(_plain(version)) <= packaged.version_key(_plain(older.version)):
+            if versions.key(_plain(version)) <= versions.key(_plain(older.version)):
                 break
         elif _CRYPTO.match(line):
             lines.append(f"{version}: {line.strip().removeprefix('- ')}")
@@ -139,7 +139,7 @@ def _all(suites: Iterable[str], progress: Progress) -> list[packaged.Candidate]:
         raise UsageError(failed[0] if failed else "no suite to look in: give SUITE/VERSION")
     for line in failed:
         progress(f"left out: {line}")
-    return sorted(found, key=lambda candidate: packaged.version_key(candidate.version))
+    return sorted(found, key=lambda candidate: versions.key(candidate.version))
 
 
 def _end(spec: str, found: Sequence[packaged.Candidate]) -> packaged.Candidate:
@@ -152,7 +152,7 @@ def _end(spec: str, found: Sequence[packaged.Candidate]) -> packaged.Candidate:
         suite, version = named["suite"], named["version"] or ""
     fitting = [
         c for c in found
-        if not c.missing and (suite is None or c.suite == suite) and packaged.matches(version, c.version, c.release)
+        if not c.missing and (suite is None or c.suite == suite) and versions.matches(version, c.version, c.release)
     ]  # fmt: skip
     if not fitting:
         where = ", ".join(sorted({c.suite for c in found}))
@@ -174,7 +174,7 @@ def _one_each(
         old = chosen.get(version)
         if old is None or candidate in ends or (old not in ends and candidate.entry.is_dir()):
             chosen[version] = candidate
-    return tuple(sorted(chosen.values(), key=lambda candidate: packaged.version_key(_plain(candidate.version))))
+    return tuple(sorted(chosen.values(), key=lambda candidate: versions.key(_plain(candidate.version))))
 
 
 def _plain(version: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vm import cache, modules, packaged
+from vm import cache, modules, packaged, versions
 from vm import image as images
 from vm.command import command, say
 from vm.errors import BuildFailed, UsageError
@@ -136,7 +136,7 @@ def _packaged(spec: str, suite: str | None, version: str, progress: Progress) ->
     entry = packaged.resolve(suite, version, progress)
     cache.hold(entry.directory)
     return Kernel(
-        name=packaged.printable(packaged.upstream(entry.version)),
+        name=versions.printable(versions.upstream(entry.version)),
         spec=spec,
         release=entry.release,
         image=entry.image,
@@ -165,7 +165,7 @@ def _image(spec: str, path: Path, progress: Progress) -> Kernel:
         # One of our own cache is pruned already.
         ready = (lib.parents[2] / "kernel.json").exists()
         view = lib.parents[2] if ready else _view(modules.find(lib), lib, release)
-    return Kernel(packaged.printable(release), spec, release, path, view, config, release, vmlinux)
+    return Kernel(versions.printable(release), spec, release, path, view, config, release, vmlinux)
 
 
 def _tree(spec: str, path: Path, progress: Progress) -> Kernel:
@@ -187,7 +187,7 @@ def _built(spec: str, tree: Path) -> Kernel:
     files = _built_modules(tree)
     view = _view(files, tree, release) if files else None
     vmlinux = first_existing([tree / "vmlinux"])
-    return Kernel(packaged.printable(release), spec, release, tree / BZIMAGE, view, tree / ".config", release, vmlinux)
+    return Kernel(versions.printable(release), spec, release, tree / BZIMAGE, view, tree / ".config", release, vmlinux)
 
 
 def _built_modules(tree: Path) -> dict[str, Path]:
@@ -224,8 +224,8 @@ def _named(kernels: Sequence[Kernel]) -> list[Kernel]:
     """Give every kernel the shortest name that no other has: version, package version, spec, and a number."""
     longer: list[Callable[[int, Kernel], str]] = [
         lambda _, kernel: kernel.name,
-        lambda _, kernel: packaged.printable(kernel.version or kernel.name),
-        lambda _, kernel: packaged.printable(kernel.spec),
+        lambda _, kernel: versions.printable(kernel.version or kernel.name),
+        lambda _, kernel: versions.printable(kernel.spec),
         lambda number, kernel: f"{kernel.name}.{number}",
     ]
     names = [longer[0](0, kernel) for kernel in kernels]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vm import apt_get, packaged
+from vm import apt, apt_get, packaged, versions
 from vm.command import Parser, command, say
 from vm.progress import Progress
 
@@ -47,10 +46,10 @@ def rows(suites: Sequence[str], progress: Progress) -> list[Row]:
     found = _available(suites or own, progress)
     # The machine's own suites are asked together, so that one version in two of them is one kernel.
     named = {(c.suite in own or c.suite, c.version) for c in found}
-    revisions = Counter((where, packaged.upstream(version)) for where, version in named)
+    revisions = Counter((where, versions.upstream(version)) for where, version in named)
     table = {}
     for candidate in found:
-        where, short = candidate.suite in own or candidate.suite, packaged.upstream(candidate.version)
+        where, short = candidate.suite in own or candidate.suite, versions.upstream(candidate.version)
         version = short if revisions[where, short] == 1 else candidate.version
         spec = version if candidate.suite in own else f"{candidate.suite}/{version}"
         table[candidate.entry.name] = _candidate_row(candidate, spec)
@@ -58,7 +57,7 @@ def rows(suites: Sequence[str], progress: Progress) -> list[Row]:
         if entry.directory.name not in table:
             spec = f"{entry.suite}/{entry.version}"
             table[entry.directory.name] = Row(spec, entry.version, entry.suite, "", "cached")
-    return sorted(table.values(), key=lambda row: packaged.version_key(row.version), reverse=True)
+    return sorted(table.values(), key=lambda row: versions.key(row.version), reverse=True)
 
 
 @command
@@ -71,15 +70,13 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _available(suites: Sequence[str], progress: Progress) -> list[packaged.Candidate]:
-    if os.environ.get(packaged.OFFLINE_VARIABLE):
-        progress(f"{packaged.OFFLINE_VARIABLE} is set: only what is cached")
+    def without(reason: str) -> list[packaged.Candidate]:
+        progress(f"{reason}; only what is cached:")
         return []
-    apt_get.require()
-    try:
-        return [candidate for suite in suites for candidate in packaged.candidates(suite, progress)]
-    except apt_get.Unreachable as error:
-        progress(f"{error}; only what is cached:")
-        return []
+
+    return apt.ask(
+        lambda age: [c for suite in suites for c in packaged.candidates(suite, progress, older_than=age)], without
+    )
 
 
 def _candidate_row(candidate: packaged.Candidate, spec: str) -> Row:

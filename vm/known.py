@@ -34,7 +34,7 @@ from typing import Any
 
 import pytest
 
-from vm import image, packaged
+from vm import image, versions
 from vm.errors import UsageError
 from vm.expect import Expectation, State
 from vm.kernel import Kernel
@@ -97,19 +97,18 @@ class Issue:
     def _patched(self, version: str, series: str) -> bool:
         plain = re.sub(r"~(bpo|deb).*", "", version)
         return any(
-            series_of(package) == series and packaged.version_key(plain) >= packaged.version_key(package)
-            for package in self.packages
+            series_of(package) == series and versions.key(plain) >= versions.key(package) for package in self.packages
         )
 
     @staticmethod
     def _reached(since: Sequence[str], version: str, series: str) -> bool:
         """Say whether ``version`` is at or after the point ``since`` names in its series, or its line of mainline."""
-        here = packaged.version_key(packaged.upstream(version))
+        here = versions.key(versions.upstream(version))
         if own := [each for each in since if series_of(each) == series]:
-            return here >= packaged.version_key(own[0])
+            return here >= versions.key(own[0])
         # The releases of mainline had three numbers until 2.6.39.
         mainline = [each for each in since if each.count(".") == 1 or each.startswith("2.6.")]
-        return any(here >= packaged.version_key(each) for each in mainline)
+        return any(here >= versions.key(each) for each in mainline)
 
 
 def series_of(version: str) -> str:

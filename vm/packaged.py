@@ -12,31 +12,21 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from vm import apt, apt_get, apt_sources, cache, image, modules, process
+from vm import apt, apt_get, apt_sources, cache, image, modules, process, versions
 from vm.errors import UsageError
 from vm.files import first_existing
 from vm.progress import Progress
 
-OFFLINE_VARIABLE = "AFALG_OFFLINE"
-# Lists younger than this are taken as they are.
-FRESH_SECONDS = 6 * 3600.0
-# A refresh this recent is not repeated for a version that is not there.
-JUST_NOW_SECONDS = 60.0
 UNPACK_DEADLINE = 600.0
 
 ABI = re.compile(rf"(\d[\w.+~-]*-{apt_get.ARCHITECTURE})$")
 OTHER_FLAVOURS = re.compile(r"-(cloud|rt)-")
-
-
-class NoMatch(UsageError):
-    """No kernel of that version can be had: newer lists may help."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +57,7 @@ class Candidate:
         """Where it is in the cache, there or not: the name tells the packages' content and our rules."""
         digests = sorted(package.sha256 for package in self.packages)
         digest = hashlib.sha256("".join([str(modules.RULES), *digests]).encode()).hexdigest()
-        return kernels_dir() / f"{printable(self.version)}-{digest[:12]}"
+        return kernels_dir() / f"{versions.printable(self.version)}-{digest[:12]}"
 
 
 @dataclass(frozen=True)
@@ -113,18 +103,15 @@ def resolve(suite: str | None, version: str, progress: Progress) -> Entry:
     Raises:
         UsageError: no such suite or version, no network, no space, no apt, a signature that is not good.
     """
-    if is_exact(version) and (hit := _newest_cached(suite, version)):
+    if versions.is_exact(version) and (hit := _newest_cached(suite, version)):
         return hit
-    if os.environ.get(OFFLINE_VARIABLE):
-        return _offline(suite, version, f"{OFFLINE_VARIABLE} is set", progress)
-    apt_get.require()
-    try:
-        return _online(suite, version, progress)
-    except apt_get.Unreachable as error:
-        return _offline(suite, version, str(error), progress)
+    return apt.ask(
+        lambda age: fetch(_choose(suite, version, candidates(suite, progress, older_than=age)), progress),
+        lambda reason: _offline(suite, version, reason, progress),
+    )
 
 
-def candidates(suite: str | None, progress: Progress, *, older_than: float = FRESH_SECONDS) -> list[Candidate]:
+def candidates(suite: str | None, progress: Progress, *, older_than: float = apt.FRESH_SECONDS) -> list[Candidate]:
     """Return every kernel that ``suite`` (None: the machine's own suites) names, newest first.
 
     Those that cannot be had, for want of a package, are among them: their ``missing`` says what.
@@ -135,7 +122,7 @@ def candidates(suite: str | None, progress: Progress, *, older_than: float = FRE
     found: list[Candidate] = []
     for lists in apt.renewed(suite, progress, older_than=older_than):
         found += _candidates(lists)
-    return sorted(found, key=lambda candidate: version_key(candidate.version), reverse=True)
+    return sorted(found, key=lambda candidate: versions.key(candidate.version), reverse=True)
 
 
 def fetch(candidate: Candidate, progress: Progress) -> Entry:
@@ -155,7 +142,7 @@ def fetch(candidate: Candidate, progress: Progress) -> Entry:
 def cached() -> list[Entry]:
     """Return the packaged kernels in the cache, newest version first."""
     found = [read_entry(path.parent) for path in kernels_dir().glob("[!.]*/kernel.json")]
-    return sorted(found, key=lambda entry: version_key(entry.version), reverse=True)
+    return sorted(found, key=lambda entry: versions.key(entry.version), reverse=True)
 
 
 def read_entry(directory: Path) -> Entry:
@@ -181,69 +168,12 @@ def own_suites() -> list[str]:
     return apt_sources.own_suites(apt_sources.machine_sources())
 
 
-# -- versions ----------------------------------------------------------------------------------------------
-
-
-def upstream(version: str) -> str:
-    """Return the kernel's own version in a package version: ``6.1.192`` in ``6.1.192-2``."""
-    return version.rpartition("-")[0] or version
-
-
-def printable(version: str) -> str:
-    """Return ``version`` in letters, digits and ``._+-`` alone: ``7.3-rc7-1-exp1``."""
-    return re.sub(r"[^A-Za-z0-9._+-]", "-", version)
-
-
-def is_exact(version: str) -> bool:
-    """Say whether ``version`` names one point release: three numbers, or a package revision."""
-    return bool(re.match(r"\d+\.\d+(\.\d+|.*-)", version))
-
-
-def matches(wanted: str, version: str, release: str) -> bool:
-    """Say whether the kernel of package ``version`` and ``release`` is one of those that ``wanted`` names.
-
-    Whole numbers count: ``6.1`` is every 6.1.x and no 6.12. ``7.3`` is its release candidates too, where
-    they are all there is.
-    """
-    wanted = re.sub(r"-(rc\d)", r"~\1", wanted)
-    if not wanted or wanted in (version, release, upstream(version)):
-        return True
-    return upstream(version).startswith((f"{wanted}.", f"{wanted}~")) or version.startswith(
-        (f"{wanted}~", f"{wanted}+")
-    )
-
-
-def version_key(version: str) -> tuple[int, list[tuple[list[int], int]], list[tuple[list[int], int]]]:
-    """Return the sort key of a Debian version: deb-version(7), "Sorting algorithm"."""
-    epoch, _, rest = version.rpartition(":")
-    return int(epoch or 0), _parts(upstream(rest)), _parts(rest.rpartition("-")[2] if "-" in rest else "0")
-
-
-def _parts(text: str) -> list[tuple[list[int], int]]:
-    # Alternating non-digits and digits. Among non-digits ~ sorts before the end, the end before letters, and
-    # letters before all others.
-    found = []
-    for letters, digits in re.findall(r"(\D*)(\d*)", text):
-        ranks = [-1 if c == "~" else ord(c) if c.isalpha() else ord(c) + 256 for c in letters]
-        found.append(([*ranks, 0], int(digits or 0)))
-    return found
-
-
 # -- choosing ----------------------------------------------------------------------------------------------
-
-
-def _online(suite: str | None, version: str, progress: Progress) -> Entry:
-    try:
-        return fetch(_choose(suite, version, candidates(suite, progress)), progress)
-    except (NoMatch, apt_get.Gone):
-        # The lists may be hours old: look once more before saying no.
-        renewed = candidates(suite, progress, older_than=JUST_NOW_SECONDS)
-        return fetch(_choose(suite, version, renewed), progress)
 
 
 def _choose(suite: str | None, version: str, found: Sequence[Candidate]) -> Candidate:
     """Return the newest of ``found`` (newest first) that matches and can be had."""
-    fitting = [c for c in found if matches(version, c.version, c.release)]
+    fitting = [c for c in found if versions.matches(version, c.version, c.release)]
     for candidate in fitting:
         if not candidate.missing:
             return candidate
@@ -252,20 +182,22 @@ def _choose(suite: str | None, version: str, found: Sequence[Candidate]) -> Cand
     hint = _hint(version, havable)
     if fitting:
         lacking = ", ".join(fitting[0].missing)
-        raise NoMatch(f"{upstream(fitting[0].version)} of {where} cannot be had: its index names no {lacking}; {hint}")
-    raise NoMatch(f"no kernel matches {version!r} in {where}; {hint}")
+        raise apt.NoMatch(
+            f"{versions.upstream(fitting[0].version)} of {where} cannot be had: its index names no {lacking}; {hint}"
+        )
+    raise apt.NoMatch(f"no kernel matches {version!r} in {where}; {hint}")
 
 
 def _hint(version: str, havable: Sequence[Candidate]) -> str:
     if not havable:
         return "there is none for this machine (ask another suite: SUITE/VERSION)"
-    newest = upstream(havable[0].version)
+    newest = versions.upstream(havable[0].version)
     series = re.match(r"\d+\.\d+", version)
-    same = [c for c in havable if series and matches(series[0], c.version, c.release)]
+    same = [c for c in havable if series and versions.matches(series[0], c.version, c.release)]
     if same:
-        key = version_key(version)
-        above = [c for c in same if version_key(c.version) > key]
-        nearest = upstream((above or same)[-1 if above else 0].version)
+        key = versions.key(version)
+        above = [c for c in same if versions.key(c.version) > key]
+        nearest = versions.upstream((above or same)[-1 if above else 0].version)
         return f"nearest is {nearest}, newest is {newest} (make kernels lists them)"
     return f"newest is {newest} (make kernels lists them)"
 
@@ -279,15 +211,15 @@ def _newest_cached(suite: str | None, version: str) -> Entry | None:
     for one in suites if sources else []:
         if lists := apt.kept(one, sources):
             here += [read_entry(c.entry) for c in _candidates(lists) if c.entry.is_dir()]
-    fitting = [entry for entry in here if matches(version, entry.version, entry.release)]
-    return max(fitting, key=lambda entry: version_key(entry.version), default=None)
+    fitting = [entry for entry in here if versions.matches(version, entry.version, entry.release)]
+    return max(fitting, key=lambda entry: versions.key(entry.version), default=None)
 
 
 def _offline(suite: str | None, version: str, reason: str, progress: Progress) -> Entry:
     if hit := _newest_cached(suite, version):
         progress(f"{reason}; taking the cached {hit.version} of {hit.suite}")
         return hit
-    have = ", ".join(f"{entry.suite}/{upstream(entry.version)}" for entry in cached()) or "nothing"
+    have = ", ".join(f"{entry.suite}/{versions.upstream(entry.version)}" for entry in cached()) or "nothing"
     wanted = f"{suite}/{version}" if suite else version
     raise UsageError(f"{reason}; no cached kernel matches {wanted!r} (cached: {have})")
 

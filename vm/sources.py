@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm import apt, apt_get, cache, packaged, process, prune
+from vm import apt, apt_get, cache, packaged, process, prune, versions
 from vm.errors import UsageError
 from vm.kconfig import Series
 from vm.progress import Progress
@@ -63,7 +63,7 @@ def local(path: Path) -> Tree:
         )
     path = path.resolve()
     release, series = _release(path)
-    label = packaged.printable(f"{path.name}-{release}")
+    label = versions.printable(f"{path.name}-{release}")
     return Tree(path, release, series, label, release, fixed=False)
 
 
@@ -81,15 +81,12 @@ def fetch(spec: str, progress: Progress) -> Tree:
         UsageError: no such version or suite, no network, no space.
     """
     suite, _, version = spec.rpartition("/")
-    if packaged.is_exact(version) and (hit := _newest_cached(suite, version)):
+    if versions.is_exact(version) and (hit := _newest_cached(suite, version)):
         return _held(hit)
-    if os.environ.get(packaged.OFFLINE_VARIABLE):
-        return _offline(suite, version, f"{packaged.OFFLINE_VARIABLE} is set", progress)
-    apt_get.require()
-    try:
-        return _online(suite or None, version, progress)
-    except apt_get.Unreachable as error:
-        return _offline(suite, version, str(error), progress)
+    return apt.ask(
+        lambda age: _fetched(_choose(suite, version, _candidates(suite or None, progress, age)), progress),
+        lambda reason: _offline(suite, version, reason, progress),
+    )
 
 
 def shadow(tree: Tree) -> Path:
@@ -122,22 +119,12 @@ class _Candidate:
 
     @property
     def entry(self) -> Path:
-        name = f"{packaged.printable(self.package.version)}-{self.package.sha256[:12]}"
+        name = f"{versions.printable(self.package.version)}-{self.package.sha256[:12]}"
         return _sources_dir() / name
 
 
 def _sources_dir() -> Path:
     return cache.cache_dir() / "sources"
-
-
-def _online(suite: str | None, version: str, progress: Progress) -> Tree:
-    try:
-        found = _candidates(suite, progress, packaged.FRESH_SECONDS)
-        return _fetched(_choose(suite, version, found), progress)
-    except (packaged.NoMatch, apt_get.Gone):
-        # The lists may be hours old: look once more before saying no.
-        renewed = _candidates(suite, progress, packaged.JUST_NOW_SECONDS)
-        return _fetched(_choose(suite, version, renewed), progress)
 
 
 def _candidates(suite: str | None, progress: Progress, older_than: float) -> list[_Candidate]:
@@ -148,16 +135,16 @@ def _candidates(suite: str | None, progress: Progress, older_than: float) -> lis
         for package in lists.packages
         if PACKAGE.match(package.name)
     ]
-    return sorted(found, key=lambda c: packaged.version_key(c.package.version), reverse=True)
+    return sorted(found, key=lambda c: versions.key(c.package.version), reverse=True)
 
 
-def _choose(suite: str | None, version: str, found: Sequence[_Candidate]) -> _Candidate:
+def _choose(suite: str, version: str, found: Sequence[_Candidate]) -> _Candidate:
     for candidate in found:
-        if packaged.matches(version, candidate.package.version, ""):
+        if versions.matches(version, candidate.package.version, ""):
             return candidate
     where = suite or ", ".join(packaged.own_suites())
-    have = ", ".join(dict.fromkeys(packaged.upstream(c.package.version) for c in found)) or "none"
-    raise packaged.NoMatch(
+    have = ", ".join(dict.fromkeys(versions.upstream(c.package.version) for c in found)) or "none"
+    raise apt.NoMatch(
         f"no kernel source matches {version!r} in {where}; there: {have}; "
         "another suite is asked by source:SUITE/VERSION (source:trixie-backports/7.3)"
     )
@@ -227,8 +214,8 @@ def _held(tree: Tree) -> Tree:
 def _newest_cached(suite: str, version: str) -> Tree | None:
     records = _sources_dir().glob(f"[!.]*/{RECORD}")
     entries = [path.parent for path in records if not suite or json.loads(path.read_text())["suite"] == suite]
-    fitting = [t for t in map(_cached_tree, entries) if packaged.matches(version, t.version, "")]
-    return max(fitting, key=lambda t: packaged.version_key(t.version), default=None)
+    fitting = [t for t in map(_cached_tree, entries) if versions.matches(version, t.version, "")]
+    return max(fitting, key=lambda t: versions.key(t.version), default=None)
 
 
 def _offline(suite: str, version: str, reason: str, progress: Progress) -> Tree:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from vm import apt_get, cache, packaged, process
+from vm import apt, apt_get, cache, process
 from vm.errors import UsageError
 from vm.files import ROOT
 from vm.tests import archive
@@ -50,7 +50,7 @@ def test_bad_signature_is_refused_even_when_older_lists_are_kept(
     mirror: World, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine.resolve("trixie/6.12")
-    machine.age_lists(packaged.FRESH_SECONDS + 1)
+    machine.age_lists(apt.FRESH_SECONDS + 1)
     in_release = mirror.root / "debian/dists/trixie/InRelease"
     before = in_release.read_text()
     in_release.write_text(before.replace("Codename: trixie", "Codename: Trixie"))

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from vm import kernels, packaged
+from vm import apt, kernels
 from vm.tests import archive
 from vm.tests.apt_machine import Machine
 from vm.tests.archive import World
@@ -56,7 +56,7 @@ def test_table_without_a_network_has_what_is_cached(
     archive.configure(dataclasses.replace(unreachable, address=f"copy:{mirror.root}"))
     cut_off.resolve("bookworm/6.1.100")
     archive.configure(unreachable)
-    cut_off.age_lists(packaged.FRESH_SECONDS + 1)
+    cut_off.age_lists(apt.FRESH_SECONDS + 1)
     assert table(capsys) == {"bookworm/6.1.100-1": "6.1.100-1 bookworm cached"}
     assert kernels.main([]) == 0
     assert re.search(r"no network.*only what is cached:$", capsys.readouterr().err, re.MULTILINE)

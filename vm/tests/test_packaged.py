@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 import os
 import re
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from vm import packaged
+from vm import apt, packaged
 from vm.errors import UsageError
 from vm.tests import archive
 from vm.tests.apt_machine import Machine, forbid_apt
@@ -145,7 +144,7 @@ def test_exact_version_needs_no_new_lists_however_old(machine: Machine, monkeypa
 
 def test_old_lists_are_renewed_for_a_series(machine: Machine) -> None:
     machine.resolve("trixie/6.12")
-    machine.age_lists(packaged.FRESH_SECONDS + 1)
+    machine.age_lists(apt.FRESH_SECONDS + 1)
     machine.said.clear()
     machine.resolve("trixie/6.12")
     assert machine.said == ["trixie: asking the mirror what kernels there are"]
@@ -175,7 +174,7 @@ def changing(passable: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 def test_lists_are_renewed_once_before_saying_no(changing: Machine) -> None:
     changing.resolve("")
-    changing.age_lists(packaged.JUST_NOW_SECONDS + 1)
+    changing.age_lists(apt.JUST_NOW_SECONDS + 1)
     archive.add(changing.world, "debian bookworm", [archive.whole("6.1.0-2-amd64", "6.1.2-1")])
     assert changing.version("") == "6.1.1-1", "fresh lists are taken as they are"
     assert changing.version("6.1.2") == "6.1.2-1"
@@ -188,7 +187,7 @@ def test_lists_are_renewed_once_before_saying_no(changing: Machine) -> None:
 def test_package_that_left_the_mirror_makes_the_lists_new(changing: Machine) -> None:
     changing.resolve("")
     archive.add(changing.world, "debian bookworm", [archive.whole("6.1.0-2-amd64", "6.1.2-1")])
-    changing.age_lists(packaged.JUST_NOW_SECONDS + 1)
+    changing.age_lists(apt.JUST_NOW_SECONDS + 1)
     shutil.rmtree(changing.cache / "kernels")
     changing.world.deb("linux-image-6.1.0-1-amd64").unlink()
     assert changing.version("") == "6.1.2-1"
@@ -233,45 +232,6 @@ def test_offline_asks_nobody(machine: Machine, monkeypatch: pytest.MonkeyPatch) 
         UsageError, match=r"no cached kernel matches '6.12' \(cached: trixie/6.12.20, bookworm/6.1.100, .*9\)"
     ):
         machine.version("6.12")
-
-
-ORDER = [
-    "5.10.9-1", "5.10.223-1", "6.1.9-1", "6.1.120-1", "6.1.120-2", "6.1.120-10", "6.12.20-1~bpo12+1",
-    "6.12.20-1~deb12u1", "6.12.20-1", "7.3~rc7-1~exp1", "7.3-1~exp1", "7.3-1", "7.3.1-1", "7.3.1+a-1", "1:1.0-1",
-]  # fmt: skip
-
-
-def test_versions_sort_as_dpkg_sorts_them() -> None:
-    for low, high in itertools.pairwise(ORDER):
-        assert subprocess.run(["dpkg", "--compare-versions", low, "lt", high]).returncode == 0, "the list is right"
-    assert sorted(sorted(ORDER), key=packaged.version_key) == ORDER
-
-
-@pytest.mark.parametrize(
-    ("wanted", "version", "expected"),
-    [
-        ("6.1", "6.1.120-1", True),
-        ("6.1", "6.12.20-1", False),
-        ("6.1.1", "6.1.120-1", False),
-        ("6.1.120-1", "6.1.120-10", False),
-        ("6.1.120-1", "6.1.120-1~bpo12+1", True),
-        ("7.3", "7.3~rc7-1~exp1", True),
-        ("7.3-rc7", "7.3~rc7-1~exp1", True),
-        ("7.3-rc6", "7.3~rc7-1~exp1", False),
-        ("7", "7.3~rc7-1~exp1", True),
-        ("", "7.3-1", True),
-    ],
-)
-def test_whole_numbers_match(wanted: str, version: str, *, expected: bool) -> None:
-    assert packaged.matches(wanted, version, "release") is expected
-
-
-@pytest.mark.parametrize(
-    ("version", "expected"),
-    [("6.12", False), ("7.3-rc7", True), ("6.12.94", True), ("6.1.192-2", True), ("", False), ("6", False)],
-)
-def test_exact_is_one_point_release(version: str, *, expected: bool) -> None:
-    assert packaged.is_exact(version) is expected
 
 
 @pytest.mark.skipif("AFALG_TEST_NETWORK" not in os.environ, reason="asks the machine's mirror: AFALG_TEST_NETWORK=1")

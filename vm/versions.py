@@ -1,0 +1,50 @@
+"""Versions of kernel packages: which one is newer, and which ones a user's words name."""
+
+from __future__ import annotations
+
+import re
+
+
+def upstream(version: str) -> str:
+    """Return the kernel's own version in a package version: ``6.1.192`` in ``6.1.192-2``."""
+    return version.rpartition("-")[0] or version
+
+
+def printable(version: str) -> str:
+    """Return ``version`` in letters, digits and ``._+-`` alone: ``7.3-rc7-1-exp1``."""
+    return re.sub(r"[^A-Za-z0-9._+-]", "-", version)
+
+
+def is_exact(version: str) -> bool:
+    """Say whether ``version`` names one point release: three numbers, or a package revision."""
+    return bool(re.match(r"\d+\.\d+(\.\d+|.*-)", version))
+
+
+def matches(wanted: str, version: str, release: str) -> bool:
+    """Say whether the kernel of package ``version`` and ``release`` is one of those that ``wanted`` names.
+
+    Whole numbers count: ``6.1`` is every 6.1.x and no 6.12. ``7.3`` is its release candidates too, where
+    they are all there is.
+    """
+    wanted = re.sub(r"-(rc\d)", r"~\1", wanted)
+    if not wanted or wanted in (version, release, upstream(version)):
+        return True
+    return upstream(version).startswith((f"{wanted}.", f"{wanted}~")) or version.startswith(
+        (f"{wanted}~", f"{wanted}+")
+    )
+
+
+def key(version: str) -> tuple[int, list[tuple[list[int], int]], list[tuple[list[int], int]]]:
+    """Return the sort key of a Debian version: deb-version(7), "Sorting algorithm"."""
+    epoch, _, rest = version.rpartition(":")
+    return int(epoch or 0), _parts(upstream(rest)), _parts(rest.rpartition("-")[2] if "-" in rest else "0")
+
+
+def _parts(text: str) -> list[tuple[list[int], int]]:
+    # Alternating non-digits and digits. Among non-digits ~ sorts before the end, the end before letters, and
+    # letters before all others.
+    found = []
+    for letters, digits in re.findall(r"(\D*)(\d*)", text):
+        ranks = [-1 if c == "~" else ord(c) if c.isalpha() else ord(c) + 256 for c in letters]
+        found.append(([*ranks, 0], int(digits or 0)))
+    return found
