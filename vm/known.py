@@ -26,23 +26,17 @@ from __future__ import annotations
 
 import os
 import re
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from vm import image, versions
+from vm import image, toml, versions
 from vm.errors import UsageError
 from vm.expect import Expectation, State
 from vm.kernel import Kernel
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 
 @dataclass(frozen=True)
@@ -123,11 +117,7 @@ def load(path: Path) -> dict[str, Issue]:
     Raises:
         UsageError: the file cannot be read, or a table is not as described above.
     """
-    try:
-        tables: list[dict[str, Any]] = tomllib.loads(path.read_text()).get("issue", [])
-        issues = [_issue(table) for table in tables]
-    except (OSError, ValueError, TypeError) as error:
-        raise UsageError(f"cannot use the known issues {path}: {error}; see vm/known.py for their form") from error
+    issues = toml.tables(path, "issue", _issue, "the known issues", "vm/known.py")
     return {issue.fix: issue for issue in issues}
 
 
@@ -217,8 +207,8 @@ def _issue(table: dict[str, Any]) -> Issue:
             raise ValueError(f"{key!r} of {table.get('fix')!r} must be of type {known[key].__name__}")
     if not re.fullmatch(r"[0-9a-f]{12}", table.get("fix", "")) or not table.get("title"):
         raise ValueError(f"expected 12 digits of a commit as 'fix' and its subject as 'title', found {table}")
-    versions: Iterable[Any] = [version for key in lists for version in table.get(key, [])]
-    for version in versions:
+    named: list[Any] = [version for key in lists for version in table.get(key, [])]
+    for version in named:
         if not isinstance(version, str) or not series_of(version):
             raise ValueError(f"{version!r} of {table['fix']!r} is no version")
     members: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}

@@ -28,7 +28,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from vm import guest_init
+from vm import guest_init, toml
 from vm.accel import DEFAULT_QEMU, Accelerator, probe
 from vm.command import Parser, command, say
 from vm.directory import Vm
@@ -39,11 +39,6 @@ from vm.ports import PortStatus, Stream, copy
 from vm.process import die_with_parent
 from vm.qemu import command_line, output_port
 from vm.splats import cause_of_death
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib  # type: ignore[import-not-found,unused-ignore]
 
 LOST = 255
 """Exit status when the guest ended before its shell or command did (ssh's for its own failures)."""
@@ -170,7 +165,7 @@ def setup_lines(pyproject: Path) -> str:
         UsageError: the file cannot be read.
     """
     try:
-        options = tomllib.loads(pyproject.read_text())["tool"]["pytest"]["ini_options"]
+        options = toml.read(pyproject)["tool"]["pytest"]["ini_options"]
     except (OSError, KeyError, ValueError) as error:
         raise UsageError(f"expected pytest's options in {pyproject}: {error!r}; restore the file") from error
     lines = []

@@ -11,18 +11,11 @@ The budget is a TOML file (ini option ``skip_budget``) of tables ``[[skip]]``:
 from __future__ import annotations
 
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vm import kconfig
-from vm.errors import UsageError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from vm import kconfig, toml
 
 
 @dataclass(frozen=True)
@@ -40,11 +33,7 @@ def load(path: Path) -> list[Rule]:
     Raises:
         UsageError: the file cannot be read, or a table is not as described above.
     """
-    try:
-        tables: list[dict[str, Any]] = tomllib.loads(path.read_text()).get("skip", [])
-        return [_rule(table) for table in tables]
-    except (OSError, ValueError, re.error, TypeError, KeyError) as error:
-        raise UsageError(f"cannot use the skip budget {path}: {error}; see vm/skips.py for its form") from error
+    return toml.tables(path, "skip", _rule, "the skip budget", "vm/skips.py")
 
 
 def read_config(path: Path | None) -> dict[str, str] | None:

@@ -13,21 +13,15 @@ from __future__ import annotations
 
 import bisect
 import itertools
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vm.errors import UsageError
+from vm import toml
 
 if TYPE_CHECKING:
     from vm.coverage import FileCoverage
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 LINES_BEFORE = 4
 
@@ -77,11 +71,7 @@ def load(path: Path) -> list[Rule]:
     Raises:
         UsageError: it cannot be read, or a table is not as described above.
     """
-    try:
-        tables: list[dict[str, Any]] = tomllib.loads(path.read_text()).get("unreached", [])
-        return [Rule(**{**table, "lines": tuple(table.get("lines", ()))}) for table in tables]
-    except (OSError, ValueError, TypeError) as error:
-        raise UsageError(f"cannot use the reasons {path}: {error}; see vm/unreached.py for their form") from error
+    return toml.tables(path, "unreached", _rule, "the reasons", "vm/unreached.py")
 
 
 def describe(total: Mapping[str, FileCoverage], rules: Sequence[Rule]) -> str:
@@ -114,6 +104,10 @@ def lines_of(file: str, one: FileCoverage) -> list[Line]:
         near = tuple(itertools.takewhile(lambda other, text=text: other != text, before))  # type: ignore[misc]
         found.append(Line(file, number, function, text, near, count))
     return found
+
+
+def _rule(table: dict[str, Any]) -> Rule:
+    return Rule(**{**table, "lines": tuple(table.get("lines", ()))})
 
 
 def _shown(line: Line) -> str:

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.selftests.test_known_issues import ISSUES, markers
 from tests.selftests.test_parity import functions
+from vm import toml
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-ROWS = tomllib.loads((Path(__file__).parent.parent / "bugs.toml").read_text())["bug"]
+ROWS = toml.read(Path(__file__).parent.parent / "bugs.toml")["bug"]
 
 
 def test_the_table_is_whole() -> None:

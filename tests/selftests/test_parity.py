@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import ast
 import functools
-import sys
 from pathlib import Path
 
 import pytest
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from vm import toml
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-ROWS = tomllib.loads((ROOT / "tests" / "parity.toml").read_text())["row"]
+ROWS = toml.read(ROOT / "tests" / "parity.toml")["row"]
 # How many behaviours each project has, counted when its sources were read (November 2026).
 BEHAVIOURS = {"LTP": 11, "KC": 21, "CP": 7, "IT": 5, "SY": 5, "TR": 5, "SN": 1, "AC": 3, "OU": 8}
 

@@ -5,17 +5,13 @@ from __future__ import annotations
 import ast
 import errno
 import functools
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from vm import toml
 
 TESTS = Path(__file__).parent.parent
 TABLE = TESTS / "errors" / "returns.toml"
@@ -47,7 +43,7 @@ class ErrorTest:
 
 @functools.cache
 def rows() -> dict[str, Row]:
-    table = tomllib.loads(TABLE.read_text())["return"]
+    table = toml.read(TABLE)["return"]
     made = [Row(**{**row, "where": tuple(row["where"]), "errno": frozenset(row["errno"])}) for row in table]
     assert len({row.id for row in made}) == len(made), "two rows have the same id"
     return {row.id: row for row in made}
