@@ -10,6 +10,7 @@ import pytest
 from vm.tests import archive
 from vm.tests.apt_machine import Machine, nobody
 from vm.tests.archive import World
+from vm.tests.bisection import Field
 from vm.tests.harness import Project
 
 KNOWN_ISSUES = """\
@@ -73,6 +74,12 @@ def cut_off(mirror: World, passable: Path, monkeypatch: pytest.MonkeyPatch) -> M
     """Return a machine that cannot reach the mirror."""
     world = archive.served_by(mirror, nobody(), passable / "world")
     return Machine(world, passable, monkeypatch)
+
+
+@pytest.fixture
+def field(project: Project) -> Field:
+    """Return a scratch project to bisect in."""
+    return Field(project)
 
 
 @pytest.hookimpl(trylast=True)

@@ -7,13 +7,12 @@ import lzma
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from vm import image, kernel, modules, packaged, process
+from vm import image, kernel, packaged
 from vm.errors import UsageError
 from vm.kernel import Kernel
 from vm.tests.archive import KEPT, MODULES, bzimage, module
@@ -62,9 +61,6 @@ def kept_of(found: Kernel) -> dict[str, bytes]:
     assert found.modules is not None
     base = found.modules / "lib/modules" / found.release / "kernel"
     return {p.relative_to(base).with_suffix("").as_posix(): p.read_bytes() for p in base.rglob("*") if p.is_file()}
-
-
-# -- images ------------------------------------------------------------------------------------------------
 
 
 def test_image_alone_has_everything_built_in(tmp_path: Path) -> None:
@@ -157,9 +153,6 @@ def test_dangling_link_is_named(tmp_path: Path) -> None:
         resolve(tmp_path / "link")
 
 
-# -- trees -------------------------------------------------------------------------------------------------
-
-
 def put_tree(tree: Path, *, names: Sequence[str] = tuple(MODULES), form: str = "{}.o") -> None:
     put(tree / "arch/x86/boot/bzImage", bzimage(RELEASE))
     put(tree / ".config", b"CONFIG_MODULES=y\n")
@@ -221,9 +214,6 @@ def test_directory_that_is_no_tree_is_explained(tmp_path: Path) -> None:
     (tmp_path / "some").mkdir()
     with pytest.raises(UsageError, match=r"some is no kernel tree: it has neither arch/x86/boot/bzImage"):
         resolve("some")
-
-
-# -- which branch a spec takes -----------------------------------------------------------------------------
 
 
 def asked(spec: str, monkeypatch: pytest.MonkeyPatch) -> object:
@@ -325,9 +315,6 @@ def test_running_is_this_kernel() -> None:
         assert found.config.exists()
 
 
-# -- labels ------------------------------------------------------------------------------------------------
-
-
 def give(monkeypatch: pytest.MonkeyPatch, versions: dict[str, str]) -> None:
     """Let each spec resolve to a package of its version, as ``SUITE/…`` of that suite."""
 
@@ -389,9 +376,6 @@ def test_label_has_only_characters_of_test_ids(tmp_path: Path) -> None:
     assert resolve("bzImage").name == "7.3-rc7+x_y"
 
 
-# -- the command -------------------------------------------------------------------------------------------
-
-
 def test_command_prints_what_it_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = put(tmp_path / "bzImage", bzimage(RELEASE))
     assert kernel.main(["bzImage"]) == 0
@@ -408,65 +392,8 @@ def test_command_refuses_with_status_4(capsys: pytest.CaptureFixture[str]) -> No
     assert captured.err.count("\n") == 1
 
 
-# -- modules -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("crypto/af_alg", True),
-        ("crypto/krb5/krb5", True),
-        ("arch/x86/crypto/aesni-intel", True),
-        ("net/9p/9pnet", True),
-        ("net/9p/9pnet_rdma", False),
-        ("lib/crypto/libaes", True),
-        ("lib/test_bpf", False),
-        ("drivers/crypto/ccp/ccp-crypto", False),
-        ("drivers/gpu/drm/drm", False),
-    ],
-)
-def test_rules_keep_what_the_suite_needs(name: str, *, expected: bool) -> None:
-    assert modules.wanted(name) is expected
-
-
-def test_debug_information_is_stripped_but_never_a_signature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stripped: list[str] = []
-    monkeypatch.setattr(modules, "_strip", lambda file: stripped.append(file.name))
-    files = {
-        "crypto/plain": put(tmp_path / "plain.ko", module("plain")),
-        "crypto/debug": put(tmp_path / "debug.ko", module("debug") + b".debug_info\0"),
-        "crypto/signed": put(tmp_path / "signed.ko", module("s") + b".debug_info\0" + modules.SIGNATURE_MARK),
-    }
-    modules.view(files, tmp_path, RELEASE)
-    assert stripped == ["debug.ko"]
-
-
 def test_damaged_module_is_named(tmp_path: Path) -> None:
     path = put(tmp_path / "root/boot/vmlinuz", bzimage(RELEASE))
     put(tmp_path / "root/lib/modules" / RELEASE / "kernel/crypto/af_alg.ko.xz", b"no xz at all")
     with pytest.raises(UsageError, match=r"the module .*af_alg.ko.xz is damaged"):
         resolve(path)
-
-
-# -- helper programs ---------------------------------------------------------------------------------------
-
-
-def test_helper_s_words_and_status_come_back() -> None:
-    result = process.run(["sh", "-c", "echo out; echo err >&2; exit 3"], deadline=30)
-    assert result == process.Result(3, "out\n", "err\n")
-
-
-def test_helper_that_takes_too_long_is_ended_with_its_children(tmp_path: Path) -> None:
-    script = f"sleep 77 & echo $! > {tmp_path}/pid; wait"
-    with pytest.raises(UsageError, match="did not finish in 1 s"):
-        process.run(["sh", "-c", script], deadline=1)
-    status = Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}/stat")
-    started = time.monotonic()
-    while status.exists() and status.read_text().split()[2] != "Z":
-        assert time.monotonic() - started < 5, "it goes on"
-        time.sleep(0.02)
-
-
-def test_missing_helper_is_named() -> None:
-    with pytest.raises(UsageError, match="no-such-program is not installed; install it"):
-        process.run(["no-such-program"], deadline=1)

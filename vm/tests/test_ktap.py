@@ -1,0 +1,99 @@
+"""KTAP: what is written is read again by a reader of our own."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from vm.results import ktap
+from vm.results.model import TestResult, Verdict
+from vm.tests.ktap_reader import read_ktap
+from vm.tests.records import EVERYTHING, SPLAT, kernel, result, run
+
+
+def test_ktap_of_every_verdict() -> None:
+    read = read_ktap(ktap.render(EVERYTHING))
+    assert list(read) == ["not ok 6.12.94", "ok 5.10", "not ok 7.3"]
+    status = {
+        name.split("test_")[1].removesuffix(".py::"): (ok, directive) for ok, name, directive in read["not ok 6.12.94"]
+    }
+    bad = ("not ok", "")
+    assert status == {
+        "passed": ("ok", ""),
+        "skipped": ("ok", "SKIP"),
+        "xfailed": ("ok", "XFAIL"),
+        **{v.name.lower(): bad for v in Verdict if v.value not in ("passed", "skipped", "xfailed")},
+    }
+    assert [directive for _, _, directive in read["ok 5.10"]] == ["", "SKIP"]
+    assert read["not ok 7.3"] == []
+
+
+def test_ktap_says_what_happened_before_each_bad_result() -> None:
+    text = ktap.render(run(kernel("k", Verdict.PASSED, Verdict.CRASHED)))
+    before, _, _ = text.partition("  not ok 2 ")
+    diagnosis = before.partition("  ok 1 ")[2]
+    assert "\n  # verdict: crashed\n" in diagnosis
+    assert "\n  # reason: why crashed not # on one line ä\n" in diagnosis
+    assert f"\n  # splat: {SPLAT.title}\n" in diagnosis
+    assert "\n  # | # Subtest: fake\n" in diagnosis
+    assert "\n  # rerun: pytest --kernel 6.12 'tests/" in diagnosis
+    assert "verdict: passed" not in text
+
+
+def test_ktap_keeps_the_reasons_of_skips_and_known_issues() -> None:
+    text = ktap.render(run(kernel("k", Verdict.SKIPPED, Verdict.XFAILED)))
+    assert "# SKIP why skipped not # on one line ä\n" in text
+    assert "# XFAIL CVE-2026-31431\n" in text
+
+
+def test_ktap_of_results_that_say_nothing() -> None:
+    silent = [TestResult(f"t_{v.name}", "n", v, details=" \n", reason=" \n") for v in Verdict]
+    text = ktap.render(run(kernel("k", tests=tuple(silent))))
+    assert len(read_ktap(text)["not ok k"]) == len(Verdict)
+    assert "details:" not in text
+    assert "# SKIP\n" in text
+
+
+def test_ktap_reasons_are_one_tidy_line() -> None:
+    untidy = dataclasses.replace(result(Verdict.FAILED), reason="  one\n\n   two\t ")
+    assert "  # reason: one two\n" in ktap.render(run(kernel("k", tests=(untidy,))))
+
+
+def test_ktap_names_have_no_hash_and_stay_apart() -> None:
+    names = [name for _, name, _ in read_ktap(ktap.render(EVERYTHING))["not ok 6.12.94"]]
+    assert len(set(names)) == len(Verdict)
+    assert names[0] == "tests/test_passed.py::test_it[gcm(aes)-0_x]"
+
+
+def test_ktap_bounds_long_details() -> None:
+    long = dataclasses.replace(
+        result(Verdict.FAILED), details="\n".join(f"line {n}" for n in range(5000)), kernel_log=""
+    )
+    lines = ktap.render(run(kernel("k", tests=(long,)))).split("\n")
+    shown = [line for line in lines if "# | line" in line]
+    assert len(shown) == ktap.MOST_LINES
+    assert "  # | line 0" in shown
+    assert "  # | line 4999" in shown
+    assert sum("4900 lines left out" in line for line in lines) == 1
+
+
+def test_ktap_of_nothing() -> None:
+    assert ktap.render(run()) == "KTAP version 1\n1..0\n"
+
+
+def test_the_validator_itself_refuses_what_is_wrong() -> None:
+    good = ktap.render(EVERYTHING)
+    for old, new in (
+        ("1..3", "1..2"),
+        ("  1..2", "  1..3"),
+        ("not ok 1 6.12", "not ok 2 6.12"),
+        ("  ok 2 ", "  ok 3 "),
+        ("  ok 1 ", "ok 1 "),
+        ("# verdict", "verdict"),
+        ("KTAP version 1", "KTAP version 2"),
+        ("| # Subtest", "Subtest"),
+    ):
+        assert old in good
+        with pytest.raises((AssertionError, StopIteration, IndexError)):
+            read_ktap(good.replace(old, new, 1))
