@@ -1,6 +1,7 @@
 """One measurement of what the runner costs: a bare boot, or a run of the whole command.
 
-``python -m vm.bench_runs FILE ARGUMENT…`` is that run: pytest with a plugin that writes into FILE when what was done.
+``python -m vm.bench_runs DIRECTORY/FILE --results DIRECTORY ARGUMENT…`` is that run: pytest with a plugin that writes
+into FILE when what was done.
 """
 
 from __future__ import annotations

@@ -9,8 +9,12 @@ from dataclasses import replace
 
 import pytest
 
-from tests import doctor
-from tests.doctor import Finding, Kind, System, examine, examine_aids, parse_config, report
+from tests.doctor import findings
+from tests.doctor.__main__ import main, report
+from tests.doctor.aids import examine_aids
+from tests.doctor.findings import Finding, examine
+from tests.doctor.kinds import Kind
+from tests.doctor.system import System, parse_config
 
 RELEASE = "6.12.0-test"
 FILE = "insmod /lib/modules/kernel/crypto/algif_hash.ko.xz \n"
@@ -85,7 +89,7 @@ def machine(
 
 def of_hash(system: System) -> Finding:
     family, finding = examine(system)
-    assert family.state == doctor.WORKS
+    assert family.state == findings.WORKS
     return finding
 
 
@@ -98,35 +102,35 @@ def test_what_works_names_the_driver_of_highest_priority_of_its_type() -> None:
 
 
 def test_a_wrong_answer_is_not_working() -> None:
-    assert of_hash(machine(lambda: False)).state == doctor.WRONG
+    assert of_hash(machine(lambda: False)).state == findings.WRONG
 
 
 def test_the_second_algorithm_is_tried_when_the_first_is_not_there() -> None:
     kind = replace(hash_kind(), algorithms=[("md4", NO_TYPE), ("sha256", lambda: True)])
-    assert of_hash(replace(machine(), kinds=[kind])).state == doctor.WORKS
+    assert of_hash(replace(machine(), kinds=[kind])).state == findings.WORKS
 
 
 def test_an_option_not_set_is_not_built() -> None:
     finding = of_hash(machine(NO_TYPE, config={"CRYPTO_USER_API": "y"}, depends=""))
-    assert finding.state == doctor.NOT_BUILT
+    assert finding.state == findings.NOT_BUILT
     assert "CONFIG_CRYPTO_USER_API_HASH" in finding.detail
 
 
 @pytest.mark.parametrize("config", [{"CRYPTO_USER_API_HASH": "m"}, None], ids=["config-says-m", "config-unknown"])
 def test_a_module_without_file_is_missing(config: dict[str, str] | None) -> None:
-    assert of_hash(machine(NO_TYPE, config=config, depends="")).state == doctor.MODULE_MISSING
+    assert of_hash(machine(NO_TYPE, config=config, depends="")).state == findings.MODULE_MISSING
 
 
 @pytest.mark.parametrize("line", ["blacklist algif_hash", "blacklist algif-hash", "install algif_hash /bin/true"])
 def test_a_line_of_modprobe_blacklists(line: str) -> None:
     finding = of_hash(machine(NO_TYPE, modprobe=f"blacklist pcspkr\n{line}\n"))
-    assert finding.state == doctor.BLACKLISTED
+    assert finding.state == findings.BLACKLISTED
     assert line in finding.detail
 
 
 def test_the_kernel_command_line_blacklists() -> None:
     finding = of_hash(machine(NO_TYPE, files={"/proc/cmdline": "quiet module_blacklist=pcspkr,algif_hash"}))
-    assert finding.state == doctor.BLACKLISTED
+    assert finding.state == findings.BLACKLISTED
 
 
 @pytest.mark.parametrize(
@@ -139,7 +143,7 @@ def test_the_kernel_command_line_blacklists() -> None:
     ids=["kernel.modprobe-empty", "modules_disabled", "no-modprobe"],
 )
 def test_nothing_can_be_loaded(files: dict[str, str], executable: bool) -> None:
-    assert of_hash(machine(NO_TYPE, files=files, executable=executable)).state == doctor.NO_AUTOLOAD
+    assert of_hash(machine(NO_TYPE, files=files, executable=executable)).state == findings.NO_AUTOLOAD
 
 
 @pytest.mark.parametrize(
@@ -151,37 +155,37 @@ def test_nothing_can_be_loaded(files: dict[str, str], executable: bool) -> None:
     ids=["loaded", "built-in"],
 )
 def test_a_type_that_is_there_lacks_algorithms(files: dict[str, str], depends: str) -> None:
-    assert of_hash(machine(NO_TYPE, files=files, depends=depends)).state == doctor.NO_ALGORITHM
+    assert of_hash(machine(NO_TYPE, files=files, depends=depends)).state == findings.NO_ALGORITHM
 
 
 def test_the_restriction_hides_algorithms() -> None:
     finding = of_hash(machine(NO_TYPE, files={"/proc/sys/crypto/af_alg_restrict": "1\n"}))
-    assert finding.state == doctor.RESTRICTED
+    assert finding.state == findings.RESTRICTED
     assert finding.advice == "sysctl crypto.af_alg_restrict=0"
 
 
 def test_the_restriction_denies_the_family_and_so_every_type() -> None:
     system = machine(family=NO_FAMILY, files={"/proc/sys/crypto/af_alg_restrict": "2\n"})
-    assert [finding.state for finding in examine(system)] == [doctor.RESTRICTED] * 2
+    assert [finding.state for finding in examine(system)] == [findings.RESTRICTED] * 2
 
 
 def test_a_lifted_restriction_is_not_blamed() -> None:
     system = machine(NO_TYPE, files={"/proc/sys/crypto/af_alg_restrict": "0\n"}, depends="")
-    assert of_hash(system).state == doctor.MODULE_MISSING
+    assert of_hash(system).state == findings.MODULE_MISSING
 
 
 @pytest.mark.parametrize("code", [errno.EPERM, errno.EACCES])
 def test_a_refusal_names_seccomp_when_the_process_has_a_filter(code: int) -> None:
     files = {"/proc/self/status": "Name:\tx\nSeccomp:\t2\n", "/sys/kernel/security/lsm": "capability,selinux"}
     family = examine(machine(family=raising(code), files=files))[0]
-    assert family.state == doctor.BLOCKED
+    assert family.state == findings.BLOCKED
     assert "seccomp" in family.detail
 
 
 def test_a_refusal_names_the_security_modules_that_judge_sockets() -> None:
     files = {"/proc/self/status": "Seccomp:\t0\n", "/sys/kernel/security/lsm": "capability,yama,selinux"}
     finding = of_hash(machine(raising(errno.EACCES), files=files))
-    assert finding.state == doctor.BLOCKED
+    assert finding.state == findings.BLOCKED
     assert "selinux" in finding.detail
     assert "yama" not in finding.detail
 
@@ -189,20 +193,20 @@ def test_a_refusal_names_the_security_modules_that_judge_sockets() -> None:
 @pytest.mark.parametrize("code", [errno.ELIBBAD, errno.ENOMEM])
 def test_other_errors_are_shown_as_they_are(code: int) -> None:
     finding = of_hash(machine(raising(code)))
-    assert finding.state == doctor.UNEXPLAINED
+    assert finding.state == findings.UNEXPLAINED
     assert errno.errorcode[code] in finding.detail
 
 
 def test_a_family_that_is_not_built_is_said_once_and_fails_every_type() -> None:
     family, finding = examine(machine(family=NO_FAMILY, config={"NET": "y"}))
-    assert family.state == doctor.NOT_BUILT
+    assert family.state == findings.NOT_BUILT
     assert "CONFIG_CRYPTO_USER_API " in family.detail
-    assert finding.state == doctor.NOT_BUILT
+    assert finding.state == findings.NOT_BUILT
 
 
 def test_a_kernel_without_modules_and_config_has_not_built_it() -> None:
     bare = replace(machine(NO_TYPE, depends=""), read=lambda _: None)
-    assert of_hash(bare).state == doctor.NOT_BUILT
+    assert of_hash(bare).state == findings.NOT_BUILT
 
 
 def test_debugging_aids_come_from_what_is_seen_before_the_config() -> None:
@@ -241,5 +245,5 @@ def test_the_table_has_advice_below_what_does_not_work() -> None:
 
 @pytest.mark.parametrize(("answer", "status"), [(lambda: True, 0), (lambda: False, 1)], ids=["right", "wrong"])
 def test_the_exit_status_tells(answer: Callable[[], bool], status: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "this_system", lambda: machine(answer))
-    assert doctor.main() == status
+    monkeypatch.setattr("tests.doctor.__main__.this_system", lambda: machine(answer))
+    assert main() == status
