@@ -81,6 +81,10 @@ def bare_boot(kernel: Kernel, accelerator: Accelerator, qemu: str, directory: Pa
     """Boot ``kernel`` with nothing but a static process 1, by the command line a test machine gets.
 
     Args:
+        kernel: one with an image.
+        accelerator: for QEMU.
+        qemu: name or path of the QEMU executable.
+        directory: where the RAM disk and the console go.
         more: arguments for QEMU, after all others.
 
     Raises:

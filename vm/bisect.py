@@ -13,73 +13,26 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
-import json
+import functools
 import os
 import shlex
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from vm import bisect_git, bisect_packages, bisect_search, build, cache, files, packaged, sources
-from vm.bisect_judge import Answer, Hunt, Judgement, assert_there_is_a_test, judge, load_json
+from vm.bisect_judge import Answer, Hunt, Judgement, assert_there_is_a_test, judge
+from vm.bisect_notebook import Notebook
 from vm.command import USAGE, Parser, say
 from vm.errors import BuildFailed, UsageError
 from vm.files import ROOT
 from vm.kernel import resolve_one
+from vm.progress import Progress
 
 FOUND, NOT_FOUND = 0, 1
-
-
-@dataclass
-class Notebook:
-    """What was judged so far, kept in a file: an interrupted bisection goes on with it.
-
-    Attributes:
-        directory: of this bisection.
-        steps: label and judgement, in the order they were made.
-    """
-
-    directory: Path
-    steps: list[tuple[str, Judgement]]
-
-    @classmethod
-    def open(cls, place: Path, question: Sequence[object], progress: Callable[[str], None]) -> Notebook:
-        """Return the notebook of the bisection that asks ``question``; an answered one is begun anew."""
-        key = hashlib.sha256(json.dumps(question, default=str).encode()).hexdigest()[:12]
-        directory = place / key
-        kept = load_json(directory / "bisect.json")
-        if kept.get("finished") or not kept:
-            stamp = time.strftime("%Y-%m-%dT%H-%M-%S")
-            if kept:
-                directory.rename(place / f"{key}.{stamp}.{os.getpid()}")
-            directory.mkdir(parents=True, exist_ok=True)
-            return cls(directory, [])
-        steps = [(str(label), Judgement.load(data)) for label, data in kept["steps"]]  # type: ignore[attr-defined]
-        progress(f"going on with {len(steps)} kernels judged before, in {files.shown(directory)}")
-        return cls(directory, steps)
-
-    def of(self, label: str) -> Judgement | None:
-        """Return what was said of ``label``; what stopped the bisection is asked again."""
-        return next((said for name, said in self.steps if name == label and said.answer != "stop"), None)
-
-    def add(self, label: str, said: Judgement) -> None:
-        """Write one judgement down at once."""
-        self.steps.append((label, said))
-        self.save(finished=False)
-
-    def save(self, *, finished: bool) -> None:
-        """Write the file, whole or not at all."""
-        data = {"finished": finished, "steps": [[label, said.dump()] for label, said in self.steps]}
-        files.replace_text(self.directory / "bisect.json", json.dumps(data, indent=1) + "\n")
-
-    def place(self, label: str) -> Path:
-        """Return a new directory for the runs of one step."""
-        number = len(list(self.directory.glob("step-*"))) + 1
-        return self.directory / f"step-{number:02}-{''.join(c if c.isalnum() or c in '.+-' else '-' for c in label)}"
 
 
 class Bisection:
@@ -91,7 +44,7 @@ class Bisection:
         progress: told in one line each what is done.
     """
 
-    def __init__(self, notebook: Notebook, hunt: Hunt, progress: Callable[[str], None]) -> None:
+    def __init__(self, notebook: Notebook, hunt: Hunt, progress: Progress) -> None:
         self.notebook = notebook
         self.hunt = hunt
         self.progress = progress
@@ -199,14 +152,10 @@ def packages(options: argparse.Namespace, hunt: Hunt) -> int:
     if span.holes:
         say(f"left out, since they cannot be had: {', '.join(span.holes)}")
     labels = [candidate.version for candidate in span.candidates]
-
-    def spec(index: int) -> Callable[[], str]:
-        candidate = span.candidates[index]
-        return lambda: _fetched(candidate)
-
     question = ["packages", labels, *_asked(hunt)]
     bisection = Bisection(Notebook.open(_place(options), question, say), hunt, say)
-    change = among(labels, [spec(index) for index in range(len(labels))], good_first, bisection)
+    specs = [functools.partial(_fetched, candidate) for candidate in span.candidates]
+    change = among(labels, specs, good_first, bisection)
     status = _conclude(bisection, labels, change, good_first)
     if change is not None:
         older, newer = span.candidates[change.before], span.candidates[change.after]
@@ -220,12 +169,8 @@ def listed(options: argparse.Namespace, hunt: Hunt) -> int:
     if len(set(labels)) != len(labels) or len(labels) < 2:
         raise UsageError(f"expected at least two different kernels in order, got {' '.join(labels)!r}")
     good_first = options.good != labels[-1]
-
-    def spec(label: str) -> Callable[[], str]:
-        return lambda: _resolved(label)
-
     bisection = Bisection(Notebook.open(_place(options), ["kernels", labels, *_asked(hunt)], say), hunt, say)
-    change = among(labels, [spec(label) for label in labels], good_first, bisection)
+    change = among(labels, [functools.partial(_resolved, label) for label in labels], good_first, bisection)
     return _conclude(bisection, labels, change, good_first)
 
 
@@ -371,8 +316,8 @@ def _place(options: argparse.Namespace) -> Path:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m vm.bisect", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = Parser(prog="python -m vm.bisect", description=__doc__, formatter_class=formatter)
     parser.add_argument("tests", nargs="+", metavar="TEST", help="file or id of the test, without the kernel: a.py::b")
     parser.add_argument("--good", default="", help="a kernel or commit on which the test passes")
     parser.add_argument("--bad", default="", help="one on which it fails")

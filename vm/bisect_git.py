@@ -96,6 +96,10 @@ class WorkTree:
 
         Args:
             ask: answers for a commit: ``good``, ``bad``, ``skip`` or ``stop``.
+            progress: told how many steps are left.
+
+        Raises:
+            UsageError: git refuses.
         """
         old, new = (self.good, self.bad) if self.bad_is_newer else (self.bad, self.good)
         terms = {("good" if self.bad_is_newer else "bad"): OLD, ("bad" if self.bad_is_newer else "good"): NEW}

@@ -81,7 +81,7 @@ def resolve(specs: Sequence[str], progress: Progress) -> list[Kernel]:
             kernel = resolve_one(spec, progress)
         except BuildFailed as error:
             # A verdict about this kernel: the others are tested all the same.
-            name = re.sub(r"[^A-Za-z0-9._+-]", "-", spec.rstrip("/").rpartition("/")[2])
+            name = versions.printable(spec.rstrip("/").rpartition("/")[2])
             found.append(Kernel(name, spec, "", None, trouble=str(error)))
             continue
         same = next((other for other in found if _same(kernel, other)), None)
@@ -184,8 +184,7 @@ def _built(spec: str, tree: Path) -> Kernel:
     tree = tree.resolve()
     image = images.read(tree / BZIMAGE)
     release = image.release
-    files = _built_modules(tree)
-    view = _view(files, tree, release) if files else None
+    view = _view(_built_modules(tree), tree, release)
     vmlinux = first_existing([tree / "vmlinux"])
     return Kernel(versions.printable(release), spec, release, tree / BZIMAGE, view, tree / ".config", release, vmlinux)
 

@@ -108,8 +108,8 @@ def choose(paths: Sequence[Path], a: str, b: str) -> tuple[tuple[Path, KernelRun
 @command
 def main(arguments: Sequence[str]) -> None:
     """Print what changed; return the exit status."""
-    parser = Parser(prog="python -m vm.results.diff", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = Parser(prog="python -m vm.results.diff", description=__doc__, formatter_class=formatter)
     parser.add_argument("results", metavar="RESULTS.json", nargs="+", type=Path)
     parser.add_argument("--a", default="", metavar="KERNEL", help="its name in the results; default: the first")
     parser.add_argument("--b", default="", metavar="KERNEL", help="default: the last")

@@ -147,8 +147,8 @@ def load(paths: Sequence[Path]) -> list[KernelRun]:
 @command
 def main(arguments: Sequence[str]) -> None:
     """Print the view; return the exit status."""
-    parser = Parser(prog="python -m vm.results.matrix", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = Parser(prog="python -m vm.results.matrix", description=__doc__, formatter_class=formatter)
     parser.add_argument("results", metavar="RESULTS.json", nargs="+", type=Path)
     parser.add_argument("--format", choices=("text", "json"), default="text", help="default: %(default)s")
     options = parser.parse_args(arguments)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 from pathlib import Path
@@ -10,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from vm import bisect
-from vm.bisect_judge import Judgement
+from vm.bisect_judge import Hunt
+from vm.bisect_notebook import Notebook
+from vm.errors import BuildFailed, UsageError
 from vm.files import ROOT
 from vm.tests.bisection import TEST, Field
 from vm.tests.harness import poll
@@ -139,15 +140,13 @@ def test_a_test_that_is_not_there_is_said_before_a_kernel_is_built(
     assert not field.logs.exists(), "nothing was begun"
 
 
-def test_what_was_judged_is_kept_until_the_question_is_answered(tmp_path: Path) -> None:
-    notebook = bisect.Notebook.open(tmp_path, ["q"], print)
-    notebook.add("6.1", Judgement("good", "passed", ("f",), {"total": 1.0}, 1, "log"))
-    again = bisect.Notebook.open(tmp_path, ["q"], print)
-    assert again.of("6.1") == notebook.of("6.1")
-    assert bisect.Notebook.open(tmp_path, ["other"], print).of("6.1") is None
-    again.save(finished=True)
-    assert bisect.Notebook.open(tmp_path, ["q"], print).steps == []
-    assert (
-        json.loads((again.directory / "bisect.json").read_text() if (again.directory / "bisect.json").exists() else "0")
-        == 0
-    )
+@pytest.mark.parametrize(
+    ("error", "words"), [(UsageError("404"), "cannot be had: 404"), (BuildFailed("cc"), "does not build: cc")]
+)
+def test_a_kernel_that_cannot_be_had_is_gone_around(tmp_path: Path, error: Exception, words: str) -> None:
+    def spec() -> str:
+        raise error
+
+    asking = bisect.Bisection(Notebook.open(tmp_path, ["q"], print), Hunt((TEST,)), print)
+    said = asking.ask("6.1", spec)
+    assert (said.answer, said.reason) == ("skip", words)

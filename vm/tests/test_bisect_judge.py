@@ -7,20 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from vm import bisect, bisect_judge
+from vm import bisect_judge
 from vm.bisect_judge import Hunt, Judgement, fingerprints
-from vm.errors import BuildFailed, UsageError
 from vm.results import model
 from vm.results.model import KernelRun, TestResult, Verdict
 from vm.splats import Splat
 from vm.tests.bisection import TEST
 
 HUNT = Hunt((TEST,))
-
-
 OOPS = Splat("oops", "BUG: NULL pointer", "text", "oops: af_alg_fake_oops < aead_recvmsg", "")
-
-
 OTHER = Splat("oops", "BUG: NULL pointer", "text", "oops: ext4_readdir", "")
 
 
@@ -29,8 +24,6 @@ def result(verdict: Verdict, reason: str = "", details: str = "", splats: tuple[
 
 
 FAILED = result(Verdict.FAILED, "AssertionError: 1", "t/test_it.py:7: in test_bug\nt/test_it.py:3: AssertionError")
-
-
 CRASHED = result(Verdict.CRASHED, "BUG", splats=(OOPS,))
 
 
@@ -113,15 +106,3 @@ def test_a_race_is_bad_twice_and_good_every_time(
     monkeypatch.setattr(bisect_judge, "_run_once", lambda *_: Judgement(left.pop(0), "the machine was lost", runs=1))
     said = bisect_judge.judge("6.1", Hunt((TEST,), repeat), (), tmp_path, lambda _: None)
     assert (said.answer, said.runs, left) == (answer, runs, [])
-
-
-@pytest.mark.parametrize(
-    ("error", "words"), [(UsageError("404"), "cannot be had: 404"), (BuildFailed("cc"), "does not build: cc")]
-)
-def test_a_kernel_that_cannot_be_had_is_gone_around(tmp_path: Path, error: Exception, words: str) -> None:
-    def spec() -> str:
-        raise error
-
-    asking = bisect.Bisection(bisect.Notebook.open(tmp_path, ["q"], print), HUNT, print)
-    said = asking.ask("6.1", spec)
-    assert (said.answer, said.reason) == ("skip", words)
