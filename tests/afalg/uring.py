@@ -14,27 +14,46 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from tests.afalg.deadline import DEFAULT_SECONDS, DeadlineExpired, bounded, check
-from tests.afalg.sockets import Source, _libc, _locate, _message
+from tests.afalg.sockets import Pointer, Source, _Iovec, _libc, _locate, _message
 
 OP_NOP = 0
 OP_READV = 1
 OP_WRITEV = 2
+OP_READ_FIXED = 4
+OP_WRITE_FIXED = 5
 OP_POLL_ADD = 6
 OP_SENDMSG = 9
 OP_RECVMSG = 10
 OP_ACCEPT = 13
 OP_ASYNC_CANCEL = 14
+OP_LINK_TIMEOUT = 15
 OP_CLOSE = 19
 OP_READ = 22
 OP_WRITE = 23
 OP_SEND = 26
 OP_RECV = 27
 OP_SPLICE = 30
+OP_PROVIDE_BUFFERS = 31
 OP_SOCKET = 45
+OP_URING_CMD = 46
+OP_SEND_ZC = 47
 OP_BIND = 56
+
+SOCKET_SIOCINQ = 0
+SOCKET_SIOCOUTQ = 1
+SOCKET_GETSOCKOPT = 2
+SOCKET_SETSOCKOPT = 3
+SOCKET_GETSOCKNAME = 5
+"""Commands of OP_URING_CMD on a socket: enum io_uring_socket_op."""
 
 IOSQE_IO_LINK = 4
 """Flag of a request: the next one begins when this has succeeded, and is cancelled when it has not."""
+IOSQE_BUFFER_SELECT = 32
+"""Flag of a request: the kernel takes a buffer of ``group``, and says which (Completion.buffer)."""
+
+ACCEPT_MULTISHOT = 1
+RECV_MULTISHOT = 2
+"""``priority`` of OP_ACCEPT and OP_RECV: it goes on after a completion, as long as those say more."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +61,12 @@ class Request:
     """One submission; the fields are those of ``struct io_uring_sqe``.
 
     Attributes:
-        buffer: memory the request works on; its address and length go into ``addr`` and ``len``, and it is kept
-            alive by the ring. None takes ``address`` and ``length`` as they are.
+        buffer: memory the request works on; its address goes into ``addr``, its length into ``len`` where
+            ``length`` is 0, and it is kept alive by the ring. None takes ``address`` as it is.
         data: comes back with the completion.
+        priority: ``ioprio``, which holds flags of its own for some operations.
+        group: ``buf_group``, and ``buf_index`` of what works on registered buffers.
+        option: memory whose address goes into ``optval``; kept alive by the ring, too.
     """
 
     opcode: int
@@ -57,6 +79,9 @@ class Request:
     flags: int = 0
     data: int = 0
     splice_fd_in: int = 0
+    priority: int = 0
+    group: int = 0
+    option: Source | None = None
 
 
 class Completion(NamedTuple):
@@ -65,6 +90,16 @@ class Completion(NamedTuple):
     data: int
     result: int
     flags: int
+
+    @property
+    def more(self) -> bool:
+        """Whether the request goes on, and more completions of it will come."""
+        return bool(self.flags & 2)
+
+    @property
+    def buffer(self) -> int | None:
+        """The id of the buffer that the kernel took of a group; None where it took none."""
+        return self.flags >> 16 if self.flags & 1 else None
 
 
 class Message:
@@ -79,6 +114,23 @@ class Message:
         self._header, self.size, self._keep = _message(buffers, control, None)
         self.address = ctypes.addressof(self._header)
         self.vector: int = self._header.iov
+
+
+def socket_command(command: int, fd: int, level: int, option: int, value: Source, length: int | None = None) -> Request:
+    """Return getsockopt(2) or setsockopt(2) as a request; the completion of the first has the option's length.
+
+    Args:
+        command: SOCKET_GETSOCKOPT or SOCKET_SETSOCKOPT.
+        value: memory for the option's value, or that holds it.
+        length: the length to pass; None for that of ``value``.
+    """
+    size = _locate(value)[1] if length is None else length
+    return Request(OP_URING_CMD, fd, offset=command, address=level | option << 32, splice_fd_in=size, option=value)
+
+
+def timespec(seconds: float) -> bytes:
+    """Return the ``struct __kernel_timespec`` to which a request for OP_LINK_TIMEOUT points."""
+    return struct.pack("@qq", int(seconds), int(seconds % 1 * 1e9))
 
 
 class Ring:
@@ -140,6 +192,22 @@ class Ring:
         struct.pack_into("@I", self._ring, self._cq[0], head & 0xFFFFFFFF)
         return found
 
+    def operations(self) -> set[int]:
+        """Return the operations this kernel's io_uring has (IORING_REGISTER_PROBE, Linux 5.6)."""
+        probe = bytearray(16 + 8 * 256)
+        self._register(_REGISTER_PROBE, (ctypes.c_char * len(probe)).from_buffer(probe), 256)
+        found = (struct.unpack_from("@BBHI", probe, 16 + 8 * at) for at in range(probe[1]))
+        return {operation for operation, _, flags, _ in found if flags & 1}
+
+    def register_buffers(self, buffers: Sequence[Pointer]) -> None:
+        """IORING_REGISTER_BUFFERS: their pages stay pinned until they are given back, or the ring is closed."""
+        vector = (_Iovec * len(buffers))(*(_Iovec(*buffer) for buffer in buffers))
+        self._register(_REGISTER_BUFFERS, vector, len(buffers))
+
+    def unregister_buffers(self) -> None:
+        """IORING_UNREGISTER_BUFFERS."""
+        self._register(_UNREGISTER_BUFFERS, None, 0)
+
     def close(self) -> None:
         if self._fd >= 0:
             self._ring.close()
@@ -162,6 +230,11 @@ class Ring:
             raise DeadlineExpired("io_uring_enter", DEFAULT_SECONDS if seconds is None else seconds)
         return taken
 
+    def _register(self, operation: int, argument: object, count: int) -> None:
+        if _libc.syscall(_REGISTER, self._fd, operation, argument, count) < 0:
+            error = ctypes.get_errno()
+            raise OSError(error, f"io_uring_register: {os.strerror(error)}")
+
     def _ready(self) -> int:
         return (self._word(self._cq[1]) - self._word(self._cq[0])) & 0xFFFFFFFF
 
@@ -172,28 +245,35 @@ class Ring:
     def _pack(self, request: Request) -> bytes:
         address, length = request.address, request.length
         if request.buffer is not None:
-            located, length, keep = _locate(request.buffer)
-            address = located or 0
+            located, size, keep = _locate(request.buffer)
+            address, length = located or 0, length or size
+            self._kept.append(keep)
+        option = 0
+        if request.option is not None:
+            located, _, keep = _locate(request.option)
+            option = located or 0
             self._kept.append(keep)
         packed = struct.pack(
-            "@BBHiQQIIQHHi",
+            "@BBHiQQIIQHHiQ",
             request.opcode,
             request.flags,
-            0,
+            request.priority,
             request.fd,
             request.offset & 0xFFFFFFFFFFFFFFFF,
             address,
             length,
             request.op_flags,
             request.data,
-            0,
+            request.group,
             0,
             request.splice_fd_in,
+            option,
         )
         return packed.ljust(64, b"\0")
 
 
-_SETUP, _ENTER = 425, 426
+_SETUP, _ENTER, _REGISTER = 425, 426, 427
+_REGISTER_BUFFERS, _UNREGISTER_BUFFERS, _REGISTER_PROBE = 0, 1, 8
 _GETEVENTS = 1
 _SLOTS = 0x10000000
 _PARAMETERS_SIZE = 120

@@ -33,6 +33,12 @@ class Subject:
     message: bytes
     result: bytes | None
 
+    @property
+    def answer(self) -> bytes:
+        """The result, of a type that has one."""
+        assert self.result is not None
+        return self.result
+
     def open(self) -> Transform:
         """Return the transform with its key, or skip the test where the kernel lacks it."""
         return need(_KINDS[self.type_], self.name, self.key)

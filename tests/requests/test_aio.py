@@ -52,16 +52,11 @@ def only_event(context: Context) -> int:
     return event.result
 
 
-def result_of(subject: Subject) -> bytes:
-    assert subject.result is not None
-    return subject.result
-
-
 @each_keyed_type
 def test_write_and_read_tell_an_eventfd(subject: Subject, context: Context) -> None:
     """PWRITE sends, PREAD receives, and each adds one to the counter of eventfd(2)."""
     counter = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-    buffer = bytearray(len(result_of(subject)))
+    buffer = bytearray(len(subject.answer))
     with subject.open() as transform:
         op = transform.op
         op.sendmsg([], subject.control, MSG_MORE)
@@ -78,7 +73,7 @@ def test_write_and_read_tell_an_eventfd(subject: Subject, context: Context) -> N
 @each_keyed_type
 def test_vectors_are_joined(subject: Subject, context: Context) -> None:
     """PWRITEV gathers and PREADV scatters, as writev(2) and readv(2) do."""
-    message, result = subject.message, result_of(subject)
+    message, result = subject.message, subject.answer
     parts: list[bytearray] = [bytearray(5), bytearray(0), bytearray(len(result) - 5)]
     with subject.open() as transform:
         op = transform.op
@@ -101,7 +96,7 @@ def test_random_bytes(context: Context) -> None:
 @each_keyed_type
 def test_requests_on_many_sockets_at_once(subject: Subject, context: Context) -> None:
     """One io_submit for sixteen of them: each has its event, and its result."""
-    buffers = [bytearray(len(result_of(subject))) for _ in range(16)]
+    buffers = [bytearray(len(subject.answer)) for _ in range(16)]
     with subject.open() as transform:
         ops = [transform.tfm.accept() for _ in buffers]
         for op in ops:
@@ -112,7 +107,7 @@ def test_requests_on_many_sockets_at_once(subject: Subject, context: Context) ->
         ]
         assert context.submit(reads) == 16
         events = sorted(context.events(16, 32))
-        assert events == [Event(at, len(result_of(subject))) for at in range(16)]
+        assert events == [Event(at, len(subject.answer)) for at in range(16)]
         assert {bytes(buffer) for buffer in buffers} == {subject.result}
         for op in ops:
             op.close()
@@ -215,7 +210,7 @@ def test_errors_are_in_the_events(subject: Subject, context: Context) -> None:
     with subject.open() as transform:
         op = transform.op
         os.set_blocking(op.fd, False)
-        size = len(result_of(subject))
+        size = len(subject.answer)
         context.submit([Iocb(op.fd, IOCB_CMD_PREAD, bytearray(16))])
         assert only_event(context) == -errno.EAGAIN
         subject.begin(op)
@@ -247,7 +242,7 @@ def test_what_a_socket_cannot_do_is_refused_at_once(subject: Subject, context: C
 @each_queued_type
 def test_submission_of_a_read_waits_as_the_read_does(subject: Subject, context: Context) -> None:
     """io_submit(2) may block: here until somebody sends what is to be read. A cancel finds nothing to cancel."""
-    buffer = bytearray(len(result_of(subject)))
+    buffer = bytearray(len(subject.answer))
     with subject.open() as transform:
         op = transform.op
         with Call(context.submit, [Iocb(op.fd, IOCB_CMD_PREAD, buffer, data=5)]) as submission:

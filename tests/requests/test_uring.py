@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import select
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -44,40 +44,9 @@ from tests.errors.subjects import (
     each_queued_type,
     each_type,
 )
+from tests.requests.rings import NO_OFFSET, done, need_operation
 
-NO_OFFSET = (1 << 64) - 1
 RECV, CANCEL = 7, 8
-
-
-@pytest.fixture
-def ring() -> Iterator[Ring]:
-    try:
-        made = Ring(32)
-    except OSError as error:
-        if error.errno in (errno.ENOSYS, errno.EPERM):
-            pytest.skip("kernel has no io_uring")
-        raise
-    with made:
-        yield made
-
-
-def done(ring: Ring, request: Request) -> int:
-    """Return the result of one request, alone in the ring."""
-    ring.submit([request], wait=1)
-    (completion,) = ring.completions()
-    return completion.result
-
-
-def supported(result: int, operation: str) -> int:
-    """Return the result, or skip the test: EINVAL is what a kernel says that does not know the operation."""
-    if result == -errno.EINVAL:
-        pytest.skip(f"kernel's io_uring has no {operation}")
-    return result
-
-
-def result_of(subject: Subject) -> bytes:
-    assert subject.result is not None
-    return subject.result
 
 
 def by_sendmsg(ring: Ring, op: Socket, subject: Subject) -> None:
@@ -173,7 +142,7 @@ def test_request_by_every_way_in(subject: Subject, way_in: str, ring: Ring) -> N
 def test_result_by_every_way_out(subject: Subject, way_out: str, ring: Ring) -> None:
     with subject.open() as transform:
         subject.begin(transform.op)
-        assert OUT[way_out](ring, transform.op, len(result_of(subject))) == subject.result
+        assert OUT[way_out](ring, transform.op, len(subject.answer)) == subject.result
 
 
 @pytest.mark.parametrize("way_out", OUT)
@@ -202,9 +171,8 @@ def test_accept_gives_a_clone(ring: Ring) -> None:
 
 def test_socket_and_close(ring: Ring) -> None:
     """IORING_OP_SOCKET, Linux 5.19: a tfm socket as socket(2) makes it."""
-    request = Request(OP_SOCKET, AF_ALG, offset=SOCK_SEQPACKET)
-    fd = supported(done(ring, request), "SOCKET")
-    with Socket(fd) as tfm:
+    need_operation(ring, OP_SOCKET, "SOCKET")
+    with Socket(done(ring, Request(OP_SOCKET, AF_ALG, offset=SOCK_SEQPACKET))) as tfm:
         tfm.bind("hash", "sha256")
         with tfm.accept() as op:
             assert op.recv(32).hex().startswith("e3b0c442"), "FIPS 180-4: the digest of nothing"
@@ -215,13 +183,14 @@ def test_socket_and_close(ring: Ring) -> None:
 
 def test_bind(ring: Ring) -> None:
     """IORING_OP_BIND, Linux 6.11: bind(2), errors and all."""
+    need_operation(ring, OP_BIND, "BIND")
     good = sockaddr_alg("hash", "sha256")
     with Socket.create() as tfm, Memory(1) as memory:
         memory.write(0, good)
         memory.write(1024, sockaddr_alg("hash", "no such hash"))
         # The length of the address goes where files have an offset.
         binds = [Request(OP_BIND, tfm.fd, address=memory.address + at, offset=len(good)) for at in (0, 1024)]
-        assert supported(done(ring, binds[0]), "BIND") == 0
+        assert done(ring, binds[0]) == 0
         assert done(ring, binds[1]) == -errno.ENOENT
         with tfm.accept() as op:
             assert op.recv(32).hex().startswith("e3b0c442"), "FIPS 180-4: the digest of nothing"
@@ -233,7 +202,7 @@ def test_bind(ring: Ring) -> None:
 @each_queued_type
 def test_errors_are_in_the_completions(subject: Subject, ring: Ring) -> None:
     with subject.open() as transform:
-        op, size = transform.op, len(result_of(subject))
+        op, size = transform.op, len(subject.answer)
         assert done(ring, Request(OP_RECV, op.fd, bytearray(16), op_flags=MSG_DONTWAIT)) == -errno.EAGAIN
         subject.begin(op)
         assert done(ring, Request(OP_SEND, op.fd, b"second message")) == -errno.EINVAL
@@ -247,7 +216,7 @@ def test_errors_are_in_the_completions(subject: Subject, ring: Ring) -> None:
 def test_wrong_tag_is_ebadmsg(ring: Ring) -> None:
     from tests.afalg import set_assoclen, set_iv, set_op
 
-    forged = result_of(AEAD)[:-1] + bytes([result_of(AEAD)[-1] ^ 1])
+    forged = AEAD.answer[:-1] + bytes([AEAD.answer[-1] ^ 1])
     control = set_op(0) + set_iv(bytes.fromhex("cafebabefacedbaddecaf888")) + set_assoclen(20)
     with AEAD.open() as aead:
         aead.op.sendmsg([forged], control)
@@ -267,7 +236,7 @@ def test_without_a_key_is_enokey(subject: Subject, ring: Ring) -> None:
 @each_queued_type
 def test_recv_completes_when_the_message_has_come(subject: Subject, ring: Ring) -> None:
     """Submitted on a socket without one, it completes by itself; nobody waits meanwhile."""
-    buffer = bytearray(len(result_of(subject)))
+    buffer = bytearray(len(subject.answer))
     with subject.open() as transform:
         transform.op.sendmsg([subject.message[:5]], subject.control, MSG_MORE)
         ring.submit([Request(OP_RECV, transform.op.fd, buffer, data=4)])
@@ -320,7 +289,7 @@ def answers(completions: list[Completion]) -> dict[int, int]:
 @each_keyed_type
 def test_linked_requests_are_done_one_after_another(subject: Subject, ring: Ring) -> None:
     """IOSQE_IO_LINK: a message in three sends and its result, by one system call."""
-    message, result = subject.message, bytearray(len(result_of(subject)))
+    message, result = subject.message, bytearray(len(subject.answer))
     with subject.open() as transform:
         fd = transform.op.fd
         begin = Message([message[:7]], subject.control)
@@ -348,7 +317,7 @@ def test_failure_cancels_what_is_linked_to_it(subject: Subject, ring: Ring) -> N
         ring.submit(
             [
                 Request(OP_SEND, op.fd, b"second message", flags=IOSQE_IO_LINK, data=1),
-                Request(OP_RECV, op.fd, bytearray(len(result_of(subject))), data=2),
+                Request(OP_RECV, op.fd, bytearray(len(subject.answer)), data=2),
             ],
             wait=2,
         )
@@ -382,7 +351,7 @@ def test_waiting_recv_can_be_cancelled(subject: Subject, begun: bool, ring: Ring
 @each_queued_type
 def test_waiting_recv_outlives_its_descriptor(subject: Subject, ring: Ring) -> None:
     """close(2) does not end it: the request holds the socket, and another descriptor still feeds it."""
-    buffer = bytearray(len(result_of(subject)))
+    buffer = bytearray(len(subject.answer))
     with subject.open() as transform, Socket(os.dup(transform.op.fd)) as duplicate:
         ring.submit([Request(OP_RECV, transform.op.fd, buffer)])
         transform.op.close()

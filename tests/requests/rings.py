@@ -1,0 +1,91 @@
+"""One request in a ring at a time, and what a kernel's io_uring can do."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Sequence
+
+import pytest
+
+from tests.afalg.constants import SOL_SOCKET
+from tests.afalg.uring import (
+    ACCEPT_MULTISHOT,
+    IOSQE_BUFFER_SELECT,
+    OP_ACCEPT,
+    OP_PROVIDE_BUFFERS,
+    OP_RECV,
+    RECV_MULTISHOT,
+    SOCKET_GETSOCKOPT,
+    Completion,
+    Request,
+    Ring,
+    socket_command,
+)
+
+NO_OFFSET = (1 << 64) - 1
+SO_TYPE = 3
+
+
+def done(ring: Ring, request: Request) -> int:
+    """Return the result of one request, alone in the ring."""
+    return completed(ring, request).result
+
+
+def completed(ring: Ring, request: Request) -> Completion:
+    """Return the completion of one request, alone in the ring."""
+    ring.submit([request], wait=1)
+    (completion,) = ring.completions()
+    return completion
+
+
+def need_operation(ring: Ring, operation: int, name: str) -> None:
+    """Skip the test where the kernel's io_uring says that it lacks the operation, and refuses a request of it."""
+    if operation not in ring.operations():
+        assert done(ring, Request(operation)) == -errno.EINVAL, "not listed, and all the same not refused"
+        pytest.skip(f"kernel's io_uring has no {name}")
+
+
+def need_socket_commands() -> None:
+    """Skip the test where a socket that is none of AF_ALG's cannot be asked for its type by OP_URING_CMD."""
+    value = bytearray(4)
+    with Ring(2) as ring, socket.socket(socket.AF_UNIX) as other:
+        result = done(ring, socket_command(SOCKET_GETSOCKOPT, other.fileno(), SOL_SOCKET, SO_TYPE, value))
+    if result != len(value):
+        assert result in (-errno.EINVAL, -errno.EOPNOTSUPP)
+        pytest.skip("kernel's io_uring has no commands for sockets")
+
+
+def need_multishot_accept() -> None:
+    """Skip the test where a listening socket that is none of AF_ALG's is refused, to which nobody connects."""
+    with socket.socket(socket.AF_UNIX) as other, Ring(2) as ring:
+        other.bind("")
+        other.listen()
+        _refused(ring, Request(OP_ACCEPT, other.fileno(), priority=ACCEPT_MULTISHOT), "multishot ACCEPT")
+
+
+def need_multishot_recv() -> None:
+    """Skip the test where a socket that is none of AF_ALG's is refused, to which nobody sends."""
+    one, other = socket.socketpair()
+    with one, other, Ring(2) as ring:
+        provide(ring, [bytearray(1)], 0)
+        _refused(ring, multishot_recv(one.fileno(), 0), "multishot RECV")
+
+
+def multishot_recv(fd: int, group: int, data: int = 0) -> Request:
+    """Return a request for all that comes, each time into another buffer of the group."""
+    return Request(OP_RECV, fd, priority=RECV_MULTISHOT, flags=IOSQE_BUFFER_SELECT, group=group, data=data)
+
+
+def provide(ring: Ring, buffers: Sequence[bytearray], group: int) -> None:
+    """IORING_OP_PROVIDE_BUFFERS: let the kernel take these, whose ids are their places in the sequence."""
+    for at, buffer in enumerate(buffers):
+        # The number of buffers goes where others have a descriptor, the first id where they have an offset.
+        assert done(ring, Request(OP_PROVIDE_BUFFERS, 1, buffer, offset=at, group=group)) >= 0
+
+
+def _refused(ring: Ring, request: Request, name: str) -> None:
+    ring.submit([request])
+    for completion in ring.completions():
+        assert completion.result == -errno.EINVAL
+        pytest.skip(f"kernel's io_uring has no {name}")
