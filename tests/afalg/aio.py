@@ -9,10 +9,11 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tests.afalg.deadline import bounded, check
+from tests.afalg.deadline import DEFAULT_SECONDS, IDLE_SECONDS, Rest, bounded, check
 from tests.afalg.sockets import Source, _Iovec, _libc, _locate
 
 IOCB_CMD_PREAD = 0
@@ -71,15 +72,30 @@ class Context:
         outcome = bounded(
             _libc.syscall, _NUMBERS["io_submit"], self._id, ctypes.c_long(len(blocks)), pointers, seconds=seconds
         )
-        return check(outcome, "io_submit", seconds)
+        return check(outcome, "io_submit")
 
-    def events(self, least: int, most: int, *, seconds: float = 10.0) -> list[Event]:
-        """Return the completions there are, after waiting for ``least`` of them at most so many seconds."""
+    def events(self, least: int, most: int, *, seconds: float | None = None) -> list[Event]:
+        """Return the completions there are, after waiting for ``least`` of them; fewer where no more come.
+
+        Args:
+            seconds: to wait at most; None waits as a call does that names no deadline (tests/afalg/deadline.py).
+        """
+        if seconds is not None:
+            return self._events(least, most, seconds)
+        found: list[Event] = []
+        end = time.monotonic() + DEFAULT_SECONDS
+        while True:
+            rest = Rest()
+            found += self._events(least - len(found), most - len(found), IDLE_SECONDS)
+            if len(found) >= least or rest.lasts() or time.monotonic() > end:
+                return found
+
+    def _events(self, least: int, most: int, seconds: float) -> list[Event]:
         events = (_Event * most)()
         timeout = _Timespec(int(seconds), int(seconds % 1 * 1e9))
         number = _NUMBERS["io_getevents"]
         arguments = (self._id, ctypes.c_long(least), ctypes.c_long(most), events, ctypes.byref(timeout))
-        count = check(bounded(_libc.syscall, number, *arguments, seconds=seconds + 5), "io_getevents", seconds)
+        count = check(bounded(_libc.syscall, number, *arguments, seconds=seconds + 5), "io_getevents")
         return [Event(event.data, event.result) for event in events[:count]]
 
     def cancel(self, data: int) -> None:

@@ -26,7 +26,7 @@ def sendmmsg(
     """
     vector, _keep = _vector([_message([data], control, None) for data, control in messages])
     outcome = bounded(_libc.sendmmsg, sock.fd, vector, len(messages), flags, seconds=seconds)
-    done = check(outcome, "sendmmsg", seconds)
+    done = check(outcome, "sendmmsg")
     return [vector[at].length for at in range(done)]
 
 
@@ -42,7 +42,7 @@ def recvmmsg(sock: Socket, sizes: Sequence[int], flags: int = 0, *, seconds: flo
     buffers = [bytearray(size) for size in sizes]
     vector, _keep = _vector([_message([buffer], b"", None) for buffer in buffers])
     outcome = bounded(_libc.recvmmsg, sock.fd, vector, len(sizes), flags, None, seconds=seconds)
-    done = check(outcome, "recvmmsg", seconds)
+    done = check(outcome, "recvmmsg")
     return [bytes(buffers[at][: vector[at].length]) for at in range(done)]
 
 

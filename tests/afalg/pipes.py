@@ -67,7 +67,7 @@ def splice(
     """
     at_in, at_out = _offset(offset_in), _offset(offset_out)
     outcome = bounded(_libc.splice, _fd(source), at_in, _fd(target), at_out, length, flags, seconds=seconds)
-    return check(outcome, "splice", seconds)
+    return check(outcome, "splice")
 
 
 def vmsplice(pipe: int | HasFileno, buffers: Sequence[Source], flags: int = 0, *, seconds: float | None = None) -> int:
@@ -78,7 +78,7 @@ def vmsplice(pipe: int | HasFileno, buffers: Sequence[Source], flags: int = 0, *
     located = [_locate(buffer) for buffer in buffers]
     vector = (_Iovec * len(located))(*(_Iovec(address, length) for address, length, _ in located))
     outcome = bounded(_libc.vmsplice, _fd(pipe), ctypes.byref(vector), len(located), flags, seconds=seconds)
-    return check(outcome, "vmsplice", seconds)
+    return check(outcome, "vmsplice")
 
 
 def tee(
@@ -91,7 +91,7 @@ def tee(
 ) -> int:
     """tee(2): duplicate up to ``length`` bytes from one pipe into another; returns the bytes duplicated."""
     outcome = bounded(_libc.tee, _fd(source), _fd(target), length, flags, seconds=seconds)
-    return check(outcome, "tee", seconds)
+    return check(outcome, "tee")
 
 
 def sendfile(
@@ -108,7 +108,7 @@ def sendfile(
         offset: where to begin in the file; None begins at, and moves, its position.
     """
     outcome = bounded(_libc.sendfile, _fd(target), _fd(source), _offset(offset), count, seconds=seconds)
-    return check(outcome, "sendfile", seconds)
+    return check(outcome, "sendfile")
 
 
 _SIZE, _INT, _POINTER = ctypes.c_size_t, ctypes.c_int, ctypes.c_void_p

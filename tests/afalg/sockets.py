@@ -135,7 +135,7 @@ class Socket:
         """
         header, wanted, _keep = _message(buffers, control, name)
         outcome = bounded(_libc.sendmsg, self.fd, ctypes.byref(header), flags, seconds=seconds)
-        return check(outcome, "sendmsg", seconds, wanted)
+        return check(outcome, "sendmsg", wanted)
 
     def recv(self, size: int, flags: int = 0, *, seconds: float | None = None) -> bytes:
         """recvmsg(2) into one buffer of ``size`` bytes; returns what was written.
@@ -158,7 +158,7 @@ class Socket:
         room = bytearray(control)
         header, wanted, _keep = _message(buffers, room, None)
         outcome = bounded(_libc.recvmsg, self.fd, ctypes.byref(header), flags, seconds=seconds)
-        size = check(outcome, "recvmsg", seconds, wanted)
+        size = check(outcome, "recvmsg", wanted)
         return Received(size, header.flags, bytes(room[: header.controllen]))
 
     def poll(self, seconds: float = 0.0, events: int = 0xFFFF) -> int:

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from tests.afalg import Socket
+from tests.afalg.deadline import IDLE_SECONDS, Rest, interrupt, patience
 from tests.errors.threads import wait_until_inside_a_call
 
 _T = TypeVar("_T")
@@ -32,7 +33,8 @@ class Call(Generic[_T]):
 
         def run() -> None:
             try:
-                self._value.append(call(*arguments))
+                with patience():
+                    self._value.append(call(*arguments))
             except BaseException as error:
                 self._error = error
 
@@ -50,9 +52,16 @@ class Call(Generic[_T]):
             assert time.monotonic() < end, f"the thread does not sleep in a call of its own: {number}"
 
     def result(self) -> _T:
-        """Return what the call returns, or raise what it raised."""
-        self.thread.join(_SECONDS)
-        assert not self.thread.is_alive(), "the call has not returned"
+        """Return what the call returns, or raise what it raised.
+
+        Whatever the call waits for has been done: where the machine is idle and it waits all the same, it has failed.
+        """
+        end = time.monotonic() + _SECONDS
+        while self.thread.is_alive():
+            rest = Rest()
+            self.thread.join(IDLE_SECONDS)
+            if self.thread.is_alive() and (rest.lasts() or time.monotonic() > end):
+                raise AssertionError("the call waits for what has happened already")
         if self._error is not None:
             raise self._error
         return self._value[0]
@@ -64,4 +73,9 @@ class Call(Generic[_T]):
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.thread.join(_SECONDS)
+        # After a failure the call may never return by itself, and restarts after a single signal.
+        end = time.monotonic() + _SECONDS
+        while self.thread.is_alive() and time.monotonic() < end:
+            self.thread.join(_SECONDS if kind is None else 0.05)
+            if kind is not None:
+                interrupt(self.thread)

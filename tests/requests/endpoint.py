@@ -145,6 +145,8 @@ class PromptEndpoint:
 
     def _accepted(self, parent: socket.socket) -> socket.socket:
         op, _ = parent.accept()
+        # A splice has no flag that keeps it from waiting.
+        op.setblocking(False)
         if self._sndbuf is not None:
             op.setsockopt(SOL_SOCKET, SO_SNDBUF, self._sndbuf)
         if self._op is not None:

@@ -41,6 +41,10 @@ AGAIN = Failure(errno.EAGAIN)
 INVALID = Failure(errno.EINVAL)
 
 
+class Refused(ValueError):
+    """The tag is right, and the length none that the cipher takes."""
+
+
 class Cipher(Protocol):
     """What a queue of one type does with the bytes in it, at a recv."""
 
@@ -247,12 +251,14 @@ class Aead:
 
     Attributes:
         seal: (key, iv, aad, plaintext) to ciphertext and tag.
-        unseal: (key, iv, aad, ciphertext and tag) to plaintext; ValueError for a wrong tag.
+        unseal: (key, iv, aad, ciphertext and tag) to plaintext; Refused, or another ValueError for a wrong tag.
+        chains: whether its cipher leaves the last block of ciphertext where the IV was, as CBC does.
     """
 
     authsize: int
     seal: Callable[[bytes, bytes, bytes, bytes], bytes]
     unseal: Callable[[bytes, bytes, bytes, bytes], bytes]
+    chains: bool = False
 
     def ready(self, queue: Queue) -> int:
         if not queue.init or queue.more:
@@ -262,7 +268,6 @@ class Aead:
     def take(self, queue: Queue, room: int) -> Value | None:
         if not queue.init or queue.more:
             return None
-        assert queue.iv is not None
         tag = 0 if queue.encrypt else self.authsize
         if len(queue.queued) < queue.assoclen + tag:
             return INVALID
@@ -279,11 +284,21 @@ class Aead:
             queue.pull(0)
         if payload < tag:
             return INVALID
+        known = queue.iv
+        goes_on = self.chains and queue.traits.aead_iv_goes_on
         try:
             work = self.seal if queue.encrypt else self.unseal
-            return aad + work(queue.key, queue.iv, aad, text)
-        except ValueError:
-            return Failure(errno.EBADMSG)
+            out = work(queue.key, known or bytes(queue.ivsize), aad, text)
+        except ValueError as error:
+            if not queue.encrypt and not isinstance(error, Refused):
+                return Failure(errno.EBADMSG)
+            # How far the cipher came is the implementation's business.
+            queue.iv = None if goes_on else known
+            return INVALID
+        ciphertext = (out if queue.encrypt else text)[: -self.authsize]
+        if goes_on and ciphertext and (known is not None or not queue.encrypt):
+            queue.iv = ciphertext[-queue.ivsize :]
+        return Unknown(len(aad + out)) if known is None else aad + out
 
 
 @dataclass

@@ -131,11 +131,14 @@ class Traits:
         short_recv_is_refused: room for less than a block is EINVAL; else 0 bytes.
         short_open_keeps: decryption with room for less than the AAD is EINVAL and keeps the message; else it is
             tried with what there is room for, which is then gone.
+        aead_iv_goes_on: an aead's request without an IV goes on where the one before it has ended, if its cipher does;
+            else it has the IV that was sent last.
     """
 
     splice_begins: bool = True
     short_recv_is_refused: bool = True
     short_open_keeps: bool = True
+    aead_iv_goes_on: bool = False
 
 
 def _u32(number: int) -> bytes:

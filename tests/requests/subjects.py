@@ -1,7 +1,8 @@
 """The algorithms whose sockets are walked, and the steps that are taken on each.
 
 One of each kind of state: a hash with and without key; modes that carry their state on in the IV by the block (cbc)
-and in a stream (ctr), and one that begins anew with every request (chacha20); an AEAD in both directions.
+and in a stream (ctr), and one that begins anew with every request (chacha20); an AEAD in both directions, and one whose
+cipher carries its state on (authenc).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from tests.afalg import Aead, Hash, Skcipher, Transform
+from tests.afalg import Aead, Hash, Skcipher, Transform, authenc_key
 from tests.afalg.constants import ALG_OP_DECRYPT, ALG_OP_ENCRYPT
 from tests.need import need
 from tests.oracle import aeads, hashes, skciphers
@@ -184,6 +185,48 @@ def aead_subject(name: str, key: bytes, other: bytes, ivsize: int, encrypt: bool
     )
 
 
+def authenc_subject(name: str, key: bytes, other: bytes, encrypt: bool) -> Subject:
+    """Return the subject of an aead whose cipher is CBC: fewer steps, and those have to do with its IV."""
+    aad, text, size, ivsize = STREAM[500:508], STREAM[510:558], 16, 16
+
+    @functools.cache
+    def seal(key: bytes, iv: bytes, aad: bytes, text: bytes) -> bytes:
+        return aeads.seal(name, key, iv, aad, text, size)
+
+    @functools.cache
+    def unseal(key: bytes, iv: bytes, aad: bytes, given: bytes) -> bytes:
+        authkey, enckey = aeads.split_key(key)
+        body, tag = given[:-size], given[-size:]
+        if hashes.digest("hmac(sha256)", aad + body, authkey)[:size] != tag:
+            raise ValueError("wrong tag")
+        if len(body) % 16:
+            raise model.Refused("CBC takes whole blocks")
+        return skciphers.crypt("cbc(aes)", enckey, iv, body, decrypt=True)
+
+    message = aad + (text if encrypt else seal(key, _IV, aad, text))
+    operation = ALG_OP_ENCRYPT if encrypt else ALG_OP_DECRYPT
+    return Subject(
+        name,
+        key,
+        other,
+        Aead,
+        lambda now, traits, room: model.Queue(model.Aead(size, seal, unseal, chains=True), traits, now, ivsize, room),
+        {
+            "send": always(Send(message, Control(operation, _IV, len(aad)))),
+            "send-without-iv": always(Send(message, Control(operation, None, len(aad)))),
+            "send-again": always(Send(message)),
+            "send-iv-alone": always(Send(b"", Control(operation, _OTHER_IV, len(aad)), more=True)),
+            "recv-exact": recv_what_there_is,
+            "recv-a-block-less": lambda model: Recv(max(model.ready() - 16, 1)),
+            "recv-a-byte-less": lambda model: Recv(max(model.ready() - 1, 1)),
+            "recv-long": always(Recv(400)),
+            "close": always(Close()),
+        },
+        (always(Send(message)), recv_what_there_is),
+        f"{name}-{'encrypt' if encrypt else 'decrypt'}",
+    )
+
+
 def _last_block(iv: bytes, data: bytes, out: bytes, encrypt: bool) -> bytes:
     """CBC, NIST SP 800-38A 6.2: the next block is chained to the last ciphertext block."""
     return ((out if encrypt else data) or iv)[-16:]
@@ -229,4 +272,13 @@ SUBJECTS = [
     skcipher_subject("chacha20", _KEY, _OTHER_KEY, 16, 64, _same),
     aead_subject("gcm(aes)", _KEY[:16], _OTHER_KEY[:16], 12, encrypt=True),
     aead_subject("gcm(aes)", _KEY[:16], _OTHER_KEY[:16], 12, encrypt=False),
+    *(
+        authenc_subject(
+            "authenc(hmac(sha256),cbc(aes))",
+            authenc_key(_KEY[:20], _KEY[:16]),
+            authenc_key(_OTHER_KEY[:20], _OTHER_KEY[:16]),
+            encrypt,
+        )
+        for encrypt in (True, False)
+    ),
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Sequence as Sequence_
 from typing import TypeAlias
 
 from tests.afalg import DeadlineExpired
@@ -121,11 +122,29 @@ def shown(step: Step) -> str:
     return type(step).__name__.lower()
 
 
-def sequences(verbs: Mapping[str, Verb], first: str, length: int) -> Iterable[list[Verb]]:
-    """Give every sequence of up to so many steps that begins with the step ``first``, shorter ones first."""
-    for following in range(length):
-        for rest in itertools.product(verbs.values(), repeat=following):
-            yield [verbs[first], *rest]
+def sequences(
+    verbs: Mapping[str, Verb], first: str, length: int, make: Callable[[], OpSocket] | None = None
+) -> Iterable[list[Verb]]:
+    """Give every sequence of up to so many steps that begins with the step ``first``, shorter ones first.
+
+    Args:
+        make: a model of a fresh socket. With it, nothing follows a step that changes nothing after the first: that it
+            has changed nothing is what the steps show with which every sequence ends.
+    """
+    yield [verbs[first]]
+    for following in range(1, length):
+        for rest in itertools.product(verbs.values(), repeat=following - 1):
+            before = [verbs[first], *rest]
+            if make is None or not rest or not ends_in_vain(make(), before):
+                yield from ([*before, verb] for verb in verbs.values())
+
+
+def ends_in_vain(model: OpSocket, sequence: Sequence_[Verb]) -> bool:
+    """Whether the last step of the sequence leaves a fresh model as those before it made it."""
+    *before, last = sequence
+    for verb in before:
+        model.step(verb(model))
+    return changes_nothing(model, last)
 
 
 def changes_nothing(model: OpSocket, verb: Verb) -> bool:

@@ -10,7 +10,7 @@ import errno
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tests.requests.model import PAGE
+from tests.requests.model import PAGE, Refused
 from tests.requests.steps import Control
 
 QUEUE_BUGS = (
@@ -43,6 +43,7 @@ AEAD_BUGS = (
     "the AAD does not come out",
     "a message shorter than its tag is taken away",
 )
+CHAIN_BUGS = ("the IV of an aead goes on",)
 HASH_BUGS = (
     "a digest can be read twice",
     "a short recv leaves the rest of the digest",
@@ -250,8 +251,13 @@ class FakeQueue:
         aad, text = data[: self.assoclen], data[self.assoclen :]
         shown = b"" if self.bug == "the AAD does not come out" else aad
         try:
-            return shown + (self.seal if self.enc else self.unseal)(self.key, self.iv, aad, text)
-        except ValueError:
+            out = (self.seal if self.enc else self.unseal)(self.key, self.iv, aad, text)
+            if self.bug == "the IV of an aead goes on":
+                self.iv = (out if self.enc else text)[-16 - self.ivsize : -16]
+            return shown + out
+        except ValueError as error:
+            if self.enc or isinstance(error, Refused):
+                raise fail(errno.EINVAL) from None
             if self.bug == "a wrong tag leaves the message":
                 self.pages, self.used, self.init = kept
             if self.bug == "a wrong tag gives the plaintext":

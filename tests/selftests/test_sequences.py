@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 
 from tests.requests import model
 from tests.requests.steps import Traits
 from tests.requests.subjects import SUBJECTS, TIGHT, Subject
 from tests.requests.walk import sequences, walk
-from tests.selftests.op_sockets import AEAD_BUGS, HASH_BUGS, QUEUE_BUGS, ROOM_BUGS, FakeHash, FakeQueue
+from tests.selftests.op_sockets import AEAD_BUGS, CHAIN_BUGS, HASH_BUGS, QUEUE_BUGS, ROOM_BUGS, FakeHash, FakeQueue
 
+AUTHENC = "authenc(hmac(sha256),cbc(aes))"
 BY_ID = {subject.id: subject for subject in [*SUBJECTS, TIGHT]}
 
 
@@ -29,8 +32,9 @@ def fake(subject: Subject, bug: str = "") -> FakeHash | FakeQueue:
 def walk_all(subject: Subject, bug: str, length: int) -> None:
     endpoint = fake(subject, bug)
     room = model.PAGE if subject is TIGHT else model.DEFAULT_ROOM
+    make = functools.partial(subject.make, subject.key, Traits(), room)
     for first in subject.verbs:
-        for sequence in sequences(subject.verbs, first, length):
+        for sequence in sequences(subject.verbs, first, length, make):
             walk(endpoint, subject.make(endpoint.key, Traits(), room), sequence, subject.last)
 
 
@@ -45,6 +49,7 @@ def test_the_model_agrees_with_a_faithful_fake(subject: Subject) -> None:
     [("cbc(aes)", bug) for bug in QUEUE_BUGS]
     + [("ctr(aes)-one-page", bug) for bug in ROOM_BUGS]
     + [("gcm(aes)-decrypt", bug) for bug in AEAD_BUGS]
+    + [(f"{AUTHENC}-{way}", bug) for way in ("encrypt", "decrypt") for bug in CHAIN_BUGS]
     + [("hmac(sha256)", bug) for bug in HASH_BUGS],
 )
 @pytest.mark.deadline(60)
