@@ -149,3 +149,55 @@ def test_unload():
 """
     done = run(tmp_path, "+modules", HASH + unload)
     assert verdicts(done) == {"test_hash": "passed", "test_unload": "passed"}
+
+
+def test_selftests_run_and_would_stop_the_kernel(tmp_path: Path) -> None:
+    """Without them /proc/crypto says "passed" too; the kernel's own parameters tell the difference."""
+    tested = """
+def test_parameters():
+    parameters = Path("/sys/module/cryptomgr/parameters")
+    assert (parameters / "panic_on_fail").read_text().strip() == "Y"
+    assert (parameters / "notests").read_text().strip() == "N"
+    assert Path("/proc/sys/kernel/panic_on_warn").read_text().strip() == "1"
+
+def test_no_algorithm_failed():
+    test_hash()
+    assert "selftest     : failed" not in Path("/proc/crypto").read_text()
+"""
+    done = run(tmp_path, "+selftests", HASH + tested)
+    assert set(verdicts(done).values()) == {"passed"}, verdicts(done)
+    assert len(verdicts(done)) == 3
+
+
+def test_fips_refuses_what_is_not_approved(tmp_path: Path) -> None:
+    """FIPS 140: sha256 is approved, md5 is not (crypto/testmgr.c, fips_allowed)."""
+    mode = """
+import pytest
+
+def test_mode():
+    assert Path("/proc/sys/crypto/fips_enabled").read_text().strip() == "1"
+
+def test_md5():
+    with socket.socket(socket.AF_ALG, socket.SOCK_SEQPACKET) as tfm, pytest.raises(OSError) as refused:
+        tfm.bind(("hash", "md5"))
+    # ELIBBAD: the instance that the self-test did not let through, where that is told.
+    assert refused.value.errno in (errno.ENOENT, errno.ELIBBAD)
+"""
+    done = run(tmp_path, "+fips", HASH + mode)
+    assert verdicts(done) == {"test_hash": "passed", "test_mode": "passed", "test_md5": "passed"}
+
+
+def test_accelerated_implementations_are_there_and_chosen(tmp_path: Path) -> None:
+    """The driver of cbc(aes) with the highest priority is AES-NI's, if the processor that QEMU makes has it."""
+    driver = """
+def test_driver():
+    assert " aes " in Path("/proc/cpuinfo").read_text()
+    with socket.socket(socket.AF_ALG, socket.SOCK_SEQPACKET) as tfm:
+        tfm.bind(("skcipher", "cbc(aes)"))
+    shown = Path("/proc/crypto").read_text().replace(" ", "").split("\\n\\n")
+    entries = [dict(line.split(":", 1) for line in entry.splitlines() if ":" in line) for entry in shown]
+    chosen = max((e for e in entries if e.get("name") == "cbc(aes)"), key=lambda e: int(e["priority"]))
+    assert "aesni" in chosen["driver"]
+"""
+    done = run(tmp_path, "+accelerated", HASH + driver)
+    assert verdicts(done) == {"test_hash": "passed", "test_driver": "passed"}
