@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shlex
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 from _pytest.junitxml import xml_key
 
-from vm import expect, files, known, skips
+from vm import expect, files, known, skips, source_lines
 from vm.accel import Accelerator, probe
 from vm.command import say
 from vm.errors import UsageError
@@ -26,6 +27,7 @@ from vm.plugin import EXPECTED
 from vm.record import Recorder
 from vm.results import junit, table, write
 from vm.session import VmSession
+from vm.splats import Splat
 
 # Verdict: letter for the progress line. Those pytest itself does not know.
 OWN_VERDICTS = {
@@ -173,6 +175,7 @@ class Controller(KernelList):
         machine = self.session.machines.get(node)
         label = getattr(report, "vm_kernel", None) or (machine.kernel.name if machine else self.kernels[0].name)
         self._check_skip(report, label)
+        self._add_source_lines(report, label)
         if getattr(report, "verdict", "") in ("crashed", "hung"):
             expect.judge_loss(report, self.session.verdicts.items.get(report.nodeid), self.expected[label])
         again = self.rerun(label, report.nodeid)
@@ -188,6 +191,16 @@ class Controller(KernelList):
         if (objection := skips.objection(reason, self.skips, self.configs[label])) is not None:
             report.outcome = "failed"
             report.longrepr = f"skipped outside the budget: {reason}: {objection}"
+
+    def _add_source_lines(self, report: pytest.TestReport, label: str) -> None:
+        """Say which lines a splat speaks of, where the kernel has debugging information."""
+        splats = [Splat(*splat) for splat in getattr(report, "splats", ())]
+        if not splats or not isinstance(report.longrepr, str):
+            return
+        vmlinux = next(kernel.vmlinux for kernel in self.kernels if kernel.name == label)
+        report.longrepr = source_lines.located(report.longrepr, vmlinux)
+        shown = [dataclasses.replace(splat, text=source_lines.located(splat.text, vmlinux)) for splat in splats]
+        report.__dict__["splats"] = [list(dataclasses.astuple(splat)) for splat in shown]
 
     def rerun(self, label: str, nodeid: str) -> str:
         """Return the command that runs one test on one kernel."""

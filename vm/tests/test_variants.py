@@ -7,6 +7,7 @@ a second when they are there.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -201,3 +202,14 @@ def test_driver():
 """
     done = run(tmp_path, "+accelerated", HASH + driver)
     assert verdicts(done) == {"test_hash": "passed", "test_driver": "passed"}
+
+
+def test_debuginfo_gives_the_source_lines_of_a_crash(tmp_path: Path) -> None:
+    """sysrq's c is the kernel's own means to crash (Documentation/admin-guide/sysrq.rst)."""
+    crash = """
+def test_crash(): Path("/proc/sysrq-trigger").write_text("c")
+"""
+    done = run(tmp_path, "+debuginfo", HASH + crash)
+    assert verdicts(done) == {"test_hash": "passed", "test_crash": "crashed"}
+    text = text_of(done, "test_crash")
+    assert re.search(r"sysrq_handle_crash\+0x[0-9a-f]+/0x[0-9a-f]+ \(drivers/tty/sysrq\.c:\d+\)", text), text
