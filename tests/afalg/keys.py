@@ -19,6 +19,7 @@ ALL = 0x3F
 
 _KEYCTL_REVOKE = 3
 _KEYCTL_SETPERM = 5
+_KEYCTL_LINK = 8
 _KEYCTL_UNLINK = 9
 _KEYCTL_SET_TIMEOUT = 15
 _KEYCTL_INVALIDATE = 21
@@ -59,6 +60,10 @@ class Key:
     def set_timeout(self, seconds: int) -> None:
         """Let the key expire in so many seconds; 0 for never."""
         _keyctl(_KEYCTL_SET_TIMEOUT, self.serial, seconds)
+
+    def link(self, keyring: int) -> None:
+        """Put it into a further keyring, which holds a reference to it."""
+        _keyctl(_KEYCTL_LINK, self.serial, keyring)
 
     def permit(self, bits: int) -> None:
         """Give the same permission bits to possessor, user, group and others."""

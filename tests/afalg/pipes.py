@@ -27,6 +27,7 @@ class Pipe:
     """
 
     def __init__(self, size: int | None = None) -> None:
+        self.read_end = self.write_end = -1
         self.read_end, self.write_end = os.pipe2(os.O_CLOEXEC)
         if size is not None:
             fcntl.fcntl(self.write_end, F_SETPIPE_SZ, size)
@@ -47,6 +48,9 @@ class Pipe:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
         self.close()
 
 

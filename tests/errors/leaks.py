@@ -1,76 +1,29 @@
-"""What a test may not leave behind: descriptors, sockets, references to modules and algorithms."""
+"""What a test may not leave behind: whatever held.py counts, and memory of options that no socket has any more."""
 
 from __future__ import annotations
 
+import contextlib
 import gc
-import re
+import os
 import sys
 import time
 from collections.abc import Generator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.afalg import Aead, Socket
+from tests.errors.held import Held, difference, held
 from tests.errors.raises import outcome
 
 SO_MEMINFO, _OPTMEM = 55, 6
 _SETTLE_SECONDS = 5.0
-_MODULES = ("af_alg", "algif_hash", "algif_skcipher", "algif_aead", "algif_rng")
+_PATIENCE = 4
+"""How often to look again, a little later, before the garbage is collected: that takes as long as a test."""
 
-
-@dataclass(frozen=True)
-class Held:
-    """What is held at one moment.
-
-    Attributes:
-        descriptors: open file descriptors of this process.
-        sockets: sockets of this network namespace, all families (/proc/net/sockstat).
-        modules: users of each AF_ALG module that is loaded.
-        algorithms: references to each implementation in /proc/crypto, by driver.
-    """
-
-    descriptors: int
-    sockets: int
-    modules: dict[str, int]
-    algorithms: dict[str, int]
-
-
-def held() -> Held:
-    """Return what is held now. What appears later (a module, an instance of a template) is no leak."""
-    modules = {
-        name: int(count.read_text()) for name in _MODULES if (count := Path(f"/sys/module/{name}/refcnt")).exists()
-    }
-    used = re.search(r"sockets: used (\d+)", Path("/proc/net/sockstat").read_text())
-    entries = re.findall(
-        r"^driver +: (\S+)\n(?:(?!name)\S.*\n)*?refcnt +: (\d+)", Path("/proc/crypto").read_text(), re.M
-    )
-    return Held(
-        descriptors=sum(1 for _ in Path("/proc/self/fd").iterdir()),
-        sockets=int(used[1]) if used else -1,
-        modules=modules,
-        algorithms={driver: int(count) for driver, count in entries},
-    )
-
-
-def difference(before: Held, after: Held) -> list[str]:
-    """Return what is held in ``after`` and was not in ``before``, or the other way round, in words."""
-    found = []
-    if after.descriptors != before.descriptors:
-        found.append(f"file descriptors: {before.descriptors} before, {after.descriptors} after")
-    if after.sockets != before.sockets:
-        found.append(f"sockets: {before.sockets} before, {after.sockets} after")
-    # Each module of a type that is loaded holds one reference to af_alg.
-    same_modules = before.modules.keys() == after.modules.keys()
-    for what, old, new in [
-        ("module", before.modules if same_modules else {}, after.modules),
-        ("algorithm", before.algorithms, after.algorithms),
-    ]:
-        for name in old.keys() & new.keys():
-            if old[name] != new[name]:
-                found.append(f"references to {what} {name}: {old[name]} before, {new[name]} after")
-    return found
+_CONTROLS = [Path("/proc/dynamic_debug/control"), Path("/sys/kernel/debug/dynamic_debug/control")]
+_CLOSED_WITHOUT_GIVING_BACK = "optmem leakage"
+_failed = pytest.StashKey[bool]()
 
 
 def option_memory(sock: Socket) -> int:
@@ -79,26 +32,124 @@ def option_memory(sock: Socket) -> int:
     return int.from_bytes(counters[4 * _OPTMEM : 4 * _OPTMEM + 4], sys.byteorder)
 
 
-def check_nothing_left(before: Held) -> None:
-    """Fail when something is still held that was not before, or too much was let go. The kernel may take a moment.
+class LostMemory:
+    """What the kernel says about sockets that were gone before their option memory was given back.
 
-    An earlier test that failed leaves what it had opened to the garbage collector. When that comes during this one,
-    fewer descriptors are open than before it, and what else is held has nothing to be compared with.
+    Every socket counts it. When that is not 0 at the end, the kernel has a message for developers (__sk_destruct in
+    net/core/sock.c), which is switched on here (kernel document admin-guide/dynamic-debug-howto.rst). Where that cannot
+    be, or the log cannot be read, nothing is ever told.
     """
+
+    def __init__(self) -> None:
+        self._log = -1
+        with contextlib.suppress(OSError):
+            self.switch("+p")
+            self._log = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def switch(self, flags: str) -> None:
+        """Switch the message on (``+p``) or off (``-p``)."""
+        control = next((path for path in _CONTROLS if path.exists()), _CONTROLS[0])
+        control.write_text(f"file net/core/sock.c func __sk_destruct {flags}")
+
+    def forget(self) -> None:
+        """Pass over what was said until now."""
+        if self._log >= 0:
+            os.lseek(self._log, 0, os.SEEK_END)
+
+    def told(self) -> list[str]:
+        """Return what was said since ``forget``."""
+        found = []
+        while self._log >= 0:
+            try:
+                record = os.read(self._log, 8192).decode(errors="replace")
+            except BlockingIOError:
+                break
+            except BrokenPipeError:  # Records were overwritten; the next read goes on with the first that is left.
+                continue
+            if _CLOSED_WITHOUT_GIVING_BACK in record:
+                found.append(record.partition(";")[2].partition("\n")[0])
+        return found
+
+    def close(self) -> None:
+        if self._log >= 0:
+            os.close(self._log)
+            self._log = -1
+            with contextlib.suppress(OSError):
+                self.switch("-p")
+
+
+def collect_garbage() -> None:
+    """Close what nobody can reach any more; also the variables of a failed test, which Python keeps for debuggers."""
+    for name in ("last_type", "last_value", "last_traceback", "last_exc"):
+        if hasattr(sys, name):
+            delattr(sys, name)
+    gc.collect()
+
+
+def left_behind(before: Held) -> list[str]:
+    """Return what is still held that was not before, or what is not, in words. The kernel may take a moment."""
     end = time.monotonic() + _SETTLE_SECONDS
-    while found := difference(before, now := held()):
-        gc.collect()
-        if now.descriptors < before.descriptors:
-            break
-        assert time.monotonic() < end, "left behind: " + "; ".join(found)
+    looked = 0
+    while found := difference(before, held()):
+        if time.monotonic() > end:
+            return found
+        looked += 1
+        if looked == _PATIENCE:
+            collect_garbage()
+        time.sleep(0.001 * min(looked, 20))
+    return []
+
+
+def check_nothing_left(before: Held, memory: LostMemory) -> None:
+    """Fail when something is held now that was not before, too much was let go, or memory was lost."""
+    found = left_behind(before)
+    assert not found, "left behind: " + "; ".join(found)
+    lost = memory.told()
+    assert not lost, f"a socket lost memory: {lost[0]}"
+
+
+# Fixtures, for the conftest.py of a folder ---------------------------------------------------------------------------
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Remember which tests fail."""
+    item.stash[_failed] = True
+    try:
+        result = yield
+    except pytest.skip.Exception:
+        item.stash[_failed] = False
+        raise
+    item.stash[_failed] = False
+    return result
+
+
+@pytest.fixture(scope="session")
+def lost_memory() -> Generator[LostMemory, None, None]:
+    memory = LostMemory()
+    yield memory
+    memory.close()
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _no_garbage_of_others() -> None:
+    """Let go what tests of other folders have left to the garbage collector, before the first of this one."""
+    collect_garbage()
 
 
 @pytest.fixture(autouse=True)
-def _nothing_left_behind() -> Generator[None, None, None]:
-    """Fail a test after which something is still held."""
+def _nothing_left_behind(
+    request: pytest.FixtureRequest, _no_garbage_of_others: None, lost_memory: LostMemory
+) -> Generator[None, None, None]:
+    """Fail a test after which something is still held. One that failed by itself is only cleaned up after."""
     before = held()
+    lost_memory.forget()
     yield
-    check_nothing_left(before)
+    if request.node.stash.get(_failed, False):
+        collect_garbage()
+        left_behind(before)
+    else:
+        check_nothing_left(before, lost_memory)
 
 
 @pytest.fixture(scope="session")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.errors.leaks import _nothing_left_behind
+from tests.errors.leaks import _no_garbage_of_others, _nothing_left_behind, lost_memory, pytest_runtest_call
 from tests.faults.inject import Injector, available
 
-__all__ = ["_nothing_left_behind"]
+__all__ = ["_no_garbage_of_others", "_nothing_left_behind", "lost_memory", "pytest_runtest_call"]
 
 _KMEMLEAK = Path("/sys/kernel/debug/kmemleak")
 _OURS = ("af_alg", "hash_", "skcipher", "aead", "rng_", "alg_", "crypto_")

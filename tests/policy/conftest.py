@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
-from tests.errors.leaks import _nothing_left_behind
+from tests.errors.leaks import (
+    _no_garbage_of_others,
+    _nothing_left_behind,
+    lost_memory,
+    pytest_runtest_call,
+)
 
-__all__ = ["_nothing_left_behind"]
+__all__ = [
+    "_no_garbage_of_others",
+    "_nothing_left_behind",
+    "lost_memory",
+    "pytest_runtest_call",
+]

@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterator
 import pytest
 
 from tests.afalg.uring import Ring
-from tests.errors.leaks import _nothing_left_behind
+from tests.errors.leaks import _no_garbage_of_others, _nothing_left_behind, lost_memory, pytest_runtest_call
 from tests.requests.pins import check_nothing_pinned, pinned
 
 
@@ -32,4 +32,10 @@ def ring() -> Iterator[Ring]:
         yield made
 
 
-__all__ = ["_no_page_stays_pinned", "_nothing_left_behind"]
+__all__ = [
+    "_no_garbage_of_others",
+    "_no_page_stays_pinned",
+    "_nothing_left_behind",
+    "lost_memory",
+    "pytest_runtest_call",
+]

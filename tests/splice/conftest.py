@@ -7,14 +7,17 @@ from collections.abc import Generator
 import pytest
 
 from tests.algorithms.conftest import everything_loaded
-from tests.errors.leaks import _default_generator, check_nothing_left, held
+from tests.errors.held import held
+from tests.errors.leaks import LostMemory, _default_generator, check_nothing_left, collect_garbage, lost_memory
 
-__all__ = ["_default_generator", "everything_loaded"]
+__all__ = ["_default_generator", "everything_loaded", "lost_memory"]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _nothing_left_behind(_default_generator: None) -> Generator[None, None, None]:
+def _nothing_left_behind(_default_generator: None, lost_memory: LostMemory) -> Generator[None, None, None]:
     """Fail the last test of a file after which something is still held: to look after each would double their cost."""
+    collect_garbage()
     before = held()
+    lost_memory.forget()
     yield
-    check_nothing_left(before)
+    check_nothing_left(before, lost_memory)
