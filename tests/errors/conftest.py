@@ -1,4 +1,4 @@
-"""For every test of this folder: nothing is left behind."""
+"""For every test of this folder: nothing is left behind. And fixtures of several files."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from tests.errors.leaks import (
     lost_memory,
     pytest_runtest_call,
 )
+from tests.errors.limits import set_limit
 
 __all__ = [
     "_default_generator",
@@ -16,4 +17,5 @@ __all__ = [
     "_nothing_left_behind",
     "lost_memory",
     "pytest_runtest_call",
+    "set_limit",
 ]

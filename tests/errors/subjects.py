@@ -131,12 +131,30 @@ each_socket = pytest.mark.parametrize("kind", SOCKETS)
 
 @contextlib.contextmanager
 def socket_of(kind: str) -> Iterator[Socket]:
-    """Give a fresh socket of a kind named in SOCKETS."""
+    """Give a fresh socket of a kind named in SOCKETS; at the end of the block it must work like one."""
     if kind == "unbound":
+        SKCIPHER.open().close()
         with Socket.create() as sock:
             yield sock
+            bound_works(sock)
         return
     type_, role = kind.split("-")
     subject = next(subject for subject in EVERY if subject.type_ == type_)
     with subject.open_without_key() if role == "nokey" else subject.open() as transform:
-        yield transform.tfm if role == "tfm" else transform.op
+        if role == "tfm":
+            yield transform.tfm
+            with transform.tfm.accept() as op:
+                subject.works(op)
+            return
+        yield transform.op
+        if role == "nokey":
+            transform.tfm.set_key(subject.key or b"")
+        subject.works(transform.op)
+
+
+def bound_works(tfm: Socket) -> None:
+    """Bind a socket, whatever it was bound to before, and make a request."""
+    tfm.bind(SKCIPHER.type_, SKCIPHER.name)
+    tfm.set_key(SKCIPHER.key or b"")
+    with tfm.accept() as op:
+        SKCIPHER.works(op)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
 import resource
+from collections.abc import Iterator
 
 import pytest
 
 from tests.afalg import Socket
-from tests.afalg.constants import SOCK_CLOEXEC, SOCK_NONBLOCK
+from tests.afalg.constants import MSG_MORE, SOCK_CLOEXEC, SOCK_NONBLOCK
 from tests.errors.raises import raises_errno
 from tests.errors.returns import returns
-from tests.errors.subjects import AEAD, HASH, RNG, SKCIPHER, Subject, each_keyed_type, each_type
+from tests.errors.subjects import AEAD, HASH, RNG, SKCIPHER, Subject, each_keyed_type, each_type, socket_of
 
 
 def still_free(tfm: Socket, subject: Subject) -> None:
@@ -29,7 +31,7 @@ def still_free(tfm: Socket, subject: Subject) -> None:
 
 @returns("accept-unbound")
 def test_unbound_socket_is_einval() -> None:
-    with Socket.create() as tfm:
+    with socket_of("unbound") as tfm:
         for flags in (0, SOCK_CLOEXEC, SOCK_NONBLOCK):
             with raises_errno(errno.EINVAL):
                 tfm.accept(flags)
@@ -59,7 +61,7 @@ def test_asking_for_an_address_is_econnaborted(subject: Subject) -> None:
 @returns("accept-address")
 def test_clone_with_an_address_is_econnaborted() -> None:
     with HASH.open() as h:
-        h.op.send(HASH.message[:7], 0x8000)
+        h.op.send(HASH.message[:7], MSG_MORE)
         with raises_errno(errno.ECONNABORTED):
             h.op.accept(address=True)
         h.op.send(HASH.message[7:])
@@ -75,18 +77,36 @@ def test_unknown_flags_are_einval(flags: int) -> None:
         still_free(cipher.tfm, SKCIPHER)
 
 
+@contextlib.contextmanager
+def no_more_descriptors() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 @returns("accept-generic")
 @each_type
 def test_out_of_file_descriptors_is_emfile(subject: Subject) -> None:
     with subject.open() as transform:
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
-        try:
-            with raises_errno(errno.EMFILE):
-                transform.tfm.accept()
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        with no_more_descriptors(), raises_errno(errno.EMFILE):
+            transform.tfm.accept()
         still_free(transform.tfm, subject)
+
+
+@returns("accept-generic")
+def test_clone_without_a_file_descriptor_is_emfile() -> None:
+    """And is gone again: the message it would have copied goes on, and its end leaves nobody."""
+    with HASH.open() as h:
+        h.op.send(HASH.message[:7], MSG_MORE)
+        with no_more_descriptors(), raises_errno(errno.EMFILE):
+            h.op.accept()
+        h.op.send(HASH.message[7:])
+        HASH.finish(h.op)
+        h.op.close()
+        still_free(h.tfm, HASH)
 
 
 @returns("hash-nokey")

@@ -12,6 +12,7 @@ import pytest
 from tests.afalg import Hash, Socket
 from tests.errors.raises import outcome, raises_errno
 from tests.errors.returns import returns
+from tests.errors.subjects import socket_of
 from tests.need import need
 
 MODPROBE = Path("/proc/sys/kernel/modprobe")
@@ -39,10 +40,11 @@ def test_bind_loads_the_module_of_an_algorithm() -> None:
 @returns("bind-algorithm-missing", "bind-type-missing")
 @pytest.mark.parametrize("program", ["/nonexistent", "/dev/null", ""])
 def test_modprobe_that_cannot_run_is_enoent(modprobe: Path, program: str) -> None:
-    modprobe.write_text(program + "\n")
-    for type_, name in (("hash", "no-such-algorithm"), ("nope", "sha256")):
-        with Socket.create() as tfm, raises_errno(errno.ENOENT):
-            tfm.bind(type_, name)
+    with socket_of("unbound") as tfm:
+        modprobe.write_text(program + "\n")
+        for type_, name in (("hash", "no-such-algorithm"), ("nope", "sha256")):
+            with raises_errno(errno.ENOENT):
+                tfm.bind(type_, name)
 
 
 def need_module(name: str) -> None:

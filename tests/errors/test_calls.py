@@ -19,10 +19,19 @@ import pytest
 
 from tests.afalg import Pipe, Socket, sendfile, tee
 from tests.afalg.buffers import set_send_buffer
-from tests.afalg.constants import AF_ALG, SOCK_SEQPACKET
+from tests.afalg.constants import AF_ALG, F_SETPIPE_SZ, SOCK_SEQPACKET
 from tests.errors.raises import raises_errno
 from tests.errors.returns import returns
-from tests.errors.subjects import SKCIPHER, SOCKETS, Subject, each_keyed_type, each_socket, each_type, socket_of
+from tests.errors.subjects import (
+    SKCIPHER,
+    SOCKETS,
+    Subject,
+    each_keyed_type,
+    each_queued_type,
+    each_socket,
+    each_type,
+    socket_of,
+)
 
 SIOCATMARK, SIOCGSTAMP, UNKNOWN_IOCTL = 0x8905, 0x8906, 0xDEAD
 
@@ -83,6 +92,9 @@ CALLS: dict[str, tuple[Callable[[Socket], object], int]] = {
     "ioctl-unknown": (ioctl(UNKNOWN_IOCTL), errno.EOPNOTSUPP),
     "ioctl-tcgets": (ioctl(termios.TCGETS), errno.EOPNOTSUPP),
     "ioctl-siocgstamp": (ioctl(SIOCGSTAMP), errno.ENOTTY),
+    "fcntl-pipe-size": (lambda s: fcntl.fcntl(s.fd, F_SETPIPE_SZ, 4096), errno.EBADF),
+    "fcntl-seals": (lambda s: fcntl.fcntl(s.fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE), errno.EINVAL),
+    "fcntl-lease": (lambda s: fcntl.fcntl(s.fd, fcntl.F_SETLEASE, fcntl.F_RDLCK), errno.EINVAL),
     "fsync": (lambda s: os.fsync(s.fd), errno.EINVAL),
     "fdatasync": (lambda s: os.fdatasync(s.fd), errno.EINVAL),
     "ftruncate": (lambda s: os.ftruncate(s.fd, 0), errno.EINVAL),
@@ -265,6 +277,22 @@ def test_read_and_write_are_recv_and_send(subject: Subject) -> None:
         assert first + second == result
 
 
+@returns("wait-for-data", "not-a-call")
+@each_queued_type
+def test_read_that_shall_not_wait(subject: Subject) -> None:
+    """RWF_NOWAIT of preadv2(2) is MSG_DONTWAIT, where sockets take it; an unknown flag they never do."""
+    with subject.open() as transform:
+        fd = transform.op.fd
+        with raises_errno(errno.EAGAIN, errno.EOPNOTSUPP):
+            os.preadv(fd, [bytearray(16)], -1, os.RWF_NOWAIT)
+        with raises_errno(errno.EOPNOTSUPP):
+            os.preadv(fd, [bytearray(16)], -1, 1 << 30)
+        subject.begin(transform.op)
+        result = bytearray(len(subject.result or b""))
+        assert os.preadv(fd, [result], -1) == len(result)
+        assert result == subject.result
+
+
 @returns("not-on-tfm")
 @pytest.mark.parametrize("kind", [k for k in SOCKETS if k == "unbound" or k.endswith("-tfm")])
 def test_read_and_write_of_a_tfm_socket_are_eopnotsupp(kind: str) -> None:
@@ -282,3 +310,5 @@ def test_read_and_write_without_a_key_are_enokey(subject: Subject) -> None:
         for call in (lambda fd: os.read(fd, 16), lambda fd: os.write(fd, b"data"), lambda fd: os.write(fd, b"")):
             with raises_errno(errno.ENOKEY):
                 call(transform.op.fd)
+        transform.tfm.set_key(subject.key or b"")
+        subject.works(transform.op)

@@ -12,14 +12,16 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.afalg import Aead, Hash, Skcipher, Socket, authenc_key, set_assoclen, set_iv, set_op
+from tests.afalg import Aead, Skcipher, Socket, authenc_key, set_assoclen, set_iv, set_op
 from tests.afalg import constants as c
+from tests.afalg.aio import IOCB_CMD_PREAD, Context, Iocb
 from tests.afalg.memory import PAGE, PROT_NONE, Memory
 from tests.errors import probes
 from tests.errors.raises import name_of, outcome
 from tests.errors.subjects import AEAD, HASH, SKCIPHER
 from tests.errors.threads import wait_until_inside_a_call
 from tests.need import need
+from tests.requests.test_aio import ahead_of_kernel_threads
 
 Says = Callable[..., None]
 SO_ZEROCOPY, SO_PASSCRED, SO_RCVBUF = 60, 16, 8
@@ -114,6 +116,22 @@ def test_room_for_less_than_a_block(says: Says) -> None:
     says("0 bytes" if got == [b""] else name_of(error), "0 bytes", "EINVAL")
 
 
+def test_asynchronous_implementation(says: Says) -> None:
+    """io_submit(2) of a read, by an asynchronous implementation (here `cryptd(ctr(aes-generic))`)"""
+    name, known = "cryptd(ctr(aes-generic))", ("is done later", "is done at once", "bind: ENOENT")
+    if error := outcome(lambda: Socket.bound("skcipher", name).close()):
+        says(f"bind: {name_of(error)}", *known)
+        return
+    with Skcipher(name, bytes(16)) as cipher, Context() as context:
+        cipher.op.sendmsg([bytes(16)], set_op(c.ALG_OP_ENCRYPT) + set_iv(bytes(16)))
+        with ahead_of_kernel_threads():
+            context.submit([Iocb(cipher.op.fd, IOCB_CMD_PREAD, bytearray(16))])
+            done = len(context.events(0, 1))
+        if not done:
+            context.events(1, 1)
+    says("is done at once" if done else "is done later", *known)
+
+
 def test_pages_of_a_pipe(says: Says) -> None:
     """splice into a skcipher or aead, pages changed before the recv"""
     answers = {False: "copied by splice: old data", True: "by reference: new data"}
@@ -180,11 +198,29 @@ def test_too_little_aad_for_esn(says: Says) -> None:
 
 def test_poly1305(says: Says) -> None:
     """hash `poly1305`"""
-    got = error_of(lambda: Hash("poly1305").close())
-    says("yes" if got == "success" else got, "yes", "ENOENT")
+    says(presence("hash", "poly1305"), "yes", "ENOENT")
+
+
+def test_vmac(says: Says) -> None:
+    """hash `vmac64(aes)`"""
+    says(presence("hash", "vmac64(aes)"), "yes", "ENOENT")
 
 
 def test_key_wrap(says: Says) -> None:
     """skcipher `kw(aes)`"""
-    got = error_of(lambda: Skcipher("kw(aes)").close())
-    says("yes" if got == "success" else got, "yes", "ENOENT")
+    says(presence("skcipher", "kw(aes)"), "yes", "ENOENT")
+
+
+def test_default_generator(says: Says) -> None:
+    """rng `stdrng`, which is a DRBG"""
+    says(presence("rng", "stdrng"), "yes", "ENOENT")
+
+
+def test_ansi_generator(says: Says) -> None:
+    """rng `ansi_cprng`"""
+    says(presence("rng", "ansi_cprng"), "yes", "ENOENT")
+
+
+def presence(type_: str, name: str) -> str:
+    got = error_of(lambda: Socket.bound(type_, name).close())
+    return "yes" if got == "success" else got

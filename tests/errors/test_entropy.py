@@ -99,6 +99,10 @@ def test_entropy_needs_cap_sys_admin(rng: Rng, who: Identity) -> None:
     with rng:
         allowed = who in (ROOT, SYS_ADMIN)
         assert run_as(who, lambda: outcome(lambda: give_entropy(rng))) == (0 if allowed else errno.EACCES)
+        if not allowed:
+            give_entropy(rng)
+        rng.tfm.set_key(b"")
+        assert rng.op.recv(32) == HmacDrbg("sha256", ENTROPY + NONCE).generate(32)
 
 
 @returns("entropy-refused")
@@ -112,6 +116,8 @@ def test_entropy_is_set_once(rng: Rng) -> None:
                 give_entropy(rng, again)
         rng.tfm.bind("rng", NAME)
         give_entropy(rng)
+        rng.tfm.set_key(b"")
+        assert rng.op.recv(32) == HmacDrbg("sha256", ENTROPY + NONCE).generate(32)
 
 
 @returns("entropy-refused")
@@ -151,10 +157,11 @@ def test_output_that_cannot_be_written_is_lost(seeded: Rng, expected: HmacDrbg, 
 
 
 @returns("not-on-op")
-def test_socket_for_validation_does_nothing_else(seeded: Rng) -> None:
+def test_socket_for_validation_does_nothing_else(seeded: Rng, expected: HmacDrbg) -> None:
     for call in (seeded.op.accept, lambda: seeded.op.bind("rng", NAME)):
         with raises_errno(errno.EOPNOTSUPP):
             call()
+    assert seeded.op.recv(32) == expected.generate(32)
 
 
 @pytest.mark.fixed_by("c0d36727bf39", "crypto: rng - Ensure set_ent is always present", cve="CVE-2025-40109")

@@ -119,6 +119,8 @@ def test_tag_size_may_change_until_an_op_socket_is_used() -> None:
         assert op.recv(len(AEAD.result) - 12) == AEAD.result[:-12]
         with raises_errno(errno.EBUSY):
             aead.tfm.set_authsize(16)
+        AEAD.begin(op)
+        assert op.recv(len(AEAD.result) - 12) == AEAD.result[:-12]
 
 
 @pytest.mark.parametrize("subject", QUEUED, ids=lambda subject: subject.type_)

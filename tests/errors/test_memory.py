@@ -3,30 +3,13 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
-
-import pytest
 
 from tests.afalg.constants import MSG_DONTWAIT, MSG_MORE
-from tests.errors import probes
 from tests.errors.leaks import option_memory
+from tests.errors.limits import SetLimit
 from tests.errors.raises import name_of, outcome, raises_errno
 from tests.errors.returns import returns
 from tests.errors.subjects import HASH, SKCIPHER, Subject, each_keyed_type, each_queued_type, each_type
-
-SetLimit = Callable[[int], None]
-
-
-@pytest.fixture
-def set_limit() -> Iterator[SetLimit]:
-    """Give a function that sets the limit, in bytes; what it was is there again afterwards."""
-    before = probes.OPTMEM.read_text()
-
-    def write(size: int) -> None:
-        probes.OPTMEM.write_text(f"{size}\n")
-
-    yield write
-    probes.OPTMEM.write_text(before)
 
 
 @returns("setkey-no-memory")

@@ -29,6 +29,7 @@ from tests.errors.subjects import (
     socket_of,
 )
 from tests.errors.threads import wait_until_inside_a_call
+from tests.oracle import aeads
 
 MSG_ZEROCOPY = 0x4000000
 MSG_SPLICE_PAGES = 0x8000000
@@ -169,6 +170,40 @@ def test_the_last_of_repeated_control_messages_counts(subject: Subject) -> None:
         subject.finish(transform.op)
 
 
+@each_queued_type
+def test_without_an_operation_it_is_decryption(subject: Subject) -> None:
+    """Whatever was asked for before; also of control data that holds no message (af_alg_sendmsg)."""
+    iv_and_aad = subject.control[len(set_op(ALG_OP_ENCRYPT)) :]
+    with subject.open() as transform:
+        subject.works(transform.op)
+        transform.op.sendmsg([subject.result or b""], iv_and_aad)
+        assert transform.op.recv(len(subject.message)) == subject.message
+    with SKCIPHER.open() as cipher:
+        cipher.op.sendmsg([], SKCIPHER.control, MSG_MORE)
+        cipher.op.sendmsg([SKCIPHER.result or b""], bytes(7))
+        assert cipher.op.recv(32) == SKCIPHER.message
+
+
+@each_queued_type
+def test_without_an_iv_it_is_zero_at_first(subject: Subject) -> None:
+    with subject.open() as transform, transform.tfm.accept() as other:
+        size = 16 if subject is SKCIPHER else 12
+        results = []
+        for op, iv in ((transform.op, b""), (other, set_iv(bytes(size)))):
+            op.sendmsg([subject.message], set_op(ALG_OP_ENCRYPT) + iv)
+            results.append(op.recv(len(subject.message) + (16 if subject is AEAD else 0)))
+        assert results[0] == results[1]
+
+
+def test_without_an_aad_length_there_is_none() -> None:
+    """Though the message before had some."""
+    with AEAD.open() as aead:
+        AEAD.works(aead.op)
+        expected = aeads.seal("gcm(aes)", AEAD.key or b"", bytes(12), b"", b"plaintext", 16)
+        aead.op.sendmsg([b"plaintext"], set_op(ALG_OP_ENCRYPT) + set_iv(bytes(12)))
+        assert aead.op.recv(25) == expected
+
+
 def test_a_hash_does_not_look_at_control_data() -> None:
     with HASH.open() as h:
         for control in (*MALFORMED.values(), cmsg(c.SOL_ALG, c.ALG_SET_OP, bytes(4), 3), set_op(9), bytes(7)):
@@ -249,6 +284,20 @@ def test_unreadable_second_buffer_takes_the_first_with_it(subject: Subject) -> N
             transform.op.sendmsg([bytes(16), memory.pointer(4096, 16)], subject.control)
         with raises_errno(errno.EFAULT):
             transform.op.sendmsg([memory.pointer(4096 - 8, 16)], subject.control)
+        with raises_errno(errno.EFAULT):
+            transform.op.sendmsg([bytes(16), memory.pointer(4096, 16), bytes(16)], subject.control)
+        subject.works(transform.op)
+
+
+@returns("send-fault")
+@each_queued_type
+def test_unreadable_buffer_in_the_middle_takes_the_pages_before(subject: Subject) -> None:
+    """What comes after it is not queued."""
+    with subject.open() as transform, Memory(1, PROT_NONE) as memory:
+        parts = [memory.pointer(0, 4096), memory.pointer(4096, 16), bytes(16)]
+        assert transform.op.sendmsg(parts, subject.control) == 4096
+        size = 4096 + (16 if subject is AEAD else 0)
+        assert len(transform.op.recv(size)) == size
         subject.works(transform.op)
 
 
@@ -411,3 +460,5 @@ def test_second_writer_is_refused_while_the_first_waits(subject: Subject) -> Non
             assert len(op.recv(size)) == size
             writer.join(60)
         assert results == [0]
+        with transform.tfm.accept() as other:
+            subject.works(other)

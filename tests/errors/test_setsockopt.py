@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import hmac
 
 import pytest
 
-from tests.afalg import Hash, Pointer, Rng, Skcipher, Socket
+from tests.afalg import Hash, Pointer, Rng, Skcipher, set_iv, set_op
 from tests.afalg import constants as c
 from tests.afalg.memory import PROT_NONE, Memory
 from tests.errors import probes
@@ -23,6 +25,7 @@ from tests.errors.subjects import (
     socket_of,
 )
 from tests.need import need
+from tests.oracle import skciphers
 
 UNKNOWN_OPTIONS = [0, c.ALG_SET_IV, c.ALG_SET_OP, c.ALG_SET_AEAD_ASSOCLEN, 8, 99, 0x7FFFFFFF, -1]
 FOREIGN_LEVELS = {"ip": 0, "tcp": 6, "udp": 17, "netlink": 270, "tls": 282}
@@ -60,7 +63,7 @@ def test_entropy_of_anything_but_an_rng_is_enoprotoopt(subject: Subject) -> None
 @returns("setsockopt-unbound")
 @pytest.mark.parametrize("option", range(9))
 def test_any_option_before_bind_is_enoprotoopt(option: int) -> None:
-    with Socket.create() as tfm, raises_errno(errno.ENOPROTOOPT):
+    with socket_of("unbound") as tfm, raises_errno(errno.ENOPROTOOPT):
         tfm.setsockopt(option, bytes(16))
 
 
@@ -93,6 +96,33 @@ def test_any_option_with_a_used_op_socket_is_busy(level: int) -> None:
             with raises_errno(errno.EBUSY, why=f"option {option}"):
                 cipher.tfm.setsockopt(option, bytes(16), level=level)
         SKCIPHER.works(cipher.op)
+
+
+@returns("setsockopt-children")
+@each_type
+def test_any_option_of_any_type_with_a_used_op_socket_is_busy(subject: Subject) -> None:
+    """Also those that the type does not have."""
+    with subject.open() as transform:
+        subject.works(transform.op)
+        for option in range(9):
+            for value in (None, bytes(16), Pointer(8, 16)):
+                with raises_errno(errno.EBUSY, why=f"option {option}"):
+                    transform.tfm.setsockopt(option, value)
+        subject.works(transform.op)
+
+
+@returns("setkey-refused")
+def test_key_of_no_bytes() -> None:
+    """Then the pointer may be NULL. HMAC takes it like any other key (RFC 2104); AES has none of this length."""
+    with HASH.open() as h:
+        h.tfm.setsockopt(c.ALG_SET_KEY, None)
+        assert h.digest(b"data") == hmac.digest(b"", b"data", "sha256")
+    for subject in (SKCIPHER, AEAD):
+        with subject.open() as transform:
+            with raises_errno(errno.EINVAL):
+                transform.tfm.setsockopt(c.ALG_SET_KEY, None)
+            transform.tfm.set_key(subject.key or b"")
+            subject.works(transform.op)
 
 
 @returns("setsockopt-generic")
@@ -144,6 +174,7 @@ def test_key_for_an_unkeyed_hash_is_enosys(name: str) -> None:
         for length in (0, 1, 16):
             with raises_errno(errno.ENOSYS):
                 h.tfm.set_key(bytes(length))
+        assert h.digest(b"abc") == hashlib.new(name, b"abc").digest()
 
 
 @returns("setkey-refused")
@@ -156,16 +187,20 @@ def test_key_of_a_wrong_length_is_einval(name: str) -> None:
             if length not in accepted:
                 with raises_errno(errno.EINVAL, why=f"{length} bytes"):
                     cipher.tfm.set_key(bytes(length))
-    size = 64 if name == "xts(aes)" else 16
-    with need(Skcipher, name, bytes(range(size))) as cipher:
-        expected = cipher.encrypt(bytes(16), bytes(16))
+    key = bytes(range(64 if name == "xts(aes)" else 16))
+    expected = skciphers.crypt(name, key, bytes(16), bytes(16))
     for length in (0, 15, 17, 33, 80):
-        with need(Skcipher, name, bytes(range(size))) as cipher:
+        with need(Skcipher, name, key) as cipher:
             with raises_errno(errno.EINVAL):
                 cipher.tfm.set_key(b"\xaa" * length)
             results: list[bytes] = []
             got = outcome(lambda: results.append(cipher.encrypt(bytes(16), bytes(16))))  # noqa: B023
             assert (got, results) in ((0, [expected]), (errno.ENOKEY, [])), f"after a key of {length} bytes"
+            cipher.op.close()
+            cipher.tfm.set_key(key)
+            with cipher.tfm.accept() as op:
+                op.sendmsg([bytes(16)], set_op(c.ALG_OP_ENCRYPT) + set_iv(bytes(16)))
+                assert op.recv(16) == expected
 
 
 @returns("setkey-refused", "aead-nokey")

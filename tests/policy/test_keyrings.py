@@ -6,6 +6,7 @@ Source: Documentation/crypto/userspace-if.rst of Linux 6.2; where it says EPERM,
 from __future__ import annotations
 
 import errno
+import hashlib
 import time
 from collections.abc import Iterator
 
@@ -20,6 +21,9 @@ from tests.errors.raises import outcome, raises_errno
 from tests.errors.returns import returns
 from tests.errors.subjects import HASH, SKCIPHER, Subject, each_keyed_type
 from tests.need import need
+from tests.oracle import aeads, skciphers
+
+KEY = bytes(range(32))
 
 
 @pytest.fixture(autouse=True)
@@ -148,12 +152,20 @@ def test_payload_of_a_wrong_length_is_einval(kind: type[Transform], name: str, l
             with raises_errno(errno.EINVAL):
                 set_by_serial(transform, key.option)
         assert key.users() == before
+        with user_key(KEY) as good:
+            set_by_serial(transform, good.option)
+        if isinstance(transform, Aead):
+            assert transform.encrypt(b"text", b"", bytes(12)) == aeads.seal(name, KEY, bytes(12), b"", b"text", 16)
+        elif isinstance(transform, Skcipher):
+            assert transform.encrypt(bytes(16), bytes(16)) == skciphers.crypt(name, KEY, bytes(16), bytes(16))
 
 
 @returns("key-serial-refused")
 def test_key_for_an_unkeyed_hash_is_enosys() -> None:
-    with need(Hash, "sha256") as h, user_key(bytes(16)) as key, raises_errno(errno.ENOSYS):
-        set_by_serial(h, key.option)
+    with need(Hash, "sha256") as h, user_key(bytes(16)) as key:
+        with raises_errno(errno.ENOSYS):
+            set_by_serial(h, key.option)
+        assert h.digest(b"abc") == hashlib.sha256(b"abc").digest()
 
 
 @returns("key-serial-no-memory")

@@ -16,6 +16,14 @@ from vm import toml
 TESTS = Path(__file__).parent.parent
 TABLE = TESTS / "errors" / "returns.toml"
 FOLDERS = ["errors", "policy", "faults"]
+PROOFS = {"works", "finish", "still_free", "nothing_was_sent", "bound_works"}
+"""What makes a whole request, and compares its result."""
+PROVING = {"socket_of", "crypto"}
+"""Context managers and fixtures whose socket must work at their end."""
+NO_SOCKET_LEFT = {
+    "test_socket.py": "there is no socket after the error",
+    "test_differences.py": "asks what the answer is; others test what follows",
+}
 OWN_NAMES = {"ENOTSUPP", "EIOCBQUEUED"}
 """Errnos of the kernel's own, without a name in user space."""
 
@@ -39,6 +47,7 @@ class ErrorTest:
     id: str
     rows: tuple[str, ...]
     errnos: frozenset[str]
+    proof: bool
 
 
 @functools.cache
@@ -68,12 +77,28 @@ def read_tests(name: str, tree: ast.Module) -> Iterator[ErrorTest]:
                 for inner in ast.walk(call)
                 if isinstance(inner, ast.Attribute) and isinstance(inner.value, ast.Name) and inner.value.id == "errno"
             }
-            yield ErrorTest(f"{name}::{node.name}", tuple(named), frozenset(numbers))
+            yield ErrorTest(f"{name}::{node.name}", tuple(named), frozenset(numbers), has_proof(node))
+
+
+def has_proof(test: ast.FunctionDef) -> bool:
+    """Whether something after the last error shows that the socket still works: a request, or a comparison."""
+    if PROVING & ({called(node) for node in ast.walk(test)} | {argument.arg for argument in test.args.args}):
+        return True
+    last = max((node.lineno for node in ast.walk(test) if called(node) == "raises_errno"), default=0)
+    return any(
+        getattr(node, "lineno", 0) > last and (called(node) in PROOFS or is_comparison(node)) for node in ast.walk(test)
+    )
+
+
+def is_comparison(node: ast.AST) -> bool:
+    return isinstance(node, ast.Assert) and isinstance(node.test, ast.Compare) and isinstance(node.test.ops[0], ast.Eq)
 
 
 def called(node: ast.AST) -> str:
-    """Return the name of the function a call calls, empty when it is none."""
-    return node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
+    """Return the name of the function or method a call calls, empty when it is none."""
+    if not isinstance(node, ast.Call):
+        return ""
+    return node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
 
 
 @pytest.mark.parametrize("row", rows().values(), ids=lambda row: row.id)
@@ -99,6 +124,12 @@ def test_test_of_an_error_names_its_rows(test: ErrorTest) -> None:
     assert not strange, f"expects {', '.join(sorted(strange))}, which no row it names gives"
 
 
+@pytest.mark.parametrize("test", [t for t in all_tests() if t.errnos], ids=lambda test: test.id)
+def test_socket_works_after_the_error(test: ErrorTest) -> None:
+    """Every test of an error makes a request afterwards, or is one of those that cannot."""
+    assert test.proof or test.id.partition("::")[0] in NO_SOCKET_LEFT, "nothing shows that the socket still works"
+
+
 def test_reader_of_tests_finds_rows_and_errnos() -> None:
     """The two checks above are worth what it finds."""
     source = """
@@ -108,9 +139,24 @@ def test_a(x):
     with opened() as sock, raises_errno(errno.EINVAL, errno.EBUSY):
         sock.send(b"")
 
+def test_b(x):
+    with raises_errno(errno.EINVAL):
+        sock.send(b"")
+    subject.works(sock)
+
+def test_c(x):
+    subject.works(sock)
+    with raises_errno(errno.EINVAL):
+        sock.send(b"")
+
+def test_d(x):
+    with socket_of("unbound") as sock, raises_errno(errno.EINVAL):
+        sock.send(b"")
+
 def helper():
     with raises_errno(errno.EIO):
         pass
 """
-    (found,) = read_tests("test_x.py", ast.parse(source))
-    assert found == ErrorTest("test_x.py::test_a", ("one", "two"), frozenset({"EINVAL", "EBUSY"}))
+    found, *others = read_tests("test_x.py", ast.parse(source))
+    assert found == ErrorTest("test_x.py::test_a", ("one", "two"), frozenset({"EINVAL", "EBUSY"}), proof=False)
+    assert [test.proof for test in others] == [True, False, True]
