@@ -16,6 +16,7 @@ from tests.afalg import Aead, Hash, Pipe, Skcipher, Socket, set_assoclen, set_iv
 from tests.afalg import constants as c
 from tests.afalg.buffers import set_send_buffer
 from tests.afalg.constants import ALG_OP_DECRYPT, ALG_OP_ENCRYPT, MSG_DONTWAIT, MSG_MORE, SPLICE_F_MORE, SPLICE_F_MOVE
+from tests.afalg.netlink import CryptoNetlink
 from tests.errors.raises import raises_errno
 from tests.errors.subjects import HASH
 from tests.need import need
@@ -33,6 +34,13 @@ def ccm() -> Aead:
 
 def sealed() -> bytes:
     return aeads.seal("ccm(aes)", KEY, NONCE, AD, PLAIN, 16)
+
+
+def test_configuration_is_another_interface(crypto: CryptoNetlink) -> None:
+    """Proposed: "a separate interface (most likely netlink) for configuring crypto algorithms". Became ABI:
+    NETLINK_CRYPTO."""
+    ccm().close()
+    assert crypto.get(name="ccm(aes)").kind == "aead"
 
 
 # For AEAD ------------------------------------------------------------------------------------------------------------
@@ -112,6 +120,18 @@ def test_large_writes_block(kind: type[Skcipher] | type[Aead], name: str) -> Non
         assert 0 < taken < 1 << 20
 
 
+def test_buffer_must_hold_the_message_of_an_aead() -> None:
+    """Proposed: "For AEAD, ensure the socket buffer is large enough". Became ABI: SO_SNDBUF."""
+    data, wanted = bytes(300_000), (1 << 20).to_bytes(4, "little")
+    control = set_op(ALG_OP_ENCRYPT) + set_iv(NONCE[:12]) + set_assoclen(0)
+    with need(Aead, "gcm(aes)", KEY) as aead, aead.tfm.accept() as large:
+        assert aead.op.sendmsg([data], control, MSG_DONTWAIT | MSG_MORE) < len(data)
+        for option in (c.SO_SNDBUFFORCE, c.SO_RCVBUFFORCE):
+            large.setsockopt(option, wanted, level=c.SOL_SOCKET)
+        assert large.sendmsg([data], control, MSG_DONTWAIT) == len(data)
+        assert large.recv(len(data) + 16) == aeads.seal("gcm(aes)", KEY, NONCE[:12], b"", data, 16)
+
+
 def test_reading_makes_room_for_a_cipher() -> None:
     """Proposed: "For ciphers, whenever the write blocks start reading". Became ABI."""
     data = bytes(range(256)) * 4096
@@ -168,6 +188,16 @@ def test_splice_in_several_calls() -> None:
             assert splice(file, pipe.write_end, 4096, offset_in=at) == 4096
             assert splice(pipe.read_end, cipher.op, 4096, flags) == 4096
         assert cipher.op.recv(len(data)) == skciphers.crypt("cbc(aes)", KEY, bytes(16), data)
+
+
+def test_associated_data_by_splice() -> None:
+    """Proposed: spliced into its own descriptor. Changed: the same stream, before the plaintext."""
+    with ccm() as aead, tmpfs_file(AD + PLAIN) as file, Pipe() as pipe:
+        aead.op.sendmsg([], ENCRYPT, MSG_MORE)
+        for at, size, flags in ((0, len(AD), SPLICE_F_MOVE | SPLICE_F_MORE), (len(AD), len(PLAIN), SPLICE_F_MOVE)):
+            assert splice(file, pipe.write_end, size, offset_in=at) == size
+            assert splice(pipe.read_end, aead.op, size, flags) == size
+        assert aead.op.recv(len(AD) + len(PLAIN) + 16) == AD + sealed()
 
 
 def test_reading_is_copy_only() -> None:

@@ -33,12 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return done.returncode or 1
     ways = json.loads(line)
     print(tables(ways))
-    name = "bench-" + "".join(
-        letter if letter.isalnum() or letter in ".+-" else "-" for letter in "".join(words) or "newest"
-    )
+    kernel = "".join(words) or "newest"
+    name = "bench-" + "".join(letter if letter.isalnum() or letter in ".+-" else "-" for letter in kernel)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(ways, indent=1) + "\n")
-    (RESULTS / f"{name}.svg").write_text(plot("AF_ALG / library, operations a second", curves(ways)))
+    (RESULTS / f"{name}.svg").write_text(plot(f"AF_ALG of {kernel}: throughput, the library's being 1", curves(ways)))
     print(f"\n{RESULTS / name}.svg, {name}.json")
     return 0
 
@@ -58,7 +57,7 @@ def ratios(ways: Sequence[Mapping[str, object]]) -> dict[tuple[str, str], dict[i
 
 def tables(ways: Sequence[Mapping[str, object]]) -> str:
     """Return both tables."""
-    lines = [f"{'':30} {'descriptors':>11} {'calls: set up':>13} {'operation':>9} {'set-up, operations':>18}"]
+    lines = [f"{'':30} {'descriptors':>11} {'set-up calls':>13} {'calls each':>11} {'set-up takes':>13}"]
     for way in ways:
         rates = way["rates"]
         assert isinstance(rates, dict)
@@ -66,9 +65,9 @@ def tables(ways: Sequence[Mapping[str, object]]) -> str:
         assert isinstance(way["setup"], float)
         lines.append(
             f"{way['algorithm']!s:14} {way['way']!s:15} {way['descriptors']:>11} {way['setup_calls']:>13} "
-            f"{way['calls']:>9} {way['setup'] * first:>18.1f}"
+            f"{way['calls']:>11} {way['setup'] * first:>13.1f}"
         )
-    lines += ["", "set-up, operations: how many operations on the shortest message take as long", ""]
+    lines += ["", "calls each: of one operation; set-up takes: as long as so many operations on the shortest message", ""]
     found = ratios(ways)
     sizes = list(next(iter(found.values())))
     lines += ["throughput, the library's being 1, by bytes of message"]
@@ -81,7 +80,7 @@ def tables(ways: Sequence[Mapping[str, object]]) -> str:
 def curves(ways: Sequence[Mapping[str, object]]) -> list[Curve]:
     """Return what the plot shows."""
     return [
-        Curve(f"{algorithm}, {way}", COLOURS[algorithm], "splice" in way, by_size)
+        Curve(way.replace("AF_ALG", algorithm), COLOURS[algorithm], "splice" in way, by_size)
         for (algorithm, way), by_size in ratios(ways).items()
     ]
 

@@ -9,6 +9,7 @@ from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT = 760, 420
 LEFT, RIGHT, TOP, BOTTOM = 70, 220, 40, 50
+"""Margins. That at the right holds the legend: a sample of the line, and about 24 letters."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ def plot(title: str, curves: Sequence[Curve]) -> str:
         at = y(10.0**exponent)
         parts.append(_line(LEFT, at, WIDTH - RIGHT, at, "#000" if exponent == 0 else "#ccc"))
         parts.append(_text(LEFT - 8, at + 4, f"{10.0**exponent:g}", "end"))
+    parts.append(_text(LEFT + 6, y(1.0) - 6, "library", "start"))
     for size in sizes:
         parts.append(_line(x(size), TOP, x(size), HEIGHT - BOTTOM, "#eee"))
         parts.append(_text(x(size), HEIGHT - BOTTOM + 18, _bytes(size), "middle"))
