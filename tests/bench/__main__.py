@@ -67,7 +67,7 @@ def tables(ways: Sequence[Mapping[str, object]]) -> str:
             f"{way['algorithm']!s:14} {way['way']!s:15} {way['descriptors']:>11} {way['setup_calls']:>13} "
             f"{way['calls']:>11} {way['setup'] * first:>13.1f}"
         )
-    lines += ["", "calls each: of one operation; set-up takes: as long as so many operations on the shortest message", ""]
+    lines += ["", "calls each: of one operation; set-up takes: so many operations on the shortest message", ""]
     found = ratios(ways)
     sizes = list(next(iter(found.values())))
     lines += ["throughput, the library's being 1, by bytes of message"]
