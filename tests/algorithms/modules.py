@@ -21,7 +21,7 @@ def load_all() -> tuple[str, ...]:
     Once a process. A module that this machine has no hardware for fails to load, which is no fault; on a
     kernel without modules there is nothing to do.
     """
-    modprobe = shutil.which("modprobe", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    modprobe = _modprobe()
     if modprobe is None:
         return ()
     listed = subprocess.run([modprobe, "--showconfig"], capture_output=True, text=True, timeout=120)
@@ -30,6 +30,17 @@ def load_all() -> tuple[str, ...]:
         names = (*_INTERFACE, *names)
         subprocess.run([modprobe, "--all", "--quiet", *names], capture_output=True, timeout=600)
     return names
+
+
+def load_templates(*names: str) -> None:
+    """Load the modules of these templates (``hmac``, ``cbc``), those that are modules."""
+    if modprobe := _modprobe():
+        aliases = [f"crypto-{name}" for name in names]
+        subprocess.run([modprobe, "--all", "--quiet", *aliases], capture_output=True, timeout=120)
+
+
+def _modprobe() -> str | None:
+    return shutil.which("modprobe", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 
 
 @contextlib.contextmanager
