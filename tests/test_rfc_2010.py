@@ -14,7 +14,7 @@ import pytest
 
 from tests.afalg import Aead, Hash, Pipe, Skcipher, Socket, set_assoclen, set_iv, set_op, splice
 from tests.afalg import constants as c
-from tests.afalg.buffers import set_send_buffer
+from tests.afalg.buffers import set_receive_buffer, set_send_buffer
 from tests.afalg.constants import ALG_OP_DECRYPT, ALG_OP_ENCRYPT, MSG_DONTWAIT, MSG_MORE, SPLICE_F_MORE, SPLICE_F_MOVE
 from tests.afalg.netlink import CryptoNetlink
 from tests.errors.raises import raises_errno
@@ -122,12 +122,12 @@ def test_large_writes_block(kind: type[Skcipher] | type[Aead], name: str) -> Non
 
 def test_buffer_must_hold_the_message_of_an_aead() -> None:
     """Proposed: "For AEAD, ensure the socket buffer is large enough". Became ABI: SO_SNDBUF."""
-    data, wanted = bytes(300_000), (1 << 20).to_bytes(4, "little")
+    data = bytes(300_000)
     control = set_op(ALG_OP_ENCRYPT) + set_iv(NONCE[:12]) + set_assoclen(0)
     with need(Aead, "gcm(aes)", KEY) as aead, aead.tfm.accept() as large:
         assert aead.op.sendmsg([data], control, MSG_DONTWAIT | MSG_MORE) < len(data)
-        for option in (c.SO_SNDBUFFORCE, c.SO_RCVBUFFORCE):
-            large.setsockopt(option, wanted, level=c.SOL_SOCKET)
+        set_send_buffer(large, 1 << 20, force=True)
+        set_receive_buffer(large, 1 << 20, force=True)
         assert large.sendmsg([data], control, MSG_DONTWAIT) == len(data)
         assert large.recv(len(data) + 16) == aeads.seal("gcm(aes)", KEY, NONCE[:12], b"", data, 16)
 
