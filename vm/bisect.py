@@ -31,6 +31,7 @@ from vm.errors import BuildFailed, UsageError
 from vm.files import ROOT
 from vm.kernel import resolve_one
 from vm.progress import Progress
+from vm.words import plural
 
 FOUND, NOT_FOUND = 0, 1
 
@@ -131,7 +132,7 @@ def certainty(bisection: Bisection, unknown: int) -> str:
     """Say how sure the result is."""
     steps = dict(bisection.notebook.steps).values()
     runs = bisection.hunt.repeat
-    words = [f"both ends were judged, each good kernel by {runs} run{'' if runs == 1 else 's'}"]
+    words = [f"both ends were judged, each good kernel by {plural(runs, 'run')}"]
     if runs == 1:
         words.append("a race may need REPEAT=n")
     others = sum(one.answer == "skip" for one in steps)

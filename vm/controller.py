@@ -26,18 +26,12 @@ from vm.machines import Plan
 from vm.plugin import EXPECTED
 from vm.record import Recorder
 from vm.results import junit, table, write
+from vm.results.model import LETTERS
 from vm.session import VmSession
 from vm.splats import Splat
 
-# Verdict: letter for the progress line. Those pytest itself does not know.
-OWN_VERDICTS = {
-    "crashed": "C",
-    "hung": "H",
-    "boot failed": "B",
-    "build failed": "K",
-    "vm lost": "L",
-    "not run": "N",
-}
+# Letters of the verdicts that pytest itself does not know.
+OWN_VERDICTS = {verdict.value: letter for verdict, letter in LETTERS.items() if not verdict.is_pytests}
 # MiB that QEMU and the relay take besides the guest's memory.
 _OVERHEAD = 150
 RUN_DIRECTORY = pytest.StashKey[Path]()

@@ -37,6 +37,7 @@ from vm import image, toml, versions
 from vm.errors import UsageError
 from vm.expect import Expectation, State
 from vm.kernel import Kernel
+from vm.words import plural
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,7 @@ def summary(version: str, issues: Mapping[str, Issue], shown: Mapping[str, int])
         shown: how many tests failed as expected, by the reason they gave.
     """
     present = [issue.excuse(version) for issue in issues.values() if issue.state(version) is State.PRESENT]
-    lines = [f"{reason}: {_tests(count)}" for reason, count in shown.items()]
+    lines = [f"{reason}: {plural(count, 'test')}" for reason, count in shown.items()]
     return [
         *lines,
         *(f"{reason}: by its version, no test of this run showed it" for reason in present if reason not in shown),
@@ -213,7 +214,3 @@ def _issue(table: dict[str, Any]) -> Issue:
             raise ValueError(f"{version!r} of {table['fix']!r} is no version")
     members: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
     return Issue(**members)
-
-
-def _tests(count: int) -> str:
-    return f"{count} test{'' if count == 1 else 's'}"

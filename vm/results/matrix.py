@@ -16,23 +16,12 @@ from pathlib import Path
 from vm.command import Parser, command
 from vm.errors import UsageError
 from vm.results import model
-from vm.results.model import KernelRun, Verdict
+from vm.results.model import LETTERS, KernelRun, Verdict
+from vm.words import plural
 
 ABSENT = "absent"
 """Stands for the verdict of a test that a kernel was not asked for."""
 
-_LETTERS = {
-    Verdict.PASSED: "",
-    Verdict.SKIPPED: "s",
-    Verdict.XFAILED: "k",
-    Verdict.FAILED: "F",
-    Verdict.CRASHED: "C",
-    Verdict.HUNG: "H",
-    Verdict.BOOT_FAILED: "B",
-    Verdict.BUILD_FAILED: "K",
-    Verdict.VM_LOST: "L",
-    Verdict.NOT_RUN: "N",
-}
 _MOST_OF_A_REASON = 150
 LEGEND = "a number is of tests passed; with s skipped, k known issue, F failed, C crashed, H hung, N not run"
 
@@ -125,7 +114,11 @@ def render(view: Matrix) -> str:
     lines += [f"{len(view.differences)} differences between the kernels" if view.differences else "no differences"]
     lines += [line for each in view.differences for line in _lines(each)]
     for name, issues in view.known_issues.items():
-        lines += ["", f"known issues of {name}:", *(f"  {issue}: {_tests(count)}" for issue, count in issues.items())]
+        lines += [
+            "",
+            f"known issues of {name}:",
+            *(f"  {issue}: {plural(count, 'test')}" for issue, count in issues.items()),
+        ]
         lines += [] if issues else ["  none shown"]
     return "\n".join(lines) + "\n"
 
@@ -165,7 +158,7 @@ def _table(view: Matrix) -> list[str]:
 
 
 def _cell(counts: dict[str, int]) -> str:
-    parts = [f"{counts[verdict.value]}{letter}" for verdict, letter in _LETTERS.items() if counts.get(verdict.value)]
+    parts = [f"{counts[verdict.value]}{letter}" for verdict, letter in LETTERS.items() if counts.get(verdict.value)]
     return " ".join(parts) or "-"
 
 
@@ -180,10 +173,6 @@ def _lines(each: Difference) -> list[str]:
         because.setdefault(shortened(reason), []).append(kernel)
     why = [f"      {', '.join(kernels)}: {reason}" for reason, kernels in because.items()]
     return [f"  {each.test}{cases}", f"      {said}", *why]
-
-
-def _tests(count: int) -> str:
-    return f"{count} test{'' if count == 1 else 's'}"
 
 
 def shortened(reason: str) -> str:

@@ -46,6 +46,26 @@ class Verdict(str, Enum):
         """Whether a run with this verdict can be a success; unknown is never good."""
         return self in (Verdict.PASSED, Verdict.SKIPPED, Verdict.XFAILED)
 
+    @property
+    def is_pytests(self) -> bool:
+        """Whether pytest itself has this verdict."""
+        return self.good or self is Verdict.FAILED
+
+
+LETTERS = {
+    Verdict.PASSED: "",
+    Verdict.SKIPPED: "s",
+    Verdict.XFAILED: "k",
+    Verdict.FAILED: "F",
+    Verdict.CRASHED: "C",
+    Verdict.HUNG: "H",
+    Verdict.BOOT_FAILED: "B",
+    Verdict.BUILD_FAILED: "K",
+    Verdict.VM_LOST: "L",
+    Verdict.NOT_RUN: "N",
+}
+"""Short for each verdict, where numbers of tests stand side by side and in the line of progress."""
+
 
 @dataclass(frozen=True)
 class Property:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from vm.results.model import KernelRun, Run, TestResult, Verdict
+from vm.words import plural
 
 WIDTH = 120
 _LONGEST_KERNEL = 32
@@ -91,11 +92,7 @@ def _totals(run: Run) -> str:
     parts = [f"{counts[verdict]} {title}" for verdict, title in titles.items() if counts[verdict]]
     kernels, tests = len(run.kernels), sum(counts.values())
     found = ", ".join(parts) or "nothing was run"
-    return f"{_plural(kernels, 'kernel')}, {_plural(tests, 'result')}: {found}"
-
-
-def _plural(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return f"{plural(kernels, 'kernel')}, {plural(tests, 'result')}: {found}"
 
 
 def _brief(text: str) -> str:
