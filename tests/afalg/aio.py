@@ -7,14 +7,14 @@ io_submit returns. Source: include/uapi/linux/aio_abi.h.
 from __future__ import annotations
 
 import ctypes
-import os
 import platform
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from tests.afalg.deadline import DEFAULT_SECONDS, IDLE_SECONDS, Rest, bounded, check
-from tests.afalg.sockets import Source, _Iovec, _libc, _locate
+from tests.afalg.libc import checked
+from tests.afalg.sockets import Source, _libc, _locate, _vector
 
 IOCB_CMD_PREAD = 0
 IOCB_CMD_PWRITE = 1
@@ -56,7 +56,7 @@ class Context:
 
     def __init__(self, size: int = 8) -> None:
         self._id = ctypes.c_ulong()
-        _checked(_libc.syscall(_NUMBERS["io_setup"], size, ctypes.byref(self._id)), "io_setup")
+        checked(_libc.syscall(_NUMBERS["io_setup"], size, ctypes.byref(self._id)), "io_setup")
         self._kept: list[object] = []
         self._blocks: dict[int, _Iocb] = {}
 
@@ -105,7 +105,7 @@ class Context:
             OSError: EINPROGRESS when it is being cancelled and its event will come; EINVAL when it cannot be.
         """
         event = ctypes.byref(_Event())
-        _checked(_libc.syscall(_NUMBERS["io_cancel"], self._id, ctypes.byref(self._blocks[data]), event), "io_cancel")
+        checked(_libc.syscall(_NUMBERS["io_cancel"], self._id, ctypes.byref(self._blocks[data]), event), "io_cancel")
 
     def close(self) -> None:
         if self._id.value:
@@ -141,9 +141,8 @@ def _place(buffer: Source | list[Source] | int) -> tuple[int | None, int, object
         return buffer, 0, None
     if not isinstance(buffer, list):
         return _locate(buffer)
-    located = [_locate(part) for part in buffer]
-    vector = (_Iovec * len(located))(*(_Iovec(address, length) for address, length, _ in located))
-    return ctypes.addressof(vector), len(located), [vector, located]
+    vector, _, keep = _vector(buffer)
+    return ctypes.addressof(vector), len(buffer), [vector, keep]
 
 
 class _Iocb(ctypes.Structure):
@@ -182,9 +181,3 @@ _NUMBERS = (
     if platform.machine() == "x86_64"
     else {"io_setup": 0, "io_destroy": 1, "io_submit": 2, "io_cancel": 3, "io_getevents": 4}
 )
-
-
-def _checked(result: int, call: str) -> None:
-    if result < 0:
-        error = ctypes.get_errno()
-        raise OSError(error, f"{call}: {os.strerror(error)}")

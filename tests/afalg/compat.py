@@ -9,6 +9,7 @@ import ctypes
 import os
 import struct
 
+from tests.afalg.libc import mapped
 from tests.afalg.memory import PAGE, PROT_EXEC, PROT_READ, PROT_WRITE
 
 SOCKET, BIND, ACCEPT4, GETSOCKOPT, SETSOCKOPT, SENDMSG, RECVMSG = 359, 361, 364, 365, 366, 370, 372
@@ -55,10 +56,7 @@ class Compat:
     def __init__(self) -> None:
         size, protection = _PAGES * PAGE, PROT_READ | PROT_WRITE | PROT_EXEC
         address = _libc.mmap(None, size, protection, _MAP_PRIVATE_ANONYMOUS_32BIT, -1, 0)
-        if address in (None, ctypes.c_void_p(-1).value):
-            raise OSError(ctypes.get_errno(), "mmap of memory below 2 GiB")
-        self.address: int = address
-        self._next: int = address
+        self.address = self._next = mapped(address, "memory below 2 GiB")
         self._code = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p)(self.place(_MACHINE_CODE))
         self._arguments = self.place(bytes(24))
 

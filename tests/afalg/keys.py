@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import os
 import platform
 import re
 from pathlib import Path
+
+from tests.afalg.libc import checked
 
 KEY_SPEC_THREAD_KEYRING = -1
 KEY_SPEC_PROCESS_KEYRING = -2
@@ -98,8 +99,4 @@ _libc.syscall.restype = ctypes.c_long
 
 def _syscall(number: int, *arguments: int | bytes) -> int:
     wide = (argument if isinstance(argument, bytes) else ctypes.c_long(argument) for argument in arguments)
-    result: int = _libc.syscall(ctypes.c_long(number), *wide)
-    if result < 0:
-        error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error))
-    return result
+    return checked(_libc.syscall(ctypes.c_long(number), *wide), f"system call {number}")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-import os
 
+from tests.afalg.libc import checked, mapped
 from tests.afalg.sockets import Pointer
 
 PAGE = 4096
@@ -30,16 +30,13 @@ class Memory:
     def __init__(self, pages: int, *protection: int) -> None:
         self.size = (pages + len(protection)) * PAGE
         address = _libc.mmap(None, self.size, PROT_READ | PROT_WRITE, _MAP_PRIVATE_ANONYMOUS, -1, 0)
-        if address in (None, ctypes.c_void_p(-1).value):
-            raise OSError(ctypes.get_errno(), "mmap of test memory")
-        self.address: int = address
+        self.address = mapped(address, "test memory")
         for page, wanted in enumerate(protection, start=pages):
             self.protect(page, wanted)
 
     def protect(self, page: int, protection: int) -> None:
         """mprotect(2) of one page."""
-        if _libc.mprotect(self.address + page * PAGE, PAGE, protection) != 0:
-            raise OSError(ctypes.get_errno(), "mprotect of test memory")
+        checked(_libc.mprotect(self.address + page * PAGE, PAGE, protection), "mprotect of test memory")
 
     def pointer(self, offset: int, length: int) -> Pointer:
         """Return the range as an argument of a system call; it may reach into any page, or past the end."""
@@ -77,10 +74,7 @@ class Mapping(Memory):
     def __init__(self, fd: int, size: int, *, shared: bool = True) -> None:
         self.size = size
         address = _libc.mmap(None, size, PROT_READ, _MAP_SHARED if shared else _MAP_PRIVATE, fd, 0)
-        if address in (None, ctypes.c_void_p(-1).value):
-            error = ctypes.get_errno()
-            raise OSError(error, f"mmap of a file: {os.strerror(error)}")
-        self.address = address
+        self.address = mapped(address, "a file")
 
 
 _libc = ctypes.CDLL(None, use_errno=True)

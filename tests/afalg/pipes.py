@@ -10,7 +10,7 @@ from typing import Protocol
 
 from tests.afalg.constants import F_SETPIPE_SZ
 from tests.afalg.deadline import bounded, check
-from tests.afalg.sockets import Source, _Iovec, _libc, _locate
+from tests.afalg.sockets import Source, _libc, _vector
 
 
 class HasFileno(Protocol):
@@ -79,9 +79,8 @@ def vmsplice(pipe: int | HasFileno, buffers: Sequence[Source], flags: int = 0, *
 
     The caller keeps the memory alive until the pipe is drained: pass a Pointer into a mapping of its own.
     """
-    located = [_locate(buffer) for buffer in buffers]
-    vector = (_Iovec * len(located))(*(_Iovec(address, length) for address, length, _ in located))
-    outcome = bounded(_libc.vmsplice, _fd(pipe), ctypes.byref(vector), len(located), flags, seconds=seconds)
+    vector, _, _keep = _vector(buffers)
+    outcome = bounded(_libc.vmsplice, _fd(pipe), ctypes.byref(vector), len(buffers), flags, seconds=seconds)
     return check(outcome, "vmsplice")
 
 

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from tests.afalg.libc import checked
+
 CAP_NET_ADMIN = 12
 CAP_SYS_ADMIN = 21
 
@@ -102,16 +104,16 @@ def _be_the_child(identity: Identity, function: Callable[[], Any], writer: int) 
 def _become(identity: Identity) -> None:
     if identity.uid:
         # The capabilities survive the change of user, to be dropped one by one below.
-        _check(_libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0), "prctl(PR_SET_KEEPCAPS)")
+        checked(_libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0), "prctl(PR_SET_KEEPCAPS)")
         os.setgroups([])
         os.setresgid(identity.uid, identity.uid, identity.uid)
         os.setresuid(identity.uid, identity.uid, identity.uid)
         # Or /proc/self belongs to root, and the namespaces' maps with it.
-        _check(_libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0), "prctl(PR_SET_DUMPABLE)")
+        checked(_libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0), "prctl(PR_SET_DUMPABLE)")
     if identity.capabilities is not None:
         _set_capabilities(identity.capabilities)
     if identity.namespaces:
-        _check(_libc.unshare(identity.namespaces), "unshare")
+        checked(_libc.unshare(identity.namespaces), "unshare")
         if identity.namespaces & CLONE_NEWUSER:
             for name, text in (
                 ("setgroups", "deny"),
@@ -129,7 +131,7 @@ def _set_capabilities(capabilities: frozenset[int]) -> None:
         word, bit = divmod(capability, 32)
         for which in range(2):  # effective and permitted; nothing is inheritable
             sets[3 * word + which] |= 1 << bit
-    _check(_libc.capset(header, sets), "capset")
+    checked(_libc.capset(header, sets), "capset")
 
 
 def _read_all(reader: int, end: float) -> bytes:
@@ -146,9 +148,3 @@ _PR_SET_DUMPABLE = 4
 _PR_SET_KEEPCAPS = 8
 _LINUX_CAPABILITY_VERSION_3 = 0x20080522
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-def _check(result: int, call: str) -> None:
-    if result != 0:
-        error = ctypes.get_errno()
-        raise OSError(error, f"{call}: {os.strerror(error)}")

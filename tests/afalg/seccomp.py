@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import platform
 import struct
 from pathlib import Path
 
 from tests.afalg.constants import AF_ALG
+from tests.afalg.libc import checked
 from tests.afalg.memory import PROT_EXEC, PROT_READ, Memory
 
 AUDIT_ARCH_X86_64 = 0xC000003E
@@ -42,9 +42,7 @@ def refuse_alg_sockets(errno_: int, calls: dict[int, int]) -> None:
         (_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(header)),
     )
     for option, first, second in calls_of_prctl:
-        if _libc.prctl(option, first, second, 0, 0) != 0:
-            error = ctypes.get_errno()
-            raise OSError(error, f"prctl: {os.strerror(error)}")
+        checked(_libc.prctl(option, first, second, 0, 0), "prctl")
 
 
 def has_32_bit_entry() -> bool:

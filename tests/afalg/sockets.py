@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 from tests.afalg import constants as c
 from tests.afalg.abi import sockaddr_alg
 from tests.afalg.deadline import DeadlineExpired, bounded, check
+from tests.afalg.libc import checked
 
 
 class Pointer(NamedTuple):
@@ -45,7 +46,7 @@ class Socket:
     @classmethod
     def create(cls, type_: int = c.SOCK_SEQPACKET, protocol: int = 0) -> Socket:
         """socket(AF_ALG, type_, protocol), close-on-exec."""
-        return cls(_checked(_libc.socket(c.AF_ALG, type_ | c.SOCK_CLOEXEC, protocol), "socket"))
+        return cls(checked(_libc.socket(c.AF_ALG, type_ | c.SOCK_CLOEXEC, protocol), "socket"))
 
     @classmethod
     def bound(cls, type_: str, name: str, feat: int = 0, mask: int = 0) -> Socket:
@@ -72,7 +73,7 @@ class Socket:
             length: the length to pass; None for that of ``address``.
         """
         pointer, size, _keep = _locate(address)
-        _checked(_libc.bind(self.fd, pointer, size if length is None else length), "bind")
+        checked(_libc.bind(self.fd, pointer, size if length is None else length), "bind")
 
     def setsockopt(
         self, option: int, value: Source | None, *, level: int = c.SOL_ALG, length: int | None = None
@@ -85,7 +86,7 @@ class Socket:
         """
         pointer, size, _keep = (None, 0, None) if value is None else _locate(value)
         size = size if length is None else length
-        _checked(_libc.setsockopt(self.fd, level, option, pointer, size), "setsockopt")
+        checked(_libc.setsockopt(self.fd, level, option, pointer, size), "setsockopt")
 
     def set_key(self, key: Source) -> None:
         """ALG_SET_KEY: the key of a hash, skcipher or aead, the seed of an rng."""
@@ -99,7 +100,7 @@ class Socket:
         """getsockopt(2): at most ``size`` bytes of the option's value."""
         buffer = ctypes.create_string_buffer(max(size, 1))
         length = ctypes.c_uint(size)
-        _checked(_libc.getsockopt(self.fd, level, option, buffer, ctypes.byref(length)), "getsockopt")
+        checked(_libc.getsockopt(self.fd, level, option, buffer, ctypes.byref(length)), "getsockopt")
         return buffer.raw[: length.value]
 
     def accept(self, flags: int = c.SOCK_CLOEXEC, *, address: bool = False) -> Socket:
@@ -110,7 +111,7 @@ class Socket:
         """
         buffer = ctypes.create_string_buffer(128) if address else None
         length = ctypes.byref(ctypes.c_uint(128)) if address else None
-        return Socket(_checked(_libc.accept4(self.fd, buffer, length, flags), "accept"))
+        return Socket(checked(_libc.accept4(self.fd, buffer, length, flags), "accept"))
 
     def send(self, data: Source, flags: int = 0, *, seconds: float | None = None) -> int:
         """sendmsg(2) of one buffer without control data; returns the bytes taken."""
@@ -216,13 +217,6 @@ _libc.sendmsg.restype = ctypes.c_ssize_t
 _libc.recvmsg.restype = ctypes.c_ssize_t
 
 
-def _checked(result: int, call: str) -> int:
-    if result < 0:
-        error = ctypes.get_errno()
-        raise OSError(error, f"{call}: {os.strerror(error)}")
-    return result
-
-
 def _locate(buffer: Source) -> tuple[int | None, int, object]:
     """Return address, length and an object that keeps the memory alive."""
     if isinstance(buffer, Pointer):
@@ -237,20 +231,25 @@ def _locate(buffer: Source) -> tuple[int | None, int, object]:
     return ctypes.addressof(array), length, array
 
 
-def _message(buffers: Sequence[Source], control: Source, name: bytes | None) -> tuple[Any, int, list[object]]:
-    """Return a msghdr over the buffers, the sum of their lengths, and what keeps them alive."""
+def _vector(buffers: Sequence[Source]) -> tuple[Any, int, list[object]]:
+    """Return an array of struct iovec over the buffers, the sum of their lengths, and what keeps them alive."""
     located = [_locate(buffer) for buffer in buffers]
     vector = (_Iovec * len(located))(*(_Iovec(address, length) for address, length, _ in located))
+    return vector, sum(length for _, length, _ in located), [kept for _, _, kept in located]
+
+
+def _message(buffers: Sequence[Source], control: Source, name: bytes | None) -> tuple[Any, int, list[object]]:
+    """Return a msghdr over the buffers, the sum of their lengths, and what keeps them alive."""
+    vector, total, keep = _vector(buffers)
     control_at, control_length, control_keep = _locate(control)
     name_at, name_length, name_keep = (None, 0, None) if name is None else _locate(name)
     header = _Msghdr(
         name_at,
         name_length,
         ctypes.addressof(vector),
-        len(located),
+        len(buffers),
         control_at if control_length else None,
         control_length,
         0,
     )
-    keep: list[object] = [vector, control_keep, name_keep, *(kept for _, _, kept in located)]
-    return header, sum(length for _, length, _ in located), keep
+    return header, total, [vector, control_keep, name_keep, keep]

@@ -8,6 +8,8 @@ import platform
 import signal
 from collections.abc import Callable
 
+from tests.afalg.libc import checked
+
 _TRACEME, _SYSCALL, _SETOPTIONS, _GET_SYSCALL_INFO = 0, 24, 0x4200, 0x420E
 # Stops at system calls are told from others; the child does not outlive its tracer.
 _OPTIONS = 1 | 0x100000
@@ -71,6 +73,4 @@ _libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c
 
 
 def _ptrace(request: int, pid: int, address: int, data: ctypes.c_void_p | None) -> None:
-    if _libc.ptrace(request, pid, address, data) < 0:
-        error = ctypes.get_errno()
-        raise OSError(error, f"ptrace: {os.strerror(error)}")
+    checked(_libc.ptrace(request, pid, address, data), "ptrace")

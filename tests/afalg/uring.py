@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from tests.afalg.deadline import DeadlineExpired, bounded, check
+from tests.afalg.libc import checked
 from tests.afalg.sockets import Pointer, Source, _Iovec, _libc, _locate, _message
 
 OP_NOP = 0
@@ -143,10 +144,7 @@ class Ring:
     def __init__(self, entries: int = 8) -> None:
         parameters = bytearray(_PARAMETERS_SIZE)
         pointer = (ctypes.c_char * len(parameters)).from_buffer(parameters)
-        self._fd = _libc.syscall(_SETUP, entries, pointer)
-        if self._fd < 0:
-            error = ctypes.get_errno()
-            raise OSError(error, f"io_uring_setup: {os.strerror(error)}")
+        self._fd = checked(_libc.syscall(_SETUP, entries, pointer), "io_uring_setup")
         self._entries, completions = struct.unpack_from("@2I", parameters)
         self._sq = struct.unpack_from("@8IQ", parameters, 40)
         self._cq = struct.unpack_from("@8IQ", parameters, 80)
@@ -233,9 +231,7 @@ class Ring:
         return check(outcome, "io_uring_enter")
 
     def _register(self, operation: int, argument: object, count: int) -> None:
-        if _libc.syscall(_REGISTER, self._fd, operation, argument, count) < 0:
-            error = ctypes.get_errno()
-            raise OSError(error, f"io_uring_register: {os.strerror(error)}")
+        checked(_libc.syscall(_REGISTER, self._fd, operation, argument, count), "io_uring_register")
 
     def _ready(self) -> int:
         return (self._word(self._cq[1]) - self._word(self._cq[0])) & 0xFFFFFFFF
