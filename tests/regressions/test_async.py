@@ -76,6 +76,8 @@ def test_xts_waits_for_room_in_the_queue() -> None:
     Linux kernel commit 51c082514c2d ("crypto: xts - Handle EBUSY correctly"), CVE-2023-53494; all packages have it.
     """
     key = bytes(range(32))
+    # Where asynchronous algorithms are hidden from AF_ALG, asking for xts of one is EINVAL.
+    need(Skcipher, "cryptd(ecb(aes-generic))").close()
     with need(Skcipher, "xts(cryptd(ecb(aes-generic)))", key) as cipher, Filler() as filler:
         cipher.op.sendmsg([TEXT], set_op(ALG_OP_ENCRYPT) + set_iv(IV))
         with before_the_kernel():
