@@ -68,7 +68,6 @@ def run(
     if (setpriv := find("setpriv")) and (shell := find("sh")):
         command = [setpriv, "--pdeathsig", "TERM", "--", shell, "-c", GUARD, "guard", *command]
     env = {**os.environ, **(environment or {}), "LC_ALL": "C.UTF-8", "LANGUAGE": "en"}
-    started = time.monotonic()
     # Files and not pipes: a pipe that nobody reads stops the program, and one read by a thread outlives us.
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
@@ -76,14 +75,9 @@ def run(
             start_new_session=True,
         )  # fmt: skip
         try:
-            while True:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(POLL_SECONDS)
-                    break
-                elapsed = time.monotonic() - started
-                if elapsed > deadline:
-                    raise UsageError(f"{' '.join(argv[:2])} did not finish in {deadline:.0f} s; try again")
-                watch(elapsed)
+            _wait(process, deadline, watch)
+        except subprocess.TimeoutExpired:
+            raise UsageError(f"{' '.join(argv[:2])} did not finish in {deadline:.0f} s; try again") from None
         finally:
             _kill_group(process)
         output.seek(0)
@@ -95,9 +89,21 @@ def run(
         )
 
 
-def die_with_parent(signal_number: int = signal.SIGKILL) -> None:
-    """Have the kernel send us ``signal_number`` when our parent ends, in whatever way (prctl(2))."""
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal_number)
+def die_with_parent() -> None:
+    """Have the kernel kill us when our parent ends, in whatever way (prctl(2))."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _wait(process: subprocess.Popen[bytes], deadline: float, watch: Callable[[float], None]) -> None:
+    started = time.monotonic()
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(POLL_SECONDS)
+            return
+        elapsed = time.monotonic() - started
+        if elapsed > deadline:
+            raise subprocess.TimeoutExpired(process.args, deadline)
+        watch(elapsed)
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
