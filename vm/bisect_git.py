@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vm import cache, process
-from vm.build import BUILD_DEADLINE
+from vm.build_make import BUILD_DEADLINE
 from vm.errors import BuildFailed, UsageError
 from vm.progress import Progress
 

@@ -21,110 +21,16 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vm import cache, files, kconfig, modules, process, prune, sources
+from vm import build_make, cache, files, kconfig, modules, process, prune, sources
+from vm.build_plan import Plan, Progress
 from vm.errors import BuildFailed, UsageError
-from vm.kconfig import Series
 from vm.kernel import BZIMAGE, SOURCE_PREFIX, SUITE, VERSION, Kernel
 from vm.symbols import scan
 
-Progress = Callable[[str], None]
-
-# Generous: everything with KASAN, on one slow CPU.
-BUILD_DEADLINE = 6 * 3600.0
-# A line of progress: often at first, seldom in a build of an hour.
-SAY_EVERY_SECONDS = 5.0
-SAY_EVERY_PART = 1 / 20
 KEPT_RESULTS = 3
-# Bytes on a disk that is full, but for what a compiler removed when it failed.
-ALMOST_NOTHING = 8_000_000
-
-# What a build calls, and the Debian package that has it. Each was missing once on a fresh machine.
-TOOLS = {
-    **{"make": "make", "gcc": "gcc", "ld": "binutils", "flex": "flex", "bison": "bison", "bc": "bc"},
-    **{"perl": "perl", "depmod": "kmod"},
-}
-# Header of the library that objtool, a part of the kernel's build, reads object files with.
-HEADERS = {"gelf.h": "libelf-dev"}
-
-
-@dataclass(frozen=True)
-class WorkAround:
-    """What a range of series needs to be built by the compilers of today.
-
-    Attributes:
-        first, last: series, both included.
-        make: variables for the command line of make.
-        reason: why.
-    """
-
-    first: Series
-    last: Series
-    make: tuple[str, ...]
-    reason: str
-
-
-WORK_AROUNDS: tuple[WorkAround, ...] = ()
-
-# The same input must give the same image, whoever builds it, when and where.
-REPRODUCIBLE = {
-    "KBUILD_BUILD_TIMESTAMP": "1970-01-01",
-    "KBUILD_BUILD_USER": "afalg",
-    "KBUILD_BUILD_HOST": "tests",
-    "KBUILD_BUILD_VERSION": "1",
-}
-
-# ccache must hit in other directories (all paths are relative) and for configuration headers written anew.
-CCACHE = {
-    "CCACHE_NOHASHDIR": "1",
-    "CCACHE_SLOPPINESS": "include_file_mtime,include_file_ctime",
-    "CCACHE_MAXSIZE": "5G",
-}
-
-# Variables by which make would be told to build something else, or to wait for a job server that is gone.
-UNSET = (
-    *("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "GNUMAKEFLAGS", "KBUILD_OUTPUT", "ARCH", "SRCARCH", "CROSS_COMPILE"),
-    *("LOCALVERSION", "KCONFIG_CONFIG", "KCONFIG_ALLCONFIG", "KCFLAGS", "KAFLAGS", "LLVM", "CONFIG_SHELL"),
-)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """One build: a tree, its variants, and what follows from them.
-
-    Attributes:
-        tree: what is built.
-        variants: names of fragments, sorted.
-        shadow: the directory of links that stands for the tree.
-        out: the build directory, in it.
-        fragments: in the order of merging.
-    """
-
-    tree: sources.Tree
-    variants: tuple[str, ...]
-    shadow: Path
-    out: Path
-    fragments: tuple[kconfig.Fragment, ...]
-
-    @property
-    def label(self) -> str:
-        """The kernel's name: ``6.12.117-src+debug``."""
-        return "+".join((self.tree.label, *self.variants))
-
-    @property
-    def log(self) -> Path:
-        """Everything that make and the compiler said, of the newest build."""
-        return self.out / "build.log"
-
-    @property
-    def make_variables(self) -> tuple[str, ...]:
-        """What stands on make's command line because of the variants and the tree's version."""
-        own = [word for fragment in self.fragments for word in fragment.make]
-        around = [w.make for w in WORK_AROUNDS if w.first <= self.tree.series <= w.last]
-        return (*own, *(word for words in around for word in words))
 
 
 def resolve(spec: str, progress: Progress) -> Kernel:
@@ -193,16 +99,6 @@ def build(tree: sources.Tree, variants: Sequence[str], progress: Progress) -> Ke
     return kernel
 
 
-def first_error(log: str) -> str:
-    """Return the line of a build's log that says what went wrong first: the compiler's, else make's."""
-    lines = log.splitlines()
-    for sign in _SIGNS:
-        for line in lines:
-            if re.search(sign, line):
-                return line.strip().removeprefix("../")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "it does not say why")
-
-
 # -- steps -------------------------------------------------------------------------------------------------
 
 
@@ -218,7 +114,7 @@ def _built(plan: Plan, progress: Progress) -> tuple[Kernel, bool]:
     done = _read_json(plan.out / "done.json")
     if done and done["state"] == state and plan.tree.fixed and cache.hold(Path(done["entry"])).is_dir():
         return _kernel(plan, Path(done["entry"])), False
-    _require_tools()
+    build_make.require_tools()
     started = time.monotonic()
     _mend(plan.out)
     plan.log.unlink(missing_ok=True)
@@ -250,8 +146,8 @@ def _configure(plan: Plan, asked: Mapping[str, kconfig.Option], progress: Progre
     _write_if_changed(fragment, kconfig.render(asked))
     progress(f"{plan.label}: configuring")
     new.unlink(missing_ok=True)
-    if _make(plan, [f"KCONFIG_CONFIG={new}", f"KCONFIG_ALLCONFIG={fragment}", "allnoconfig"]):
-        raise _failure(plan)
+    if build_make.make(plan, [f"KCONFIG_CONFIG={new}", f"KCONFIG_ALLCONFIG={fragment}", "allnoconfig"]):
+        raise build_make.failure(plan)
     got = kconfig.read_config(new)
     lost = kconfig.missing(asked, got, plan.tree.series, plan.tree.path)
     (plan.out / "missing.txt").write_text("".join(f"{one}\n" for one in lost))
@@ -273,15 +169,15 @@ def _compile(plan: Plan, progress: Progress, *, count: bool) -> int:
         targets.append("modules")
     marker = plan.out / MARKER
     marker.touch()
-    status = _make(plan, ["prepare"]) if count else 0
-    watch = _Watch(plan, progress, _count(plan, targets) if count and not status else 0)
+    status = build_make.make(plan, ["prepare"]) if count else 0
+    watch = build_make.Watch(plan, progress, build_make.count(plan, targets) if count and not status else 0)
     if not status:
-        status = _make(plan, [f"-j{len(os.sched_getaffinity(0))}", *targets], watch=watch)
+        status = build_make.make(plan, [f"-j{len(os.sched_getaffinity(0))}", *targets], watch=watch)
     # Not in a finally: whatever ends us here leaves it, and the next build mends what was half written.
     marker.unlink()
     watch(0)
     if status:
-        raise _failure(plan)
+        raise build_make.failure(plan)
     return watch.compiled
 
 
@@ -323,106 +219,6 @@ def _kernel(plan: Plan, entry: Path) -> Kernel:
 # -- helpers -----------------------------------------------------------------------------------------------
 
 
-def _require_tools() -> None:
-    missing = {tool: package for tool, package in TOOLS.items() if process.find(tool) is None}
-    if "gcc" not in missing:
-        missing |= {name: package for name, package in HEADERS.items() if not _has_header(name)}
-    if missing:
-        packages = " ".join(dict.fromkeys(missing.values()))
-        raise UsageError(
-            f"building a kernel needs {', '.join(missing)}, not found here; "
-            f"install them (on Debian: apt-get install {packages}), or give a packaged version"
-        )
-
-
-def _has_header(name: str) -> bool:
-    return process.run(["gcc", "-E", "-include", name, "-x", "c", "/dev/null"], deadline=30).status == 0
-
-
-def _make(
-    plan: Plan,
-    arguments: Sequence[str],
-    watch: Callable[[float], None] = lambda _elapsed: None,
-    log: Path | None = None,
-) -> int:
-    """Run make in the build directory, its output appended to the log; return its status."""
-    compiler = "gcc"
-    environment = dict(REPRODUCIBLE)
-    if process.find("ccache"):
-        compiler = "ccache gcc"
-        # Paths are relative, so that one cache serves all; a user's own cache is left alone.
-        environment |= {**CCACHE, "CCACHE_DIR": str(cache.cache_dir() / "ccache")}
-    # LOCALVERSION= (set, empty): else a git tree's release ends in a + that comes and goes with its tags.
-    make = ["make", "-C", str(plan.shadow), f"O={plan.out}", f"CC={compiler}", "LOCALVERSION=", "V=0"]
-    script = f'unset {" ".join(UNSET)}; exec "$@" >>"$0" 2>&1'
-    argv = ["sh", "-c", script, str(log or plan.log), *make, *plan.make_variables, *arguments]
-    with plan.log.open("a") as file:
-        file.write(f"$ {' '.join([*make, *plan.make_variables, *arguments])}\n")
-    return process.run(argv, deadline=BUILD_DEADLINE, environment=environment, watch=watch).status
-
-
-# A file compiled or assembled: the lines of kbuild with V=0.
-_COMPILED = re.compile(r"^  (?:CC|AS)(?: \[M\])? ", re.MULTILINE)
-
-
-def _count(plan: Plan, targets: Sequence[str]) -> int:
-    """Return how many files make would compile, by a dry run; 0 when that does not work."""
-    dry = plan.out / "dry-run.log"
-    dry.unlink(missing_ok=True)
-    # It ends in an error, since nothing that it should link is there; what it would compile comes before.
-    _make(plan, ["-n", *targets], log=dry)
-    return len(re.findall(r"echo '  (?:CC|AS)(?: \[M\])? ", dry.read_text(errors="replace")))
-
-
-class _Watch:
-    """Reads the log of a running build and says how far it is."""
-
-    def __init__(self, plan: Plan, progress: Progress, total: int) -> None:
-        self.label, self.log, self.progress, self.total = plan.label, plan.log, progress, total
-        self.position = plan.log.stat().st_size if plan.log.exists() else 0
-        self.compiled = 0
-        self.said = 0.0
-
-    def __call__(self, elapsed: float) -> None:
-        with self.log.open("rb") as file:
-            file.seek(self.position)
-            new = file.read()
-        # Whole lines only: the rest is read next time.
-        new = new[: new.rfind(b"\n") + 1]
-        self.position += len(new)
-        self.compiled += len(_COMPILED.findall(new.decode("utf-8", "replace")))
-        if elapsed - self.said >= max(SAY_EVERY_SECONDS, elapsed * SAY_EVERY_PART) and self.compiled:
-            self.said = elapsed
-            of = f" of {max(self.total, self.compiled)}" if self.total else ""
-            self.progress(f"{self.label}: {self.compiled}{of} files compiled, {elapsed:.0f} s")
-
-
-# In the order of trust: the compiler, the assembler and linker, make, whatever calls itself an error.
-_SIGNS = (
-    r"(fatal )?error: ",
-    r"Error: ",
-    r"undefined reference to|multiple definition of|cannot find -l",
-    r"No rule to make target|command not found|: not found",
-    r"\*\*\* (?!\[)",
-    r"[Ee]rror",
-)
-
-
-def _is_full(directory: Path) -> bool:
-    # The log is on the same disk, and may have had no room for the reason.
-    return shutil.disk_usage(directory).free < ALMOST_NOTHING
-
-
-def _failure(plan: Plan) -> UsageError:
-    log = plan.log.read_text(errors="replace")
-    if "No space left on device" in log or (not re.search(_SIGNS[0], log) and _is_full(plan.out)):
-        return UsageError(
-            f"no space left in {plan.out} (while building {plan.label}); free some, "
-            f"or set {cache.ENVIRONMENT_VARIABLE} to a directory on a larger disk"
-        )
-    return BuildFailed(f"{plan.label}: {first_error(log)} (all of it: {plan.log})")
-
-
 MARKER = "running"
 
 
@@ -452,8 +248,8 @@ def _has_modules(plan: Plan) -> bool:
 
 def _install_modules(plan: Plan, entry: Path, release: str) -> None:
     staging = entry / "staging"
-    if _make(plan, ["modules_install", f"INSTALL_MOD_PATH={staging}", "DEPMOD=true"]):
-        raise _failure(plan)
+    if build_make.make(plan, ["modules_install", f"INSTALL_MOD_PATH={staging}", "DEPMOD=true"]):
+        raise build_make.failure(plan)
     modules.install(staging / "lib/modules" / release, entry, release)
     shutil.rmtree(staging)
 

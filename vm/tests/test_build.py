@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from vm import build, cache, kconfig, process, sources
+from vm import build, build_make, cache, kconfig, process, sources
 from vm.errors import BuildFailed, UsageError
 from vm.kernel import Kernel
 
@@ -282,7 +282,7 @@ def test_config_is_written_only_when_it_changed(
 def test_a_tree_of_the_cache_needs_no_make_at_all(tree: Path, said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     fixed = replace(sources.local(tree), fixed=True)
     first = build.build(fixed, (), said.append)
-    monkeypatch.setattr(build, "_make", lambda *_args, **_kw: pytest.fail("make was run"))
+    monkeypatch.setattr(build_make, "make", lambda *_args, **_kw: pytest.fail("make was run"))
     assert build.build(fixed, (), said.append) == first
 
 
@@ -345,7 +345,7 @@ def test_kconfig_that_does_not_parse_is_quoted(tree: Path, make_kernel: Callable
     ],
 )  # fmt: skip
 def test_first_error_finds_the_cause(log: str, line: str) -> None:
-    assert build.first_error(log) == line
+    assert build_make.first_error(log) == line
 
 
 def test_a_missing_tool_is_named_with_its_package(
