@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from tests.afalg.constants import ALG_OP_ENCRYPT
+from tests.afalg.constants import ALG_OP_ENCRYPT, RNG_MAX_READ
 from tests.requests.steps import (
     Clone,
     Close,
@@ -345,6 +345,32 @@ class Hash(OpSocket):
         result = self.digest(self.key, self.message or b"") if self.result is None else self.result
         self._fresh()
         return Prediction(result[:size])
+
+
+@dataclass
+class Rng(OpSocket):
+    """The op socket of an rng: it keeps nothing, takes nothing, and never waits."""
+
+    key: bytes
+    open: bool = False
+
+    def _fresh(self) -> None:
+        """There is no state."""
+
+    def poll(self) -> int:
+        return 0
+
+    def ready(self) -> int:
+        return RNG_MAX_READ
+
+    def _clone(self) -> Failure:
+        return Failure(errno.EOPNOTSUPP)
+
+    def _send(self, step: Send) -> Prediction:
+        return Prediction(Failure(errno.EOPNOTSUPP))
+
+    def _recv(self, size: int) -> Prediction:
+        return Prediction(Unknown(min(size, RNG_MAX_READ)))
 
 
 def _length(value: bytes | Unknown) -> int:

@@ -7,7 +7,7 @@ import gc
 import time
 from pathlib import Path
 
-_SETTLE_SECONDS = 5.0
+_SETTLE_SECONDS = 20.0
 
 
 def pinned() -> int:

@@ -12,7 +12,7 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from tests.afalg import Aead, Hash, Skcipher, Transform, authenc_key
+from tests.afalg import Aead, Hash, Rng, Skcipher, Transform, authenc_key
 from tests.afalg.constants import ALG_OP_DECRYPT, ALG_OP_ENCRYPT
 from tests.need import need
 from tests.oracle import aeads, hashes, skciphers
@@ -104,6 +104,28 @@ def hash_subject(name: str, key: bytes = b"", other: bytes = b"") -> Subject:
             **_common(key, other or bytes(32)),
         },
         (recv_what_there_is, recv_what_there_is),
+        name,
+    )
+
+
+def rng_subject(name: str) -> Subject:
+    """Return the subject of an rng; few bytes at a time, since each of them takes long."""
+    return Subject(
+        name,
+        b"",
+        bytes(32),
+        Rng,
+        lambda now, *_: model.Rng(now),
+        {
+            "send": always(Send(STREAM[:20])),
+            "send-empty": always(Send(b"")),
+            "send-control": always(Send(b"", Control(ALG_OP_ENCRYPT, _IV, 5), more=True)),
+            "splice": always(Send(STREAM[:16], spliced=True)),
+            "clone": always(Clone()),
+            **_common(b"", bytes(32)),
+            "recv-exact": always(Recv(1)),
+        },
+        (always(Recv(1)),),
         name,
     )
 
@@ -264,7 +286,7 @@ TIGHT = dataclasses.replace(
 )
 """Of a socket with the smallest send buffer: room for one page."""
 
-SUBJECTS = [
+STATEFUL = [
     hash_subject("sha256"),
     hash_subject("hmac(sha256)", _KEY, _OTHER_KEY),
     skcipher_subject("cbc(aes)", _KEY[:16], _OTHER_KEY[:16], 16, 16, _last_block),
@@ -282,3 +304,4 @@ SUBJECTS = [
         for encrypt in (True, False)
     ),
 ]
+SUBJECTS = [*STATEFUL, rng_subject("jitterentropy_rng")]

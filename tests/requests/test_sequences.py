@@ -10,7 +10,7 @@ import pytest
 
 from tests.requests import model
 from tests.requests.endpoint import PromptEndpoint, WaitingEndpoint
-from tests.requests.subjects import SUBJECTS, TIGHT, Subject
+from tests.requests.subjects import STATEFUL, SUBJECTS, TIGHT, Subject
 from tests.requests.traits import traits
 from tests.requests.walk import changes_nothing, sequences, walk
 
@@ -49,7 +49,7 @@ def _walk(subject: Subject, first: str, thorough: bool, room: int, sndbuf: int |
             key = model_now.key
 
 
-@pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.id)
+@pytest.mark.parametrize("subject", STATEFUL, ids=lambda subject: subject.id)
 @pytest.mark.deadline(60)
 def test_long_random_sequences(subject: Subject, request: pytest.FixtureRequest) -> None:
     """The same few each time by default; with --thorough many, of a new seed, which is printed.

@@ -7,6 +7,7 @@ and that the walk finds each of the bugs, is what test_sequences.py shows.
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -44,6 +45,12 @@ AEAD_BUGS = (
     "a message shorter than its tag is taken away",
 )
 CHAIN_BUGS = ("the IV of an aead goes on",)
+RNG_BUGS = (
+    "as many random bytes as are asked for",
+    "data for an rng is thrown away",
+    "a seed under an op socket",
+    "an rng can be cloned",
+)
 HASH_BUGS = (
     "a digest can be read twice",
     "a short recv leaves the rest of the digest",
@@ -337,3 +344,42 @@ class FakeHash:
             self.more = False
         if self.bug != "a clone has the digest of a finished message":
             self.result = None
+
+
+@dataclass
+class FakeRng:
+    """An endpoint that gives random bytes."""
+
+    key: bytes
+    bug: str = ""
+    op: bool = False
+
+    def set_key(self, key: bytes) -> None:
+        if self.op and self.bug != "a seed under an op socket":
+            raise fail(errno.EBUSY)
+        self.key = key
+
+    def close(self) -> None:
+        self.op = False
+
+    def poll(self) -> int:
+        self.op = True
+        return 0
+
+    def splice(self, data: bytes, more: bool) -> int:
+        return self.send(data, None, more, wait=False)
+
+    def send(self, data: bytes, control: Control | None, more: bool, wait: bool) -> int:
+        self.op = True
+        if self.bug != "data for an rng is thrown away":
+            raise fail(errno.EOPNOTSUPP)
+        return len(data)
+
+    def recv(self, size: int, wait: bool) -> bytes:
+        self.op = True
+        return os.urandom(size if self.bug == "as many random bytes as are asked for" else min(size, 128))
+
+    def clone(self) -> None:
+        self.op = True
+        if self.bug != "an rng can be cloned":
+            raise fail(errno.EOPNOTSUPP)

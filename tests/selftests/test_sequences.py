@@ -10,17 +10,29 @@ from tests.requests import model
 from tests.requests.steps import Traits
 from tests.requests.subjects import SUBJECTS, TIGHT, Subject
 from tests.requests.walk import sequences, walk
-from tests.selftests.op_sockets import AEAD_BUGS, CHAIN_BUGS, HASH_BUGS, QUEUE_BUGS, ROOM_BUGS, FakeHash, FakeQueue
+from tests.selftests.op_sockets import (
+    AEAD_BUGS,
+    CHAIN_BUGS,
+    HASH_BUGS,
+    QUEUE_BUGS,
+    RNG_BUGS,
+    ROOM_BUGS,
+    FakeHash,
+    FakeQueue,
+    FakeRng,
+)
 
 AUTHENC = "authenc(hmac(sha256),cbc(aes))"
 BY_ID = {subject.id: subject for subject in [*SUBJECTS, TIGHT]}
 
 
-def fake(subject: Subject, bug: str = "") -> FakeHash | FakeQueue:
+def fake(subject: Subject, bug: str = "") -> FakeHash | FakeQueue | FakeRng:
     """Return a fake of the subject's sockets; the algorithm in it is that of the model."""
     made = subject.make(subject.key, Traits(), model.DEFAULT_ROOM)
     if isinstance(made, model.Hash):
         return FakeHash(subject.key, bool(subject.key), made.digest, bug)
+    if isinstance(made, model.Rng):
+        return FakeRng(subject.key, bug)
     assert isinstance(made, model.Queue)
     room = model.PAGE if subject is TIGHT else model.DEFAULT_ROOM
     if isinstance(made.cipher, model.Skcipher):
@@ -50,7 +62,8 @@ def test_the_model_agrees_with_a_faithful_fake(subject: Subject) -> None:
     + [("ctr(aes)-one-page", bug) for bug in ROOM_BUGS]
     + [("gcm(aes)-decrypt", bug) for bug in AEAD_BUGS]
     + [(f"{AUTHENC}-{way}", bug) for way in ("encrypt", "decrypt") for bug in CHAIN_BUGS]
-    + [("hmac(sha256)", bug) for bug in HASH_BUGS],
+    + [("hmac(sha256)", bug) for bug in HASH_BUGS]
+    + [("jitterentropy_rng", bug) for bug in RNG_BUGS],
 )
 @pytest.mark.deadline(60)
 def test_the_walk_finds(id_: str, bug: str) -> None:
