@@ -37,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name = "bench-" + "".join(letter if letter.isalnum() or letter in ".+-" else "-" for letter in kernel)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(ways, indent=1) + "\n")
-    (RESULTS / f"{name}.svg").write_text(plot(f"AF_ALG of {kernel}: throughput, the library's being 1", curves(ways)))
+    title = f"AF_ALG of {kernel}: throughput, the library's being 1"
+    (RESULTS / f"{name}.svg").write_text(plot(title, curves(ways), LIBRARY))
     print(f"\n{RESULTS / name}.svg, {name}.json")
     return 0
 

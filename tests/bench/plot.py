@@ -29,8 +29,8 @@ class Curve:
     points: dict[int, float]
 
 
-def plot(title: str, curves: Sequence[Curve]) -> str:
-    """Return the SVG document."""
+def plot(title: str, curves: Sequence[Curve], unit: str) -> str:
+    """Return the SVG document; ``unit`` is what has the ratio 1."""
     sizes = sorted({size for curve in curves for size in curve.points})
     values = [value for curve in curves for value in curve.points.values()]
     low = 10 ** math.floor(math.log10(min(*values, 1)))
@@ -43,25 +43,29 @@ def plot(title: str, curves: Sequence[Curve]) -> str:
         return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * _share(value, low, high)
 
     parts = [_text(LEFT, TOP - 16, title, "start", 15)]
+    for size in sizes:
+        parts.append(_line(x(size), TOP, x(size), HEIGHT - BOTTOM, "#eee"))
+        parts.append(_text(x(size), HEIGHT - BOTTOM + 18, _bytes(size), "middle"))
     for exponent in range(round(math.log10(low)), round(math.log10(high)) + 1):
         at = y(10.0**exponent)
         parts.append(_line(LEFT, at, WIDTH - RIGHT, at, "#000" if exponent == 0 else "#ccc"))
         parts.append(_text(LEFT - 8, at + 4, f"{10.0**exponent:g}", "end"))
-    parts.append(_text(LEFT + 6, y(1.0) - 6, "library", "start"))
-    for size in sizes:
-        parts.append(_line(x(size), TOP, x(size), HEIGHT - BOTTOM, "#eee"))
-        parts.append(_text(x(size), HEIGHT - BOTTOM + 18, _bytes(size), "middle"))
     parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 10, "bytes of message", "middle"))
     for number, curve in enumerate(curves):
         dashes = ' stroke-dasharray="6 4"' if curve.dashed else ""
         points = " ".join(f"{x(size):.1f},{y(value):.1f}" for size, value in sorted(curve.points.items()))
         parts.append(f'<polyline points="{points}" fill="none" stroke="{curve.colour}" stroke-width="2"{dashes}/>')
-        at = TOP + 10 + 22 * number
-        parts.append(_line(WIDTH - RIGHT + 14, at, WIDTH - RIGHT + 44, at, curve.colour, 2, dashes))
-        parts.append(_text(WIDTH - RIGHT + 50, at + 4, curve.label, "start"))
+        parts += _legend(number, curve.label, curve.colour, dashes)
+    parts += _legend(len(curves), unit, "#000", "")
     body = "\n".join(parts)
     head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" font-family="sans-serif">'
     return f'{head}\n<rect width="100%" height="100%" fill="#fff"/>\n{body}\n</svg>\n'
+
+
+def _legend(number: int, label: str, colour: str, dashes: str) -> list[str]:
+    at = TOP + 10 + 22 * number
+    sample = _line(WIDTH - RIGHT + 14, at, WIDTH - RIGHT + 44, at, colour, 2, dashes)
+    return [sample, _text(WIDTH - RIGHT + 50, at + 4, label, "start")]
 
 
 def _share(value: float, low: float, high: float) -> float:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.afalg.trace import calls_of
-from tests.bench.__main__ import curves, ratios, tables
-from tests.bench.plot import Curve, plot
+from tests.bench.__main__ import COLOURS, curves, ratios, tables
+from tests.bench.plot import RIGHT, WIDTH, Curve, plot
 
 GETUID, WRITE = 102, 1
 
@@ -49,7 +49,7 @@ def test_tables_show_counts_and_ratios() -> None:
 def test_plot_has_a_line_a_curve_and_higher_is_more() -> None:
     (curve,) = curves(WAYS)
     dashed = Curve("<spliced>", "#123456", True, {16: 0.5, 4096: 0.5})
-    root = ET.fromstring(plot("title", [curve, dashed]))
+    root = ET.fromstring(plot("title", [curve, dashed], "the unit"))
     lines = [
         [tuple(map(float, p.split(","))) for p in line.get("points", "").split()]
         for line in root
@@ -60,4 +60,19 @@ def test_plot_has_a_line_a_curve_and_higher_is_more() -> None:
     assert x1 < x2
     assert y1 > y2, "0.25 is below 2"
     assert lines[1][0][1] == lines[1][1][1]
-    assert "<spliced>" in [text.text for text in root.iter() if text.tag.endswith("text")]
+    words = [text for text in root.iter() if text.tag.endswith("text")]
+    assert [text.text for text in words if float(text.get("x", 0)) > WIDTH - RIGHT + 20] == [
+        "sha256",
+        "<spliced>",
+        "the unit",
+    ]
+
+
+def test_legend_fits() -> None:
+    """The longest label there is, in letters of 7.5 units, which is wide for the size of 12."""
+    ways = [
+        {**way(name, b16=1.0), "algorithm": algorithm}
+        for algorithm in COLOURS
+        for name in ("library", "AF_ALG", "AF_ALG, splice")
+    ]
+    assert max(50 + 7.5 * len(curve.label) for curve in curves(ways)) <= RIGHT
