@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 Counts = dict[str, int]
 
@@ -81,10 +80,15 @@ def _open_descriptors() -> frozenset[str]:
 
 
 def _content(path: str) -> str:
-    """Return a file's content, nothing where the kernel has no such file."""
-    with contextlib.suppress(OSError):
-        return Path(path).read_text()
-    return ""
+    """Return a file's content, nothing where there is no such file. (Path.read_text takes several times as long.)"""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        return b"".join(iter(lambda: os.read(file, 1 << 16), b"")).decode()
+    finally:
+        os.close(file)
 
 
 def _descriptors(before: frozenset[str], after: frozenset[str]) -> Iterator[str]:
