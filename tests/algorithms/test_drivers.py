@@ -14,6 +14,7 @@ from tests.algorithms import catalogue
 from tests.algorithms.cases import every
 from tests.algorithms.catalogue import AeadRow, HashRow, SkcipherRow
 from tests.algorithms.data import PAGE, cut, data, longest
+from tests.algorithms.independent import need_independent_requests
 from tests.algorithms.keys import aad_of, default_aad, iv_of, key_of
 from tests.errors.probes import ignores_lookup_flags
 from tests.need import need
@@ -39,6 +40,7 @@ def test_every_driver_of_a_hash(row: HashRow) -> None:
 def test_every_driver_of_a_skcipher(row: SkcipherRow) -> None:
     """Both ways, contiguous and scattered, over enough blocks for the widest parallel code."""
     need(Skcipher, row.name).close()
+    need_independent_requests(row.name)
     check_drivers("skcipher", row.name, skcipher_check(row))
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests import vectors
 from tests.afalg import Aead, Hash, Skcipher
+from tests.algorithms.independent import need_independent_requests
 from tests.errors.raises import raises_errno
 from tests.need import need
 from tests.vectors import AeadVector, HashVector, SkcipherVector, packages
@@ -46,6 +47,7 @@ def test_collected_digests(name: str, thorough: bool) -> None:
 def test_collected_ciphertexts(name: str, thorough: bool) -> None:
     """A wrapped key that is not authentic is EBADMSG (NIST SP 800-38F)."""
     need(Skcipher, name).close()
+    need_independent_requests(name)
     for answer in packages.answers("skcipher", name, everything=thorough):
         if isinstance(answer, Refusal) and isinstance(answer.vector, SkcipherVector):
             with need(Skcipher, name, answer.vector.key) as cipher, raises_errno(errno.EBADMSG):

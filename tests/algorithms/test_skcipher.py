@@ -13,6 +13,7 @@ from tests.algorithms import catalogue
 from tests.algorithms.cases import each_way, every
 from tests.algorithms.catalogue import SkcipherRow
 from tests.algorithms.data import cut, data, lengths, longest
+from tests.algorithms.independent import need_independent_requests
 from tests.errors.raises import raises_errno
 from tests.need import need
 from tests.oracle import skciphers
@@ -27,6 +28,8 @@ every_skcipher = every(catalogue.SKCIPHERS)
 def test_every_key_length(row: SkcipherRow) -> None:
     """Both directions, each with every key length that is accepted."""
     iv, plaintext = iv_of(row), cut(16 * 15)
+    need(Skcipher, row.name).close()
+    need_independent_requests(row.name)
     for size in row.keys:
         key = data(f"{row.name} key", size)
         with need(Skcipher, row.name, key) as cipher:
@@ -40,6 +43,7 @@ def test_every_key_length(row: SkcipherRow) -> None:
 @every(_BOTH_WAYS)
 def test_every_length_of_message(row: SkcipherRow, thorough: bool) -> None:
     key, iv, block = key_of(row), iv_of(row), max(row.iv, 16)
+    need_independent_requests(row.name)
     with need(Skcipher, row.name, key) as cipher:
         for size in lengths(row.name, row.unit, row.minimum, block, longest(row.name), thorough=thorough):
             plaintext = cut(size)
@@ -119,6 +123,7 @@ def test_several_recvs_give_what_one_does(row: SkcipherRow) -> None:
 @each_way(_BOTH_WAYS)
 def test_op_sockets_of_one_tfm_do_not_disturb_each_other(row: SkcipherRow) -> None:
     key, message = key_of(row), cut(16 * 12)
+    need_independent_requests(row.name)
     ivs = [data(f"iv {i}", row.iv) for i in range(3)]
     with need(Skcipher, row.name, key) as cipher:
         ops = [cipher.tfm.accept() for _ in ivs]
