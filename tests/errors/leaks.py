@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.afalg import Aead, Socket
+from tests.afalg.netlink import CRYPTO_MSG_DELRNG, CryptoNetlink
 from tests.errors.held import Held, difference, held
 from tests.errors.raises import outcome
 
@@ -154,5 +155,15 @@ def _nothing_left_behind(
 
 @pytest.fixture(scope="session")
 def _default_generator() -> None:
-    """Have the kernel hold its default generator before a test counts references: seqiv draws its secret from it."""
+    """Have the kernel hold its default generator before a test counts references: seqiv draws its secret from it.
+
+    One that it has from booting may be another than what it would take now, so that is dropped.
+    """
+    before = held().sockets
+    with contextlib.suppress(OSError), CryptoNetlink() as crypto:
+        crypto.request(CRYPTO_MSG_DELRNG)
     outcome(lambda: Aead("seqiv(rfc4106(gcm(aes)))").close())
+    # A socket of netlink is counted until some time after its close.
+    end = time.monotonic() + _SETTLE_SECONDS
+    while held().sockets != before and time.monotonic() < end:
+        time.sleep(0.001)
