@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vm import cache, modules, packaged, versions
+from vm import cache, kconfig, modules, packaged, versions
 from vm import image as images
 from vm.command import command, say
 from vm.errors import BuildFailed, UsageError
@@ -44,6 +44,14 @@ class Kernel:
     version: str = ""
     vmlinux: Path | None = None
     trouble: str = ""
+
+    @property
+    def own_arguments(self) -> list[str]:
+        """Words about self-tests in the command line that is built in: they win over what all guests are told."""
+        if self.config is None or not self.config.exists():
+            return []
+        built_in = kconfig.read_config(self.config).get("CMDLINE", "").strip('"')
+        return [word for word in built_in.split() if word.startswith("cryptomgr.")]
 
 
 RUNNING = "running"

@@ -131,7 +131,7 @@ class Plan:
             boot_deadline=self.boot_deadline,
             cwd=str(Path.cwd()),
             environment=environment,
-            kernel_arguments=list(self.kernel_arguments),
+            kernel_arguments=[*kernel.own_arguments, *self.kernel_arguments],
             qemu=self.qemu,
             command=list(self.command) if self.command else None,
         )

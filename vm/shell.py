@@ -224,7 +224,7 @@ def _vm(
         boot_deadline=_BOOT_SECONDS * guest.accelerator.factor,
         cwd=str(Path.cwd()),
         environment=_environment(kernel, directory),
-        kernel_arguments=[*guest.kernel_arguments, *kernel_arguments],
+        kernel_arguments=[*kernel.own_arguments, *guest.kernel_arguments, *kernel_arguments],
         qemu=guest.qemu,
         qemu_arguments=list(qemu_arguments),
         mode=mode,

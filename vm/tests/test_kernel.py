@@ -397,3 +397,16 @@ def test_damaged_module_is_named(tmp_path: Path) -> None:
     put(tmp_path / "root/lib/modules" / RELEASE / "kernel/crypto/af_alg.ko.xz", b"no xz at all")
     with pytest.raises(UsageError, match=r"the module .*af_alg.ko.xz is damaged"):
         resolve(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('CONFIG_CMDLINE="cryptomgr.notests=0 quiet cryptomgr.x=1"', ["cryptomgr.notests=0", "cryptomgr.x=1"]),
+        ('CONFIG_CMDLINE="root=/dev/sda"', []),
+        ("# CONFIG_CMDLINE_BOOL is not set", []),
+    ],
+)  # fmt: skip
+def test_what_is_built_in_about_self_tests_wins(tmp_path: Path, line: str, words: list[str]) -> None:
+    (tmp_path / "config").write_text(f"{line}\n")
+    assert Kernel("6.12", "6.12", "6.12.1", tmp_path / "bzImage", config=tmp_path / "config").own_arguments == words
