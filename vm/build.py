@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib
 import json
 import os
 import re
@@ -25,9 +24,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vm import build_make, cache, files, kconfig, modules, process, prune, sources
-from vm.build_plan import Plan, Progress
+from vm.build_plan import Plan
+from vm.command import command, say
 from vm.errors import BuildFailed, UsageError
-from vm.kernel import BZIMAGE, SOURCE_PREFIX, SUITE, VERSION, Kernel
+from vm.kernel import BZIMAGE, SOURCE_PREFIX, SUITE, VERSION, Kernel, resolve_one
+from vm.progress import Progress
 from vm.symbols import scan
 
 KEPT_RESULTS = 3
@@ -233,11 +234,11 @@ def _mend(out: Path) -> None:
         return
     commands = list(out.rglob(".*.cmd"))
     newest = max((c.stat().st_mtime for c in commands), default=0.0)
-    for command in commands:
-        target = command.with_name(command.name[1:-4])
-        written = command.stat().st_mtime
+    for each in commands:
+        target = each.with_name(each.name[1:-4])
+        written = each.stat().st_mtime
         if written > newest - 2 or (target.exists() and target.stat().st_mtime > written):
-            command.unlink()
+            each.unlink()
             target.unlink(missing_ok=True)
     marker.unlink()
 
@@ -298,20 +299,17 @@ def _read_json(path: Path) -> dict[str, str] | None:
     return value if isinstance(value, dict) else None
 
 
+@command
 def main(arguments: Sequence[str]) -> int:
     """Build each of ``arguments`` (specs of any kind) and print its image: ``python -m vm.build SPEC…``."""
-    kernel = importlib.import_module("vm.kernel")
     try:
         for spec in arguments:
-            print(kernel.resolve_one(spec, lambda line: print(line, file=sys.stderr, flush=True)).image)
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1 if isinstance(error, importlib.import_module("vm.build").BuildFailed) else 4
-    except KeyboardInterrupt:
-        return 130
+            print(resolve_one(spec, say).image)
+    except BuildFailed as error:
+        say(f"error: {error}")
+        return 1
     return 0
 
 
 if __name__ == "__main__":
-    # Not this file's second life as __main__, whose classes are other than everybody's.
-    raise SystemExit(importlib.import_module("vm.build").main(sys.argv[1:]))
+    raise SystemExit(main(sys.argv[1:]))

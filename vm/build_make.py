@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vm import cache, process
-from vm.build_plan import Plan, Progress
+from vm.build_plan import Plan
 from vm.errors import BuildFailed, UsageError
+from vm.progress import Progress
 
 # Generous: everything with KASAN, on one slow CPU.
 BUILD_DEADLINE = 6 * 3600.0

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from vm import kconfig, sources
 from vm.kconfig import Series
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -192,8 +192,8 @@ class Controller(KernelList):
         if not splats or not isinstance(report.longrepr, str):
             return
         vmlinux = next(kernel.vmlinux for kernel in self.kernels if kernel.name == label)
-        report.longrepr = source_lines.located(report.longrepr, vmlinux)
-        shown = [dataclasses.replace(splat, text=source_lines.located(splat.text, vmlinux)) for splat in splats]
+        report.longrepr, *texts = source_lines.located([report.longrepr, *(splat.text for splat in splats)], vmlinux)
+        shown = [dataclasses.replace(splat, text=text) for splat, text in zip(splats, texts, strict=True)]
         report.__dict__["splats"] = [list(dataclasses.astuple(splat)) for splat in shown]
 
     def rerun(self, label: str, nodeid: str) -> str:

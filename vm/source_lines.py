@@ -26,25 +26,27 @@ _PLACE = re.compile(
 )
 
 
-def located(text: str, vmlinux: Path | None) -> str:
-    """Return ``text`` with the source line behind each place in the kernel's code, where it is known.
+def located(texts: Sequence[str], vmlinux: Path | None) -> list[str]:
+    """Return ``texts`` with the source line behind each place in the kernel's code, where it is known.
 
     Args:
-        text: a splat, or anything with places like ``af_alg_bind+0x1f/0x2e0``.
+        texts: splats, or anything with places like ``af_alg_bind+0x1f/0x2e0``; together, as a look takes seconds.
         vmlinux: the kernel with symbols; None when there is none.
     """
-    if vmlinux is None or not (places := list(_PLACE.finditer(text))):
-        return text
+    places = [place for text in texts for place in _PLACE.finditer(text)]
+    if vmlinux is None or not places:
+        return list(texts)
     try:
         functions = _functions(vmlinux, vmlinux.stat().st_mtime_ns)
         addresses = {place[0]: address for place in places if (address := _address(functions, place)) is not None}
-        lines = _lines(vmlinux, sorted({*addresses.values(), functions[_LANDMARK][0][0]}))
+        landmark = functions[_LANDMARK][0][0]
+        lines = _lines(vmlinux, sorted({*addresses.values(), landmark}))
     except (OSError, UsageError, LookupError, ValueError):
         # No file any more, no binutils, no kernel: a help for the reader is no reason to lose the report.
-        return text
-    first, _, _ = lines[functions[_LANDMARK][0][0]].partition(_LANDMARK_FILE)
+        return list(texts)
+    first, _, _ = lines[landmark].partition(_LANDMARK_FILE)
     where = {word: lines[address].removeprefix(first) for word, address in addresses.items()}
-    return _PLACE.sub(lambda m: m[0] + (f" ({where[m[0]]})" if where.get(m[0]) else ""), text)
+    return [_PLACE.sub(lambda m: m[0] + (f" ({where[m[0]]})" if where.get(m[0]) else ""), text) for text in texts]
 
 
 @functools.cache

@@ -58,19 +58,19 @@ def size_and_call(vmlinux: Path, name: str) -> tuple[int, int]:
 def test_a_return_address_is_the_line_of_its_call(vmlinux: Path) -> None:
     size, after_call = size_and_call(vmlinux, "bind_it")
     text = f"Call Trace:\n ? bind_it+{after_call:#x}/{size:#x}\n"
-    assert located(text, vmlinux) == f"Call Trace:\n ? bind_it+{after_call:#x}/{size:#x} (crypto/af_alg.c:6)\n"
+    assert located([text], vmlinux) == [f"Call Trace:\n ? bind_it+{after_call:#x}/{size:#x} (crypto/af_alg.c:6)\n"]
 
 
 def test_the_instruction_pointer_is_its_own_line(vmlinux: Path) -> None:
     size, after_call = size_and_call(vmlinux, "bind_it")
     text = f"RIP: 0010:bind_it+{after_call:#x}/{size:#x}"
-    assert located(text, vmlinux) == f"{text} (crypto/af_alg.c:7)"
+    assert located([text], vmlinux) == [f"{text} (crypto/af_alg.c:7)"]
 
 
 def test_a_name_of_two_functions_is_told_by_its_size(vmlinux: Path) -> None:
     size, after_call = size_and_call(vmlinux, "twice")
     place = f"twice+{after_call:#x}/{size:#x}"
-    assert located(place, vmlinux) == f"{place} (crypto/af_alg.c:2)"
+    assert located([place], vmlinux) == [f"{place} (crypto/af_alg.c:2)"]
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_a_name_of_two_functions_is_told_by_its_size(vmlinux: Path) -> None:
     ["", "BUG: nothing here", "bind_it+0x1/0xfff", "nobody+0x1/0x2", "bind_it+0xfff/0x10", "bind_it+0x1/0x10 [af_alg]"],
 )
 def test_what_is_not_certain_stays_as_it_is(vmlinux: Path, text: str) -> None:
-    assert located(text, vmlinux) == text
+    assert located([text], vmlinux) == [text]
 
 
 def test_without_symbols_nothing_changes(vmlinux: Path, tmp_path: Path) -> None:
@@ -90,4 +90,4 @@ def test_without_symbols_nothing_changes(vmlinux: Path, tmp_path: Path) -> None:
     undebugged = tmp_path / "undebugged"
     subprocess.run(["strip", "-g", "-o", undebugged, vmlinux], check=True, timeout=60)
     for file in (None, stripped, garbage, undebugged, tmp_path / "gone"):
-        assert located(text, file) == text
+        assert located([text], file) == [text]
