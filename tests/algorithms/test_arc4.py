@@ -20,7 +20,6 @@ SIZES = (1, 16, 31, 300)
 @pytest.mark.parametrize("name", ["arc4", "ecb(arc4)"])
 def test_requests_restart_the_keystream_or_go_on_with_it(name: str, size: int) -> None:
     """Over op sockets of one tfm, both directions: all of one kind. A new tfm begins at the beginning."""
-    need(Skcipher, name).close()
     key, message = data(f"arc4 {size}", size), cut(sum(SIZES))
     whole = small.arc4(key, message)
     for _ in range(2):

@@ -28,7 +28,6 @@ every_skcipher = every(catalogue.SKCIPHERS)
 def test_every_key_length(row: SkcipherRow) -> None:
     """Both directions, each with every key length that is accepted."""
     iv, plaintext = iv_of(row), cut(16 * 15)
-    need(Skcipher, row.name).close()
     need_independent_requests(row.name)
     for size in row.keys:
         key = data(f"{row.name} key", size)

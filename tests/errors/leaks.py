@@ -14,7 +14,7 @@ import pytest
 
 from tests.afalg import Aead, Socket
 from tests.afalg.netlink import CRYPTO_MSG_DELRNG, CryptoNetlink
-from tests.errors.held import Held, difference, held
+from tests.errors.held import Held, difference, held, sockets_in_use
 from tests.errors.raises import outcome
 
 SO_MEMINFO, _OPTMEM = 55, 6
@@ -159,11 +159,11 @@ def _default_generator() -> None:
 
     One that it has from booting may be another than what it would take now, so that is dropped.
     """
-    before = held().sockets
+    before = sockets_in_use()
     with contextlib.suppress(OSError), CryptoNetlink() as crypto:
         crypto.request(CRYPTO_MSG_DELRNG)
     outcome(lambda: Aead("seqiv(rfc4106(gcm(aes)))").close())
     # A socket of netlink is counted until some time after its close.
     end = time.monotonic() + _SETTLE_SECONDS
-    while held().sockets != before and time.monotonic() < end:
+    while sockets_in_use() != before and time.monotonic() < end:
         time.sleep(0.001)

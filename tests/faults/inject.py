@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from tests.afalg.deadline import DeadlineExpired
+from tests.errors.held import sockets_in_use
 from tests.errors.raises import name_of
 
 MOST_PLACES = 2000
@@ -148,7 +149,7 @@ class Injector:
 def _held() -> tuple[int, str]:
     """Return what is quick to count: descriptors of this process, sockets of all."""
     descriptors = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - several times as fast, and called for every place
-    return descriptors, Path("/proc/net/sockstat").read_text().partition("\n")[0]
+    return descriptors, sockets_in_use()
 
 
 def _given_back(before: tuple[int, str], n: int) -> None:
