@@ -144,8 +144,9 @@ def _call(function: Callable[..., int], arguments: tuple[Any, ...], seconds: flo
     finally:
         _arm(timer, 0)
     late = time.monotonic() - end
-    slept = _worked() - worked < seconds / 2
-    return Outcome(result, left, late >= 0, 0 <= late < _AT_ONCE * seconds and slept, seconds)
+    # How much the thread has worked is a system call, and asked for only where it decides.
+    ended = 0 <= late < _AT_ONCE * seconds and _worked() - worked < seconds / 2
+    return Outcome(result, left, late >= 0, ended, seconds)
 
 
 def _worked() -> float:
