@@ -55,20 +55,20 @@ check-vm: setup ## the runner's tests that boot real machines
 
 .PHONY: kernels
 kernels: setup ## list cached and available kernels [SUITE=trixie-backports]
-	@$(PYTHON) -m vm.kernels $(foreach suite,$(SUITE),--suite '$(suite)')
+	@$(PYTHON) -m vm kernels $(foreach suite,$(SUITE),--suite '$(suite)')
 
 .PHONY: kernel
 kernel: ## build a kernel for these tests, print its image [KERNEL=source:6.12+debug, or path/to/linux]
 	@vm/setup.sh build
-	@$(PYTHON) -m vm.build $(foreach kernel,$(KERNEL),'$(kernel)')
+	@$(PYTHON) -m vm build $(foreach kernel,$(KERNEL),'$(kernel)')
 
 .PHONY: clean-cache
 clean-cache: setup ## remove what was fetched and built, but for what a run uses (by itself the cache keeps to 30 GB)
-	@$(PYTHON) -m vm.prune --all
+	@$(PYTHON) -m vm cache --all
 
 .PHONY: coverage
 coverage: setup ## lines and branches of AF_ALG that the suite reaches [KERNEL=source:6.12+coverage]
-	@$(PYTEST) -p vm.coverage $(KERNELS) $(if $(VMS),--vms $(VMS)) $(ARGS) $(TEST)
+	@$(PYTEST) -p vm.coverage.plugin $(KERNELS) $(if $(VMS),--vms $(VMS)) $(ARGS) $(TEST)
 
 .PHONY: algorithms
 algorithms: setup ## every algorithm of a kernel: drivers, oracle, tests, verdict [KERNEL=6.12]
@@ -77,15 +77,15 @@ algorithms: setup ## every algorithm of a kernel: drivers, oracle, tests, verdic
 
 .PHONY: shell
 shell: setup ## a shell in the guest the tests have [KERNEL=6.12]
-	@$(PYTHON) -m vm.shell $(ONE)
+	@$(PYTHON) -m vm shell $(ONE)
 
 .PHONY: gdb
 gdb: setup ## the same, waiting for gdb [KERNEL=path/to/tree]
-	@$(PYTHON) -m vm.shell --gdb $(ONE)
+	@$(PYTHON) -m vm shell --gdb $(ONE)
 
 .PHONY: doctor
 doctor: setup ## say what of AF_ALG works on a kernel, and why not [KERNEL=running]
-	@$(PYTHON) -m tests.doctor $(ONE)
+	@$(PYTHON) -m vm doctor $(ONE)
 
 # results/latest may be another run's by the time it is looked at.
 OWN_RESULTS = results/side-by-side-$$$$
@@ -93,12 +93,12 @@ OWN_RESULTS = results/side-by-side-$$$$
 .PHONY: matrix
 matrix: setup ## several kernels side by side [KERNEL="bullseye/5.10 6.1 6.12"]
 	@$(PYTEST) $(KERNELS) $(if $(VMS),--vms $(VMS)) $(ARGS) --results $(OWN_RESULTS) $(TEST); status=$$?; \
-	    [ $$status -gt 1 ] || { echo; $(PYTHON) -m vm.results.matrix $(OWN_RESULTS)/latest/results.json; }; exit $$status
+	    [ $$status -gt 1 ] || { echo; $(PYTHON) -m vm matrix $(OWN_RESULTS)/latest/results.json; }; exit $$status
 
 .PHONY: diff
 diff: setup ## only what changed between two kernels [A=6.1 B=6.12]
 	@$(PYTEST) --kernel '$(A)' --kernel '$(B)' -q $(if $(VMS),--vms $(VMS)) $(ARGS) --results $(OWN_RESULTS) $(TEST); status=$$?; \
-	    [ $$status -gt 1 ] || { echo; $(PYTHON) -m vm.results.diff $(OWN_RESULTS)/latest/results.json; }; exit $$status
+	    [ $$status -gt 1 ] || { echo; $(PYTHON) -m vm diff $(OWN_RESULTS)/latest/results.json; }; exit $$status
 
 DIFFERENT = bullseye/5.10 bullseye-security/5.10 6.1 6.12 sid/7.2 trixie-backports/7.3
 
@@ -111,7 +111,7 @@ differences: setup ## write README's table of what differs between kernels, from
 # A space in a test's id: give it in quotes inside of TEST.
 .PHONY: bisect
 bisect: setup ## which package or commit broke (or fixed) a test [GOOD=6.12.74 BAD=6.12.90 TEST=…] [TREE=~/linux] [REPEAT=3]
-	@$(PYTHON) -m vm.bisect '$(TEST)' --good '$(GOOD)' --bad '$(BAD)' $(if $(TREE),--tree '$(TREE)') \
+	@$(PYTHON) -m vm bisect '$(TEST)' --good '$(GOOD)' --bad '$(BAD)' $(if $(TREE),--tree '$(TREE)') \
 	    $(if $(REPEAT),--repeat $(REPEAT)) $(foreach suite,$(SUITE),--suite '$(suite)') $(ARGS)
 
 # Make has no exit status but 0 and 2: good and bad for git. What cannot be judged git is told to skip from within the
@@ -121,12 +121,12 @@ BISECTED = $(or $(TREE),$(shell git -C '$(PWD)' rev-parse --show-toplevel 2>/dev
 
 .PHONY: bisect-step
 bisect-step: ## one step of your own bisection: git bisect run make -C path/to/this bisect-step TEST=…
-	@$(PYTHON) -m vm.bisect step '$(TEST)' --kernel '$(BISECTED)' --skip-in-git \
+	@$(PYTHON) -m vm bisect step '$(TEST)' --kernel '$(BISECTED)' --skip-in-git \
 	    $(if $(REPEAT),--repeat $(REPEAT)) $(ARGS); \
 	    status=$$?; [ $$status -le 1 ] && exit $$status; kill -TERM $$PPID; exec sleep 60
 
 .PHONY: bench
 bench: setup ## what the runner costs, and AF_ALG beside a library in user space, as ratios [KERNEL=6.12]
-	@$(PYTHON) -m vm.bench $(if $(KERNEL),--kernel $(ONE)) $(ARGS)
+	@$(PYTHON) -m vm bench $(if $(KERNEL),--kernel $(ONE)) $(ARGS)
 	@echo
 	@$(PYTHON) -m tests.bench $(ONE)

@@ -1,3 +1,3 @@
 """Loads the runner; tests and their fixtures are below tests/."""
 
-pytest_plugins = ["vm.plugin"]
+pytest_plugins = ["vm.run.plugin"]

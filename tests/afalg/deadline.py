@@ -36,7 +36,7 @@ _REPEAT_NANOSECONDS = 20_000_000
 _SIGEV_THREAD_ID = 4
 _CLOCK_MONOTONIC = 1
 # Not SIGALRM, which pytest plugins use; not the first real-time signals, which the C library takes; and not the
-# one by which vm/worker.py ends a test.
+# one by which vm/guest/worker.py ends a test.
 _SIGNAL = int(signal.SIGRTMIN) + 11
 
 

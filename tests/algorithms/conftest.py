@@ -31,5 +31,5 @@ def thorough(pytestconfig: pytest.Config) -> bool:
 
 
 def in_machine(config: pytest.Config) -> bool:
-    """Tell whether this is a guest of the runner, whose half of the plugin knows (vm/worker.py)."""
+    """Tell whether this is a guest of the runner, whose half of the plugin knows (vm/guest/worker.py)."""
     return any(getattr(plugin, "in_machine", False) is True for plugin in config.pluginmanager.get_plugins())

@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[:1] in (["-h"], ["--help"]):
         print(__doc__)
         return 0
-    command = [sys.executable, "-m", "vm.shell", "--command", "python -m tests.bench.measure", "--timeout", "900"]
+    command = [sys.executable, "-m", "vm", "shell", "--command", "python -m tests.bench.measure", "--timeout", "900"]
     done = subprocess.run([*command, "--", *words], stdout=subprocess.PIPE, text=True)
     line = next((line for line in done.stdout.splitlines() if line.startswith("[{")), "")
     if done.returncode or not line:

@@ -28,14 +28,14 @@ def report(system: System, findings: Sequence[Finding], aids: Sequence[Finding])
 
 
 def main(arguments: Sequence[str] = ()) -> int:
-    """Print the table for this kernel, or for the one that ``arguments`` names (a spec, see vm/kernel.py).
+    """Print the table for this kernel, or for the one that ``arguments`` names (a spec, see vm/kernels/resolve.py).
 
     Returns:
         0 when the family and all types work, 1 when not, 4 when no such kernel can be had or booted.
     """
     if arguments:
         # Only now: in a guest none of this is needed.
-        from vm import shell
+        from vm.shell import shell
 
         return shell.main(["--command", "python -m tests.doctor", "--timeout", "600", "--", *arguments])
     system = this_system()

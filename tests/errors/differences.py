@@ -12,7 +12,7 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from vm.errors import UsageError
+from vm.base.errors import UsageError
 from vm.results import model
 
 HERE = Path(__file__).parent

@@ -9,7 +9,7 @@ import pytest
 
 from tests.selftests.test_known_issues import ISSUES, markers
 from tests.selftests.test_parity import functions
-from vm import toml
+from vm.base import toml
 
 ROWS = toml.read(Path(__file__).parent.parent / "bugs.toml")["bug"]
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.errors import differences
 from tests.errors.differences import Row
-from vm.errors import UsageError
+from vm.base.errors import UsageError
 from vm.results.model import KernelRun, Property, Run, TestResult, Verdict
 
 

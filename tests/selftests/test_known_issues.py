@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from vm import known
-from vm.expect import State
+from vm.guest.expect import State
+from vm.run import known
 
 TESTS = Path(__file__).resolve().parent.parent
 ISSUES = known.load(TESTS / "known_issues.toml")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vm import toml
+from vm.base import toml
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ROWS = toml.read(ROOT / "tests" / "parity.toml")["row"]

@@ -27,7 +27,9 @@ RIGHT_BY_NATURE = {
 @pytest.mark.parametrize("stub", STUBS)
 def test_nothing_passes_with_a_stub_for_a_kernel(stub: str, tmp_path: Path) -> None:
     config = tmp_path / "pytest.ini"
-    config.write_text("[pytest]\nmarkers =\n    deadline(seconds): see vm/worker.py\n    thorough: see vm/plugin.py\n")
+    config.write_text(
+        "[pytest]\nmarkers =\n    deadline(seconds): see vm/guest/worker.py\n    thorough: see vm/run/plugin.py\n"
+    )
     command = [sys.executable, "-m", "pytest", "-c", str(config), f"--rootdir={ROOT}", f"--confcutdir={ROOT / 'tests'}"]
     command += ["-p", "tests.selftests.stubs", f"--stub={stub}", "--every-nth=9", "-p", "no:cacheprovider"]
     command += ["-q", "--tb=no", "-rp", "tests/algorithms", "tests/splice"]

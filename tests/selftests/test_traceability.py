@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from vm import toml
+from vm.base import toml
 
 TESTS = Path(__file__).parent.parent
 TABLE = TESTS / "errors" / "returns.toml"

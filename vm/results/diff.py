@@ -1,6 +1,6 @@
 """Only what changed between two kernels: verdicts of tests, algorithms that came and went.
 
-python -m vm.results.diff RESULTS.json [OTHER.json] [--a KERNEL --b KERNEL] [--format text|json]
+python -m vm diff RESULTS.json [OTHER.json] [--a KERNEL --b KERNEL] [--format text|json]
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from vm.command import Parser, command
-from vm.errors import UsageError
+from vm.base.command import Parser, command
+from vm.base.errors import UsageError
 from vm.results import model
 from vm.results.matrix import Difference, differences, shortened
 from vm.results.model import KernelRun, Verdict
@@ -109,7 +109,7 @@ def choose(paths: Sequence[Path], a: str, b: str) -> tuple[tuple[Path, KernelRun
 def main(arguments: Sequence[str]) -> None:
     """Print what changed; return the exit status."""
     formatter = argparse.RawDescriptionHelpFormatter
-    parser = Parser(prog="python -m vm.results.diff", description=__doc__, formatter_class=formatter)
+    parser = Parser(prog="python -m vm diff", description=__doc__, formatter_class=formatter)
     parser.add_argument("results", metavar="RESULTS.json", nargs="+", type=Path)
     parser.add_argument("--a", default="", metavar="KERNEL", help="its name in the results; default: the first")
     parser.add_argument("--b", default="", metavar="KERNEL", help="default: the last")
@@ -136,7 +136,3 @@ def _commit(issue: str) -> str:
 
 def _word(verdict: str) -> str:
     return "known" if verdict == Verdict.XFAILED.value else verdict
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))

@@ -1,6 +1,6 @@
 """Several kernels side by side: groups of tests × kernels, what differs between them, their known issues.
 
-python -m vm.results.matrix RESULTS.json… [--format text|json]
+python -m vm matrix RESULTS.json… [--format text|json]
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from vm.command import Parser, command
-from vm.errors import UsageError
+from vm.base.command import Parser, command
+from vm.base.errors import UsageError
+from vm.base.words import plural
 from vm.results import model
 from vm.results.model import LETTERS, KernelRun, Verdict
-from vm.words import plural
 
 ABSENT = "absent"
 """Stands for the verdict of a test that a kernel was not asked for."""
@@ -141,7 +141,7 @@ def load(paths: Sequence[Path]) -> list[KernelRun]:
 def main(arguments: Sequence[str]) -> None:
     """Print the view; return the exit status."""
     formatter = argparse.RawDescriptionHelpFormatter
-    parser = Parser(prog="python -m vm.results.matrix", description=__doc__, formatter_class=formatter)
+    parser = Parser(prog="python -m vm matrix", description=__doc__, formatter_class=formatter)
     parser.add_argument("results", metavar="RESULTS.json", nargs="+", type=Path)
     parser.add_argument("--format", choices=("text", "json"), default="text", help="default: %(default)s")
     options = parser.parse_args(arguments)
@@ -178,7 +178,3 @@ def _lines(each: Difference) -> list[str]:
 def shortened(reason: str) -> str:
     """Return a reason for one line of text."""
     return reason if len(reason) <= _MOST_OF_A_REASON else f"{reason[: _MOST_OF_A_REASON - 1]}…"
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))

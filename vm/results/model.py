@@ -21,8 +21,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, ClassVar
 
-from vm.errors import UsageError
-from vm.splats import Splat
+from vm.base.errors import UsageError
+from vm.klog.splats import Splat
 
 SCHEMA = 2
 

@@ -6,8 +6,8 @@ import textwrap
 from collections import Counter
 from collections.abc import Sequence
 
+from vm.base.words import plural
 from vm.results.model import KernelRun, Run, TestResult, Verdict
-from vm.words import plural
 
 WIDTH = 120
 _LONGEST_KERNEL = 32

@@ -6,8 +6,8 @@ import dataclasses
 import json
 from pathlib import Path
 
-from vm.errors import UsageError
-from vm.files import replace_text
+from vm.base.errors import UsageError
+from vm.base.files import replace_text
 from vm.results import ktap, model
 
 

@@ -12,8 +12,11 @@ from typing import Any
 
 import pytest
 
-from vm import apt, apt_get, kernel, process
-from vm.files import ROOT
+from vm.base import process
+from vm.base.files import ROOT
+from vm.kernels import resolve as kernel
+from vm.kernels.apt import apt_get
+from vm.kernels.apt import packages as apt
 from vm.tests.archive import World
 
 SECONDS = 60.0
@@ -53,7 +56,7 @@ class Machine:
         return kernel.resolve_one(spec, self.said).version
 
     def start(self, *specs: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "vm.kernel", *specs]
+        command = [sys.executable, "-m", "vm", "resolve", *specs]
         return subprocess.Popen(
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env={**os.environ, **self.environment},

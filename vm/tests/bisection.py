@@ -7,7 +7,7 @@ import subprocess
 import sys
 import textwrap
 
-from vm.files import ROOT
+from vm.base.files import ROOT
 from vm.tests.harness import FAKE_GUEST, Project
 
 TEST = "t/test_it.py::test_bug"
@@ -31,7 +31,7 @@ class Field:
     def command(self, *arguments: str, fake: str = "") -> list[str]:
         pytest_arguments = [f"--vm-command={FAKE_GUEST} {fake}", f"--qemu={self.project.qemu}"]
         return [
-            *(sys.executable, "-m", "vm.bisect", *(["step"] if arguments[0] == "step" else []), TEST),
+            *(sys.executable, "-m", "vm", "bisect", *(["step"] if arguments[0] == "step" else []), TEST),
             *(f"--project={self.project.directory}", f"--results={self.logs}"),
             *(f"--pytest={each}" for each in pytest_arguments),
             *(arguments[1:] if arguments[0] == "step" else arguments),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vm.splats import Splat
+from vm.klog.splats import Splat
 
 DATA = Path(__file__).parent / "data"
 

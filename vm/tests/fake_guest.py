@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from vm import serve
+from vm.guest import serve
 
 # What kernels print, shortened; the formats are those of kernel/panic.c, mm/oom_kill.c, kernel/watchdog.c and
 # arch/x86/kernel/dumpstack.c.
@@ -155,7 +155,7 @@ def panics_in_boot() -> NoReturn:
 
 
 def without_virtio() -> NoReturn:
-    """Boot a kernel that finds no port: what vm/guest_init.sh then says and does."""
+    """Boot a kernel that finds no port: what vm/machine/init.sh then says and does."""
     serve.say("init")
     console("vm: the guest has no virtio port vm.worker")
     power_off()
@@ -178,7 +178,7 @@ BEHAVIOURS: dict[str, Callable[[], None]] = {
 
 
 class ConsoleLog:
-    """Stands in for vm.worker.KernelLog: the console file is the kernel's log."""
+    """Stands in for vm.guest.worker.KernelLog: the console file is the kernel's log."""
 
     def __init__(self, marking: bool) -> None:  # as the real one
         self.path = Path(os.environ["VM_CONSOLE"])
@@ -204,7 +204,7 @@ def main(behaviours: Sequence[str]) -> None:
         if machine().startswith(which) or machine().endswith(which):
             BEHAVIOURS[name]()
     serve.say("init")
-    from vm import worker
+    from vm.guest import worker
 
     worker.KernelLog = ConsoleLog  # type: ignore[assignment,misc]
     serve.main()

@@ -16,17 +16,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm.files import ROOT
+from vm.base.files import ROOT
 from vm.tests.archive import bzimage
 
-FAKE_GUEST = f"{sys.executable} {ROOT}/vm/tests/fake_guest.py"
+FAKE_GUEST = f"{sys.executable} -m vm.tests.fake_guest"
 SECONDS = 90.0
 
 # A scratch project loads the plugin as the real one does.
 CONFTEST = """\
-from vm import accel
+from vm.machine import accel
 accel.FACTORS = {{"kvm": 1.0, "tcg": {factor}}}
-pytest_plugins = ["vm.plugin"]
+pytest_plugins = ["vm.run.plugin"]
 """
 INI = """\
 [pytest]
@@ -130,7 +130,7 @@ class Project:
         (directory / "conftest.py").write_text(CONFTEST.format(factor=factor))
         (directory / "pytest.ini").write_text(INI)
         self.qemu = directory / "qemu"
-        # The probe takes exit status 33 for "code ran" (vm/accel.py).
+        # The probe takes exit status 33 for "code ran" (vm/machine/accel.py).
         self.qemu.write_text("#!/bin/sh\nexit 33\n")
         self.qemu.chmod(0o755)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from vm.klog.splats import Splat
 from vm.results.model import VM, Host, KernelRun, Run, TestResult, Verdict
-from vm.splats import Splat
 
 PANIC = "Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)"
 SPLAT = Splat("WARNING", "WARNING: CPU: 0 PID: 1 at a.c:1 f+0x1/0x2", "cut here\n f+0x1/0x2", "WARNING: f", PANIC)

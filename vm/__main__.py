@@ -1,0 +1,55 @@
+"""The runner's one program: ``python -m vm SUBCOMMAND …``. What each takes, ``python -m vm SUBCOMMAND --help`` says."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+
+from vm.base.command import command
+from vm.base.errors import UsageError
+
+SUBCOMMANDS = {
+    "test": ("vm.run.command", "boot kernels and run tests in them: SPEC… [-- options of pytest]"),
+    "kernels": ("vm.kernels.listing", "list the kernels that are cached and those that can be had"),
+    "resolve": ("vm.kernels.resolve", "fetch or build what a spec names, and print where it is"),
+    "build": ("vm.kernels.build.build", "build kernels and print their images"),
+    "shell": ("vm.shell.shell", "a root shell, or one command, in the guest that tests have"),
+    "doctor": ("tests.doctor.__main__", "say what works on a kernel, and why the rest does not"),
+    "bisect": ("vm.bisect.command", "find which package or commit changed the answer of a test"),
+    "results": ("vm.results.command", "show a run once more: as a table, KTAP or JSON"),
+    "matrix": ("vm.results.matrix", "several kernels side by side: where they differ"),
+    "diff": ("vm.results.diff", "only what changed between two kernels"),
+    "console": ("vm.klog.console", "split the console of a machine by test"),
+    "bench": ("vm.bench.command", "what the runner costs, as ratios"),
+    "cache": ("vm.base.prune", "keep the cache within its bounds, or remove all of it"),
+    "accel": ("vm.machine.accel", "say what QEMU runs guests with on this host, and why"),
+}
+"""Name: module with the function ``main(arguments)``, and one line of help. Only what is called is imported."""
+
+
+@command
+def main(arguments: Sequence[str]) -> int:
+    """Run a subcommand; return its exit status.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage(), end="")
+        return 0 if arguments else 4
+    name, *rest = arguments
+    if name not in SUBCOMMANDS:
+        raise UsageError(f"no subcommand {name!r}; there are {', '.join(SUBCOMMANDS)} (python -m vm --help)")
+    found: Callable[[Sequence[str]], int] = importlib.import_module(SUBCOMMANDS[name][0]).main
+    return found(rest)
+
+
+def usage() -> str:
+    """Return the help: one line a subcommand."""
+    lines = [f"  {name:9} {text}\n" for name, (_, text) in SUBCOMMANDS.items()]
+    return "".join(["usage: python -m vm SUBCOMMAND …\n\n", *lines, "\nEach has its own --help.\n"])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

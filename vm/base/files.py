@@ -1,0 +1,56 @@
+"""Small things done to files in several places."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The project's directory."""
+
+
+def python_path() -> str:
+    """Return a PYTHONPATH by which another Python finds the project, and what ours finds."""
+    return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+
+
+def shown(path: Path) -> str:
+    """Return ``path`` as people want to read it: relative to the working directory when it is below that."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def text_of(path: Path) -> str:
+    """Return what a file holds, undecodable bytes replaced; nothing when it is not there or cannot be read."""
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def first_existing(paths: Iterable[Path]) -> Path | None:
+    """Return the first of ``paths`` that exists, None when none does."""
+    return next((path for path in paths if path.exists()), None)
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all: under a temporary name in its directory, then renamed.
+
+    Raises:
+        OSError: it cannot be written; the file is as it was, and nothing else is left.
+    """
+    temporary = None
+    try:
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+            os.fchmod(file.fileno(), 0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise

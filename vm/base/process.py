@@ -1,0 +1,112 @@
+"""Run a helper program that can be watched, has deadlines, and never outlives the caller."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vm.base.errors import UsageError
+
+POLL_SECONDS = 0.1
+# When this process is killed, its child is told, and takes the whole group along: a signal to the child alone
+# would leave apt's methods and make's compilers.
+GUARD = 'trap "kill -KILL 0" TERM; "$@" & wait $!'
+PR_SET_PDEATHSIG = 1
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a program said, as text, and its exit status (128 and more: the signal that ended it)."""
+
+    status: int
+    output: str
+    errors: str
+
+
+def find(program: str) -> str | None:
+    """Return the path of ``program``, also where only root's PATH has it (depmod), else None."""
+    return shutil.which(program, path=f"{os.environ.get('PATH', '')}:{SYSTEM_PATH}")
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    deadline: float,
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    watch: Callable[[float], None] = lambda _elapsed: None,
+) -> Result:
+    """Run ``argv`` to its end and return what it printed.
+
+    It gets a process group of its own, killed as a whole when anything ends the wait early (Ctrl-C, a
+    deadline), and a parent-death signal for when this process is itself killed. Its standard input is empty.
+
+    Args:
+        argv: program and arguments; the program is searched in PATH and the system's directories.
+        deadline: seconds, after which it is killed.
+        cwd: its working directory.
+        environment: variables to set besides ours. Messages are always in English, since callers read them.
+        watch: called about ten times a second with the seconds gone by; what it raises ends the program.
+
+    Raises:
+        UsageError: the program is not installed, or the deadline passed.
+    """
+    program = find(argv[0])
+    if program is None:
+        raise UsageError(f"{argv[0]} is not installed; install it (on Debian: apt-get install it)")
+    command = [program, *argv[1:]]
+    if (setpriv := find("setpriv")) and (shell := find("sh")):
+        command = [setpriv, "--pdeathsig", "TERM", "--", shell, "-c", GUARD, "guard", *command]
+    env = {**os.environ, **(environment or {}), "LC_ALL": "C.UTF-8", "LANGUAGE": "en"}
+    # Files and not pipes: a pipe that nobody reads stops the program, and one read by a thread outlives us.
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=errors,
+            start_new_session=True,
+        )  # fmt: skip
+        try:
+            _wait(process, deadline, watch)
+        except subprocess.TimeoutExpired:
+            raise UsageError(f"{' '.join(argv[:2])} did not finish in {deadline:.0f} s; try again") from None
+        finally:
+            _kill_group(process)
+        output.seek(0)
+        errors.seek(0)
+        return Result(
+            process.returncode,
+            output.read().decode("utf-8", "replace"),
+            errors.read().decode("utf-8", "replace"),
+        )
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill us when our parent ends, in whatever way (prctl(2))."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _wait(process: subprocess.Popen[bytes], deadline: float, watch: Callable[[float], None]) -> None:
+    started = time.monotonic()
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(POLL_SECONDS)
+            return
+        elapsed = time.monotonic() - started
+        if elapsed > deadline:
+            raise subprocess.TimeoutExpired(process.args, deadline)
+        watch(elapsed)
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

@@ -1,0 +1,32 @@
+"""The Python inside the guest: an execnet worker on standard input and output.
+
+Nothing is sent to bootstrap it: the same files are on the same paths, so it imports what execnet would send.
+"""
+
+from __future__ import annotations
+
+import os
+
+
+def say(line: str) -> None:
+    """Write one line to the machine's status port, where vm/machine/relay.py reads it. Without a port: nothing."""
+    descriptor = os.environ.get("VM_STATUS_FD")
+    if descriptor is not None:
+        data = line.encode() + b"\n"
+        while data:
+            data = data[os.write(int(descriptor), data) :]
+
+
+def main() -> None:
+    """Serve until the controller is done."""
+    from execnet.gateway_base import get_execmodel, init_popen_io, serve
+
+    # pytest redirects descriptor 2 into a file; what is said when all is lost must reach the console.
+    os.environ["VM_STDERR_FD"] = str(os.dup(2))
+    say("ready")
+    model = get_execmodel("main_thread_only")
+    serve(init_popen_io(model), id="vm-worker")  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,243 @@
+"""The guest's half of the pytest plugin: what happens around each test on the kernel under test.
+
+Also active without any machine, in a plain ``pytest tests/`` on the running kernel; what needs a right the
+user does not have is then left out, and the header says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import faulthandler
+import json
+import os
+import platform
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+from _pytest.outcomes import Failed
+
+from vm.base.files import text_of
+from vm.guest import serve
+from vm.klog import printk, taint
+from vm.klog.splats import find_splats
+
+# One of the real-time signals: nobody else sends it, tests may use SIGALRM for themselves.
+DEADLINE_SIGNAL = signal.SIGRTMIN + 7
+
+
+# The facility of a message that names none (syslog(3)).
+_USER = 1
+
+
+class DeadlineExceeded(Failed):
+    """A test took longer than its deadline; raised in the test, whatever it was waiting for."""
+
+
+class GuestPlugin:
+    """Kernel log, taint and deadline of each test; modules, sysctls and facts at the start.
+
+    Args:
+        test_deadline: seconds a test may take unless its marker ``deadline(seconds)`` says otherwise.
+        factor: what both are multiplied by (a slow accelerator).
+        modules: modules to load before the first test; one that does not exist is not an error here.
+        sysctls: ``name=value`` to set, where the sysctl exists.
+        in_machine: whether this is a guest, which may be changed.
+        marking: whether to write each test's begin and end into the kernel's log.
+    """
+
+    def __init__(
+        self,
+        test_deadline: float,
+        factor: float,
+        modules: Sequence[str],
+        sysctls: Sequence[str],
+        in_machine: bool,
+        marking: bool,
+    ) -> None:
+        self.log = KernelLog(marking)
+        self.watchdog = Watchdog()
+        self.test_deadline = test_deadline
+        self.factor = factor
+        self.modules = modules
+        self.sysctls = sysctls
+        self.in_machine = in_machine
+        self.taint = taint.read()
+
+    def pytest_sessionstart(self) -> None:
+        """Prepare the kernel, and say what it is."""
+        if self.in_machine:
+            if self.modules:
+                run_quietly(["modprobe", "-a", "-q", *self.modules])
+            for assignment in self.sysctls:
+                set_sysctl(assignment)
+        self._tell()
+        self.taint = taint.read()
+        self.log.read()
+
+    def pytest_sessionfinish(self) -> None:
+        """Say it again: the tests brought in algorithms, and perhaps a taint."""
+        self._tell()
+
+    def _tell(self) -> None:
+        serve.say("facts " + json.dumps(facts()))
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Mark the test in the kernel's log, so that the console of a dead machine tells who killed it."""
+        self.log.mark(f"{printk.BEGIN}{item.nodeid}")
+        try:
+            return (yield)
+        finally:
+            self.log.mark(f"{printk.END}{item.nodeid}")
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Keep the deadline."""
+        marker = item.get_closest_marker("deadline")
+        seconds = float(marker.args[0]) if marker else self.test_deadline
+        with self.watchdog.limit(seconds, self.factor):
+            return (yield)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, Any, pytest.TestReport]:
+        """Fail the phase of the test during which the kernel complained, and attach what it said."""
+        report: pytest.TestReport = yield
+        lines = self.log.read()
+        flags = taint.read()
+        splats = find_splats("\n".join(lines))
+        fresh = flags & ~self.taint
+        self.taint = flags
+        text = [line for line in lines if "vm-test: " not in line]
+        if text:
+            report.sections.append(("Kernel log", "\n".join(text)))
+        if splats or fresh:
+            reasons = [splat.title for splat in splats]
+            reasons += [f"kernel tainted: {letter} ({meaning})" for letter, meaning in taint.letters(fresh)]
+            before = f"{report.longreprtext}\n\n" if report.failed else ""
+            report.outcome = "failed"
+            report.__dict__.pop("wasxfail", None)
+            excerpt = "\n\n".join(splat.text for splat in splats)
+            report.longrepr = f"{before}the kernel complained: {'; '.join(reasons)}\n{excerpt}"
+            report.__dict__["splats"] = [list(dataclasses.astuple(splat)) for splat in splats]
+        return report
+
+
+class KernelLog:
+    """The records of /dev/kmsg from now on; nothing where it cannot be read. ``marking`` writes to it as well."""
+
+    def __init__(self, marking: bool) -> None:
+        try:
+            self.reader: int | None = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            os.lseek(self.reader, 0, os.SEEK_END)
+        except OSError:
+            self.reader = None
+        self.writer: int | None = None
+        if marking:
+            with contextlib.suppress(OSError):
+                self.writer = os.open("/dev/kmsg", os.O_WRONLY | os.O_CLOEXEC)
+
+    def mark(self, text: str) -> None:
+        """Write a line of our own, at a level that reaches the console."""
+        if self.writer is not None:
+            os.write(self.writer, f"<4>{text}\n".encode()[:900])
+
+    def read(self) -> list[str]:
+        """Return the lines logged since the last call."""
+        lines: list[str] = []
+        while self.reader is not None:
+            try:
+                record = printk.parse_record(os.read(self.reader, 8192))
+            except BlockingIOError:
+                break
+            except BrokenPipeError:
+                lines.append("(kernel log: records were overwritten before they could be read)")
+                continue
+            if record.facility == _USER:
+                # Written to /dev/kmsg as it is. In a guest nobody does but a test, and it means what it says there.
+                record = dataclasses.replace(record, facility=0)
+            lines += printk.render(record).split("\n")
+        return lines
+
+
+class Watchdog:
+    """Interrupts the main thread when a block takes too long, whatever system call it sits in."""
+
+    def __init__(self) -> None:
+        self.due: float | None = None
+        self.limit_text = ""
+        # Not the descriptor 2 of the moment, which pytest's capturing redirects into a file.
+        self.stderr = int(os.environ.get("VM_STDERR_FD", "2"))
+        signal.signal(DEADLINE_SIGNAL, self._raise)
+        threading.Thread(target=self._watch, daemon=True, name="watchdog").start()
+
+    @contextlib.contextmanager
+    def limit(self, seconds: float, factor: float) -> Generator[None, None, None]:
+        """Give the block ``seconds`` times ``factor``, then raise DeadlineExceeded in it."""
+        self.limit_text = f"deadline: not finished after {seconds * factor:g} s"
+        if factor != 1:
+            self.limit_text += f" ({seconds:g} s, times {factor:g} for the accelerator)"
+        self.due = time.monotonic() + seconds * factor
+        try:
+            yield
+        finally:
+            self.due = None
+
+    def _watch(self) -> None:
+        told = 0
+        while True:
+            # Once a second, not woken by each test: a wake-up costs more than a small test.
+            time.sleep(1.0)
+            due = self.due  # The main thread changes it at any time.
+            if due is None or time.monotonic() < due:
+                told = 0
+                continue
+            # Again each second: a test may swallow it, or be in code that restarts the call. When once was not
+            # enough, the console shows where it sits, in case the machine has to be killed.
+            told += 1
+            if told == 3:
+                faulthandler.dump_traceback(file=self.stderr, all_threads=True)
+            signal.pthread_kill(threading.main_thread().ident or 0, DEADLINE_SIGNAL)
+
+    def _raise(self, _signal: int, _frame: FrameType | None) -> None:
+        if self.due is not None:
+            raise DeadlineExceeded(self.limit_text)
+
+
+def facts() -> dict[str, Any]:
+    """Return what identifies the running kernel: release, version, command line, /proc/crypto, taint."""
+    return {
+        "release": platform.release(),
+        "version": platform.version(),
+        "machine": platform.machine(),
+        "cmdline": text_of(Path("/proc/cmdline")).strip(),
+        "proc_crypto": text_of(Path("/proc/crypto")),
+        "modules": sorted(line.split()[0] for line in text_of(Path("/proc/modules")).splitlines()),
+        "taint": taint.read(),
+        "lsm": text_of(Path("/sys/kernel/security/lsm")).strip(),
+        "cpus": os.cpu_count(),
+    }
+
+
+def set_sysctl(assignment: str) -> None:
+    """Set ``name=value`` where the sysctl exists.
+
+    Raises:
+        OSError: it exists and refuses.
+    """
+    name, _, value = assignment.partition("=")
+    path = Path("/proc/sys") / name.strip().replace(".", "/")
+    if path.exists():
+        path.write_text(value.strip())
+
+
+def run_quietly(command: list[str]) -> None:
+    """Run a command whose failure shows elsewhere."""
+    subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -1,0 +1,64 @@
+"""What is to be built: a tree, its variants, and what follows from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vm.kernels.build import kconfig, sources
+from vm.kernels.build.kconfig import Series
+
+
+@dataclass(frozen=True)
+class WorkAround:
+    """What a range of series needs to be built by the compilers of today.
+
+    Attributes:
+        first, last: series, both included.
+        make: variables for the command line of make.
+        reason: why.
+    """
+
+    first: Series
+    last: Series
+    make: tuple[str, ...]
+    reason: str
+
+
+WORK_AROUNDS: tuple[WorkAround, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One build: a tree, its variants, and what follows from them.
+
+    Attributes:
+        tree: what is built.
+        variants: names of fragments, sorted.
+        shadow: the directory of links that stands for the tree.
+        out: the build directory, in it.
+        fragments: in the order of merging.
+    """
+
+    tree: sources.Tree
+    variants: tuple[str, ...]
+    shadow: Path
+    out: Path
+    fragments: tuple[kconfig.Fragment, ...]
+
+    @property
+    def label(self) -> str:
+        """The kernel's name: ``6.12.117-src+debug``."""
+        return "+".join((self.tree.label, *self.variants))
+
+    @property
+    def log(self) -> Path:
+        """Everything that make and the compiler said, of the newest build."""
+        return self.out / "build.log"
+
+    @property
+    def make_variables(self) -> tuple[str, ...]:
+        """What stands on make's command line because of the variants and the tree's version."""
+        own = [word for fragment in self.fragments for word in fragment.make]
+        around = [w.make for w in WORK_AROUNDS if w.first <= self.tree.series <= w.last]
+        return (*own, *(word for words in around for word in words))

@@ -1,0 +1,201 @@
+"""The modules a guest needs out of those a kernel has: pruned, decompressed, indexed by depmod.
+
+Distribution kernels have four thousand modules. With all of them a guest's coldplug takes half a minute
+under TCG, and busybox's insmod, which loads the first ones, cannot decompress.
+"""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import hashlib
+import lzma
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from vm.base import cache, process
+from vm.base.errors import UsageError
+
+# Part of every cache key: raise it when WANTED or what is done with a module changes.
+RULES = 1
+
+# Paths below kernel/ that are kept, with whatever they depend on.
+WANTED = (
+    # what is tested: every algorithm, af_alg itself, the library code and key types behind it
+    "crypto/",
+    "arch/x86/crypto/",
+    "lib/",
+    "security/keys/",
+    # the one crypto device that QEMU has, for an asynchronous driver; the others need hardware
+    "drivers/crypto/virtio/",
+    # how the guest reaches the host
+    "drivers/virtio/",
+    "drivers/char/virtio_console",
+    "drivers/char/hw_random/virtio-rng",
+    "drivers/block/virtio_blk",
+    "net/9p/9pnet",
+    "net/9p/9pnet_virtio",
+    "fs/9p/",
+    "fs/fuse/",
+    "fs/netfs/",
+    "fs/fscache/",
+    "fs/overlayfs/",
+    # where spliced pages come from and go to: a disk file system's page cache, sockets
+    "fs/ext4/",
+    "drivers/block/loop",
+    "drivers/block/brd",
+    "net/unix/",
+    "net/packet/",
+    "net/netlink/",
+)
+# Kept by the above, and of no use: tests that run for minutes when loaded, buses that no guest has.
+UNWANTED = ("lib/test_", "lib/tests/", "lib/memory-notifier", "lib/pm-notifier", "lib/notifier-error")
+
+SUFFIXES = (".ko", ".ko.gz", ".ko.xz", ".ko.zst")
+# Ends a signed module (kernel: include/linux/module_signature.h); stripping would undo the signature.
+SIGNATURE_MARK = b"~Module signature appended~\n"
+TABLES = ("modules.builtin", "modules.builtin.modinfo", "modules.order")
+
+
+def view(files: dict[str, Path], tables: Path, release: str) -> Path:
+    """Return a directory of the cache that holds ``lib/modules/<release>`` made from ``files``.
+
+    It is made anew when a file's size or time of change differs; the files themselves are left alone.
+
+    Args:
+        files: each module's file, by its path below ``kernel/`` without suffix (``crypto/af_alg``).
+        tables: the directory of ``modules.builtin`` and the like; missing ones are left out.
+        release: ``uname -r`` of the kernel.
+
+    Raises:
+        UsageError: as for install().
+    """
+    state = hashlib.sha256(f"{RULES}\0{release}".encode())
+    for name, file in sorted([*files.items(), *((table, tables / table) for table in TABLES)]):
+        if file.is_file():
+            status = file.stat()
+            state.update(f"\0{name}\0{file.resolve()}\0{status.st_size}\0{status.st_mtime_ns}".encode())
+    path = cache.cache_dir() / "modules" / f"{release}-{state.hexdigest()[:12]}"
+    return cache.entry(path, lambda temporary: install_files(files, tables, temporary, release))
+
+
+def find(source: Path) -> dict[str, Path]:
+    """Return the modules installed in ``source`` (``…/lib/modules/<release>``), as view() wants them."""
+    base = source / "kernel"
+    found = {}
+    for file in base.rglob("*.ko*"):
+        if file.name.endswith(SUFFIXES):
+            path = file.relative_to(base).as_posix()
+            found[path[: path.rindex(".ko")]] = file
+    return found
+
+
+def install(source: Path, target: Path, release: str) -> None:
+    """Make ``target/lib/modules/<release>`` from the module directory ``source``, which is not changed.
+
+    Args:
+        source: holds ``kernel/`` with the modules and the ``modules.builtin*`` and ``modules.order`` tables.
+        target: the directory that will hold ``lib/modules/<release>``.
+        release: ``uname -r`` of the kernel.
+
+    Raises:
+        UsageError: a program is missing, or a module cannot be read.
+    """
+    install_files(find(source), source, target, release)
+
+
+def install_files(files: dict[str, Path], tables: Path, target: Path, release: str) -> None:
+    """Do the same for modules that are not laid out yet.
+
+    Args:
+        files: each module's file, by its path below ``kernel/`` without suffix (``crypto/af_alg``).
+        tables: the directory of ``modules.builtin`` and the like; missing ones are left out.
+        target: as for install().
+        release: as for install().
+    """
+    root = target / "lib" / "modules" / release
+    root.mkdir(parents=True)
+    for name, content in _closure(files).items():
+        file = root / "kernel" / f"{name}.ko"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+        if b"\0.debug_info\0" in content and not content.endswith(SIGNATURE_MARK):
+            _strip(file)
+    for table in TABLES:
+        if (tables / table).is_file():
+            shutil.copyfile(tables / table, root / table)
+    result = process.run(["depmod", "-b", str(target), release], deadline=300)
+    if result.status:
+        # depmod's own text is all there is to tell a full disk by.
+        if "No space left" in result.errors:
+            raise OSError(errno.ENOSPC, "No space left on device", str(root))
+        raise UsageError(f"depmod failed for {release}: {result.errors.strip().splitlines()[-1:]}")
+
+
+def wanted(name: str) -> bool:
+    """Say whether the module ``name`` (``crypto/af_alg``: below ``kernel/``, no suffix) is kept by itself."""
+    if name.startswith(UNWANTED):
+        return False
+    return any(name.startswith(rule) if rule.endswith("/") else name == rule for rule in WANTED)
+
+
+def _closure(files: dict[str, Path]) -> dict[str, bytes]:
+    """Return the content of the wanted modules and of all that they depend on."""
+    by_name = {_name(path): path for path in files}
+    kept: dict[str, bytes] = {}
+    waiting = sorted(filter(wanted, files))
+    while waiting:
+        path = waiting.pop()
+        if path not in kept:
+            kept[path] = _content(files[path])
+            waiting += [by_name[name] for name in _needs(kept[path]) if name in by_name]
+    return kept
+
+
+def _name(path: str) -> str:
+    return path.rsplit("/", 1)[-1].replace("-", "_")
+
+
+def _needs(content: bytes) -> Iterable[str]:
+    """Return the names of the modules this one depends on: depends= and softdep= of its .modinfo section.
+
+    The section is NUL-terminated texts, so that they can be found without taking the ELF file apart. A name
+    found by accident is of no module, or of one more.
+    """
+    for depends in re.findall(rb"\0depends=([\w,-]+)\0", b"\0" + content):
+        yield from (name.replace("-", "_") for name in depends.decode().split(","))
+    for softdep in re.findall(rb"\0softdep=([\w :-]+)\0", content):
+        # "pre: a b post: c"; alternatives that do not exist are skipped by the caller.
+        yield from (name.replace("-", "_") for name in softdep.decode().split() if not name.endswith(":"))
+
+
+def _content(file: Path) -> bytes:
+    try:
+        if file.suffix == ".xz":
+            return lzma.decompress(file.read_bytes())
+        if file.suffix == ".gz":
+            return gzip.decompress(file.read_bytes())
+        if file.suffix == ".zst":
+            return _zstd(file)
+        return file.read_bytes()
+    except (lzma.LZMAError, EOFError, gzip.BadGzipFile) as error:
+        raise UsageError(f"the module {file} is damaged: {error}") from error
+
+
+def _zstd(file: Path) -> bytes:
+    # The standard library has no zstd before Python 3.14.
+    if (program := process.find("zstd")) is None:
+        raise UsageError(f"{file.name} needs zstd; install it (on Debian: apt-get install zstd)")
+    result = subprocess.run([program, "-dcq", "--", str(file)], capture_output=True, timeout=60)
+    if result.returncode:
+        raise UsageError(f"the module {file} is damaged: {result.stderr.decode(errors='replace').strip()}")
+    return result.stdout
+
+
+def _strip(file: Path) -> None:
+    """Take the debug information out of ``file``, which makes 5 MB of 100 KB. A luxury: may fail."""
+    if program := process.find("strip"):
+        subprocess.run([program, "--strip-debug", str(file)], capture_output=True, timeout=60)

@@ -1,0 +1,254 @@
+"""A kernel to test, and how its name on the command line becomes one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vm.base import cache
+from vm.base.command import command, say
+from vm.base.errors import BuildFailed, UsageError
+from vm.base.files import first_existing
+from vm.base.progress import Progress
+from vm.kernels import image as images
+from vm.kernels import modules, packaged, versions
+from vm.kernels.build import kconfig
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One kernel, ready to boot.
+
+    Attributes:
+        name: short label, unique within a run, part of every test id: ``6.12.94``.
+        spec: what the user wrote: ``bookworm-backports/6.12``.
+        release: ``uname -r`` of the booted kernel, which names its directory of modules.
+        image: the bzImage, or None for the kernel this Python runs on (spec ``running``).
+        modules: directory that holds ``lib/modules/<release>``, None when everything is built in.
+        config: the kernel's .config, None when it is unknown.
+        version: full version of the package it comes from (``6.12.94-1~bpo12+1``), else the release.
+        vmlinux: file with symbols for a debugger, None when there is none.
+        trouble: why it could not be built; such a kernel has a name and nothing else.
+    """
+
+    name: str
+    spec: str
+    release: str
+    image: Path | None
+    modules: Path | None = None
+    config: Path | None = None
+    version: str = ""
+    vmlinux: Path | None = None
+    trouble: str = ""
+
+    @property
+    def own_arguments(self) -> list[str]:
+        """Words about self-tests in the command line that is built in: they win over what all guests are told."""
+        if self.config is None or not self.config.exists():
+            return []
+        built_in = kconfig.read_config(self.config).get("CMDLINE", "").strip('"')
+        return [word for word in built_in.split() if word.startswith("cryptomgr.")]
+
+
+RUNNING = "running"
+SOURCE_PREFIX = "source:"
+BZIMAGE = Path("arch/x86/boot/bzImage")
+
+# A version, which begins with a digit: 6.12, 6.1.192-2, 6.12.95-1~bpo12+1.
+VERSION = re.compile(r"\d[A-Za-z0-9.+~-]*$")
+# A suite and what may follow it: bookworm, buster/updates, trixie-backports/7.3.
+SUITE = re.compile(r"(?P<suite>[a-z][a-z0-9-]*(?:/updates)?)(?:/(?P<version>\d[A-Za-z0-9.+~-]*)?)?$")
+# Further fragments of kconfigs/; an ABI name has a + too (6.12.95+deb12-amd64).
+VARIANTS = re.compile(r".+?(\+(?!deb\d)[a-z][a-z0-9_-]*)+$")
+
+GRAMMAR = (
+    "a bzImage, a kernel tree, a version (6.12), SUITE/VERSION (trixie-backports/7.3), source:VERSION or 'running'"
+)
+
+
+def resolve(specs: Sequence[str], progress: Progress) -> list[Kernel]:
+    """Return the kernels that ``specs`` name, fetched or built where they have to be, with unique names.
+
+    Specs that come down to the same kernel give it once, which ``progress`` is told.
+
+    Args:
+        specs: see resolve_one; none at all means the newest packaged kernel of the machine's own sources.
+        progress: told in one line each what is waited for.
+
+    Raises:
+        UsageError: one of them names no kernel; nothing is left half-made. One that names a kernel which
+            does not build gives one with ``trouble`` instead.
+    """
+    found: list[Kernel] = []
+    for spec in specs or [""]:
+        try:
+            kernel = resolve_one(spec, progress)
+        except BuildFailed as error:
+            # A verdict about this kernel: the others are tested all the same.
+            name = versions.printable(spec.rstrip("/").rpartition("/")[2])
+            found.append(Kernel(name, spec, "", None, trouble=str(error)))
+            continue
+        same = next((other for other in found if _same(kernel, other)), None)
+        if same:
+            progress(f"{spec!r} is the same kernel as {same.spec!r}: taken once")
+        else:
+            found.append(kernel)
+    return _named(found)
+
+
+def resolve_one(spec: str, progress: Progress) -> Kernel:
+    """Return the kernel that ``spec`` names, fetched or built when it has to be.
+
+    Args:
+        spec: path of a bzImage or of a kernel tree; ``6.12``, ``6.12.94``, ``6.1.192-2``; ``SUITE/VERSION``
+            or ``SUITE``; ``running``; ``source:VERSION``; a source spec with ``+VARIANT``; empty for the
+            newest packaged kernel of the machine's own sources. A file or directory of that name comes first,
+            except for versions: write ``./6.12`` for a directory.
+        progress: told in one line each what is waited for.
+
+    Raises:
+        UsageError: it names no kernel, or the kernel cannot be had.
+    """
+    if spec == RUNNING:
+        return _running()
+    path = Path(spec)
+    with contextlib.suppress(RuntimeError):  # ~nobody-of-that-name: no such file, then
+        path = path.expanduser()
+    there = bool(spec) and os.path.lexists(path)
+    if spec.startswith(SOURCE_PREFIX) or (VARIANTS.match(spec) and not there):
+        return _build(spec, progress)
+    if spec == "" or VERSION.match(spec):
+        return _packaged(spec, None, spec, progress)
+    if there:
+        return _tree(spec, path, progress) if path.is_dir() else _image(spec, path, progress)
+    if named := SUITE.match(spec):
+        return _packaged(spec, named["suite"], named["version"] or "", progress)
+    if "/" in spec:
+        raise UsageError(f"no file or directory {spec}; a kernel is {GRAMMAR}")
+    raise UsageError(f"{spec!r} names no kernel; a kernel is {GRAMMAR}")
+
+
+def _running() -> Kernel:
+    release = os.uname().release
+    configs = (f"/boot/config-{release}", "/proc/config.gz", f"/lib/modules/{release}/config")
+    config = first_existing(map(Path, configs))
+    tree = Path("/lib/modules") / release
+    return Kernel(RUNNING, RUNNING, release, None, Path("/") if tree.is_dir() else None, config, release)
+
+
+def _packaged(spec: str, suite: str | None, version: str, progress: Progress) -> Kernel:
+    entry = packaged.resolve(suite, version, progress)
+    cache.hold(entry.directory)
+    return Kernel(
+        name=versions.printable(versions.upstream(entry.version)),
+        spec=spec,
+        release=entry.release,
+        image=entry.image,
+        modules=entry.directory,
+        config=entry.config if entry.config.exists() else None,
+        version=entry.version,
+    )
+
+
+def _image(spec: str, path: Path, progress: Progress) -> Kernel:
+    """A bzImage: an installed or unpacked one with its modules in lib/modules, or one in its build tree."""
+    image = images.read(path)
+    release = image.release
+    path = path.absolute()
+    if path.parts[-4:] == BZIMAGE.parts and (path.parents[3] / ".config").exists():
+        return _built(spec, path.parents[3])
+    folders = path.resolve().parents
+    lib = first_existing(folder / lib / "modules" / release for folder in folders for lib in ("lib", "usr/lib"))
+    beside = [path.with_name(f"config-{release}"), path.with_name("config")]
+    config = first_existing([*beside, *([lib / "config"] if lib else [])])
+    vmlinux = first_existing([Path(f"/usr/lib/debug/boot/vmlinux-{release}")])
+    view = None
+    if lib is None:
+        progress(f"no lib/modules/{release} beside {path}: everything it needs must be built in")
+    else:
+        # One of our own cache is pruned already.
+        ready = (lib.parents[2] / "kernel.json").exists()
+        view = lib.parents[2] if ready else _view(modules.find(lib), lib, release)
+    return Kernel(versions.printable(release), spec, release, path, view, config, release, vmlinux)
+
+
+def _tree(spec: str, path: Path, progress: Progress) -> Kernel:
+    if (path / BZIMAGE).exists() and (path / ".config").exists():
+        return _built(spec, path)
+    if (path / "Kbuild").exists() and (path / "Makefile").exists():
+        return _build(spec, progress)
+    raise UsageError(
+        f"{path} is no kernel tree: it has neither {BZIMAGE} and .config (a built one) "
+        "nor Kbuild and Makefile (a source tree)"
+    )
+
+
+def _built(spec: str, tree: Path) -> Kernel:
+    """A build tree: its modules are where the compiler left them, listed in modules.order."""
+    tree = tree.resolve()
+    image = images.read(tree / BZIMAGE)
+    release = image.release
+    view = _view(_built_modules(tree), tree, release)
+    vmlinux = first_existing([tree / "vmlinux"])
+    return Kernel(versions.printable(release), spec, release, tree / BZIMAGE, view, tree / ".config", release, vmlinux)
+
+
+def _built_modules(tree: Path) -> dict[str, Path]:
+    files = {}
+    with contextlib.suppress(FileNotFoundError):
+        for line in (tree / "modules.order").read_text().splitlines():
+            # "kernel/crypto/af_alg.ko" before 6.3, "crypto/af_alg.o" since.
+            name = line.strip().removeprefix("kernel/").removesuffix(".ko").removesuffix(".o")
+            files[name] = tree / f"{name}.ko"
+    missing = [file for file in files.values() if not file.exists()]
+    if missing:
+        raise UsageError(
+            f"{tree} is built in part: modules.order names {len(missing)} modules that are not there "
+            f"({missing[0].relative_to(tree)}, …); run make -C {tree} modules"
+        )
+    return files
+
+
+def _view(files: dict[str, Path], tables: Path, release: str) -> Path | None:
+    return modules.view(files, tables, release) if files else None
+
+
+def _build(spec: str, progress: Progress) -> Kernel:
+    from vm.kernels.build import build  # only now: most runs build nothing
+
+    return build.resolve(spec, progress)
+
+
+def _same(one: Kernel, other: Kernel) -> bool:
+    return (one.image, one.modules, one.release) == (other.image, other.modules, other.release)
+
+
+def _named(kernels: Sequence[Kernel]) -> list[Kernel]:
+    """Give every kernel the shortest name that no other has: version, package version, spec, and a number."""
+    longer: list[Callable[[int, Kernel], str]] = [
+        lambda _, kernel: kernel.name,
+        lambda _, kernel: versions.printable(kernel.version or kernel.name),
+        lambda _, kernel: versions.printable(kernel.spec),
+        lambda number, kernel: f"{kernel.name}.{number}",
+    ]
+    names = [longer[0](0, kernel) for kernel in kernels]
+    for form in longer[1:]:
+        taken = list(names)
+        names = [
+            form(number, kernel) if taken.count(taken[number - 1]) > 1 else taken[number - 1]
+            for number, kernel in enumerate(kernels, 1)
+        ]
+    return [replace(kernel, name=name) for kernel, name in zip(kernels, names, strict=True)]
+
+
+@command
+def main(arguments: Sequence[str]) -> None:
+    """Print what each of ``arguments`` (specs) resolves to: ``python -m vm resolve SPEC…``."""
+    for kernel in resolve(arguments, say):
+        print(kernel.name)
+        for field in ("spec", "release", "version", "image", "modules", "config", "vmlinux"):
+            print(f"  {field:8} {getattr(kernel, field)}")

@@ -1,0 +1,270 @@
+"""Does KVM really run code here? Find out by running some; else TCG, with the reason.
+
+``/dev/kvm`` that can be opened proves nothing. There are hosts (containers, nested or emulated
+virtualisation) where it opens and the guest never runs an instruction, where QEMU gives up on a register
+the host does not let it set, or where every exit is so slow that plain emulation is many times faster.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from vm.base import files
+from vm.base.command import Parser, command
+from vm.base.errors import UsageError
+
+KVM_DEVICE = Path("/dev/kvm")
+FACTORS = {"kvm": 1.0, "tcg": 10.0}
+DEFAULT_QEMU = "qemu-system-x86_64"
+DEFAULT_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """What QEMU shall run guests with.
+
+    Attributes:
+        name: QEMU's name of it, ``kvm`` or ``tcg``.
+        reason: one line, why this one.
+        factor: what every deadline is multiplied with: 1.0 for KVM, 10.0 for TCG.
+    """
+
+    name: str
+    reason: str
+    factor: float
+
+
+def probe(
+    qemu: str = DEFAULT_QEMU,
+    requested: str = "auto",
+    seconds: float = DEFAULT_SECONDS,
+    remembered: Path | None = None,
+) -> Accelerator:
+    """Return the accelerator that runs code on this machine, KVM before TCG.
+
+    The same question is answered once per process, and once per ``remembered`` when that file is given.
+
+    Args:
+        qemu: name or path of the QEMU executable.
+        requested: ``auto``; or ``kvm`` or ``tcg`` for that one and no other.
+        seconds: how long KVM may take to run one boot sector; TCG gets ten times as long.
+        remembered: a file that keeps the answer for other processes, such as one in the run's results;
+            written when missing, rewritten when it answers another question or cannot be read.
+
+    Raises:
+        UsageError: no such QEMU, ``requested`` or ``seconds`` make no sense, the requested accelerator
+            does not run code here, or not even TCG does.
+    """
+    if requested not in ("auto", "kvm", "tcg"):
+        raise UsageError(f"expected accelerator auto, kvm or tcg, not {requested!r}")
+    if not 0 < seconds < float("inf"):
+        raise UsageError(f"expected a positive number of seconds for the probe of KVM, not {seconds}")
+    path = shutil.which(qemu)
+    if path is None:
+        raise UsageError(
+            f"expected QEMU as {qemu!r}, found no such executable; install the package qemu-system-x86 "
+            "(Debian: apt-get install qemu-system-x86)"
+        )
+    question = f"{path} {requested} {seconds}"
+    if question not in _answers:
+        answer = _recall(remembered, question) or _decide(path, requested, seconds)
+        _answers[question] = answer
+    if remembered is not None:
+        _remember(remembered, question, _answers[question])
+    return _answers[question]
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    """Print the accelerator and why; the command line of ``python -m vm accel``. Returns the exit status."""
+    parser = Parser(prog="python -m vm accel", description=main.__doc__)
+    parser.add_argument("--accel", default="auto", help="auto (default), kvm or tcg")
+    parser.add_argument("--qemu", default=DEFAULT_QEMU, help="QEMU to ask (default: %(default)s)")
+    parser.add_argument(
+        "--seconds", type=float, default=DEFAULT_SECONDS, help="for KVM to run code (default: %(default)s)"
+    )
+    options = parser.parse_args(argv)
+    found = probe(options.qemu, options.accel, options.seconds)
+    print(f"{found.name}: {found.reason}; deadlines ×{found.factor:g}")
+
+
+# mov al, 0x10; out 0xf4, al; hlt. The device isa-debug-exit turns the byte written into QEMU's exit status
+# (value << 1) | 1, which nothing but executed code can produce.
+_BOOT_SECTOR = bytes.fromhex("b010e6f4f4").ljust(510, b"\0") + b"\x55\xaa"
+_CODE_RAN = (0x10 << 1) | 1
+
+# The processor virtme-ng gives its guests: a host may run code on one kind and not on another.
+# TCG of QEMU 7.2 corrupts the flags on cmpxchg16b, hence -cx16.
+_GUEST = {
+    "kvm": ("-accel", "kvm", "-cpu", "host"),
+    "tcg": ("-accel", "tcg", "-machine", "q35", "-cpu", "max,-cx16"),
+}
+# Real KVM runs a boot sector in a fraction of a second. Slower than this, it must beat TCG to be taken.
+_SUSPICIOUS_SECONDS = 1.0
+_SECONDS_TO_DIE = 5.0
+
+_answers: dict[str, Accelerator] = {}
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """One boot of the sector: what went wrong (None: it ran) and how long it took."""
+
+    failure: str | None
+    seconds: float
+
+
+def _decide(qemu: str, requested: str, seconds: float) -> Accelerator:
+    if requested == "tcg":
+        return _tcg(qemu, seconds, "requested")
+    kvm = _Attempt(trouble, 0.0) if (trouble := _trouble_with_device()) else _boot(qemu, "kvm", seconds)
+    if kvm.failure is None and (requested == "kvm" or kvm.seconds <= _SUSPICIOUS_SECONDS):
+        return _accelerator("kvm", f"ran code in {kvm.seconds:.2f} s")
+    if requested == "kvm":
+        raise UsageError(
+            f"expected KVM to run code here as requested: {kvm.failure}; use tcg, or auto to let the probe choose"
+        )
+    if kvm.failure is not None:
+        return _tcg(qemu, seconds, f"no KVM: {kvm.failure}")
+    tcg = _boot(qemu, "tcg", seconds * FACTORS["tcg"])
+    times = f"a boot sector took {kvm.seconds:.2f} s under KVM"
+    if tcg.failure is None and tcg.seconds < kvm.seconds:
+        return _accelerator("tcg", f"KVM is slower than emulation: {times}, {tcg.seconds:.2f} s under TCG")
+    return _accelerator("kvm", f"ran code, but slowly: {times}")
+
+
+def _tcg(qemu: str, seconds: float, reason: str) -> Accelerator:
+    failure = _boot(qemu, "tcg", seconds * FACTORS["tcg"]).failure
+    if failure is None:
+        return _accelerator("tcg", reason)
+    raise UsageError(
+        f"expected {qemu} to run a boot sector under TCG: {failure} ({reason}); "
+        "install a working QEMU (Debian: apt-get install --reinstall qemu-system-x86)"
+    )
+
+
+def _accelerator(name: str, reason: str) -> Accelerator:
+    return Accelerator(name, reason, FACTORS[name])
+
+
+def _trouble_with_device() -> str | None:
+    """Say why the KVM device cannot be used at all, None when it can be opened."""
+    try:
+        os.close(os.open(KVM_DEVICE, os.O_RDWR | os.O_CLOEXEC))
+    except FileNotFoundError:
+        return f"no {KVM_DEVICE} (no virtualisation in this processor, or the module kvm is not loaded)"
+    except PermissionError:
+        return f"cannot open {KVM_DEVICE}: permission denied (be root, or in the group kvm)"
+    except OSError as error:
+        return f"cannot open {KVM_DEVICE}: {error.strerror}"
+    return None
+
+
+def _boot(qemu: str, accelerator: str, seconds: float) -> _Attempt:
+    """Boot the sector under ``accelerator`` and wait at most ``seconds`` for it to say that it ran."""
+    started = time.monotonic()
+    with _in_memory(_BOOT_SECTOR) as sector:
+        command = [
+            *_contained(),
+            qemu,
+            *_GUEST[accelerator],
+            *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-m", "32"),
+            # A floppy, because QEMU offers no other disk that a BIOS boots from and that may be read-only.
+            *("-drive", f"file=/dev/fd/{sector},format=raw,if=floppy,readonly=on", "-boot", "a"),
+            *("-device", "isa-debug-exit,iobase=0xf4,iosize=1"),
+        ]
+        status, errors = _run(command, sector, seconds)
+    took = time.monotonic() - started
+    if status == _CODE_RAN:
+        return _Attempt(None, took)
+    if status is None:
+        return _Attempt(f"no guest code ran within {seconds:g} s under {accelerator.upper()}", took)
+    ended = f"signal {-status}" if status < 0 else f"exit status {status}"
+    said = f"QEMU ended with {ended} and said: {_first_error(errors) or 'nothing'}"
+    return _Attempt(f"no guest code ran under {accelerator.upper()}; {said}", took)
+
+
+def _run(command: list[str], inherited: int, seconds: float) -> tuple[int | None, str]:
+    """Run ``command``; return its exit status (negative: the signal; None: time was up) and its stderr."""
+    try:
+        # A session of its own: everything that command starts can be killed, and Ctrl-C reaches only us.
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            pass_fds=(inherited,),
+            start_new_session=True,
+        )
+    except OSError as error:
+        return 126, f"cannot execute {command[0]}: {error.strerror}"
+    errors = b""
+    try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            _, errors = process.communicate(timeout=seconds)
+        status = process.poll()
+    finally:
+        # Also after a normal end: a wrapper script may have left the real QEMU behind.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        # A dead KVM can hold a killed process inside the kernel: it is then init's to reap.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_SECONDS_TO_DIE)
+        if process.stderr:
+            process.stderr.close()
+    return status, errors.decode(errors="replace")
+
+
+@contextlib.contextmanager
+def _in_memory(content: bytes) -> Iterator[int]:
+    """Give the descriptor of a file with ``content`` that never had a name, so that none is left behind."""
+    descriptor = os.memfd_create("boot-sector")
+    try:
+        os.write(descriptor, content)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _contained() -> list[str]:
+    """Return a prefix for a command: it dies with this process, and leaves no core file when it aborts."""
+    # Programs rather than preexec_fn, which may deadlock in a process with threads. Both are of util-linux,
+    # which every distribution installs.
+    prefixes = (["setpriv", "--pdeathsig", "KILL", "--"], ["prlimit", "--core=0", "--"])
+    return [word for prefix in prefixes if shutil.which(prefix[0]) for word in prefix]
+
+
+def _first_error(text: str) -> str:
+    """Return the line of QEMU's messages that tells most: the first that is not a warning, else the first."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return next((line for line in lines if "warning:" not in line), lines[0] if lines else "")
+
+
+def _recall(file: Path | None, question: str) -> Accelerator | None:
+    if file is None:
+        return None
+    try:
+        kept = json.loads(file.read_bytes())
+        if kept["question"] != question or kept["name"] not in FACTORS:
+            return None
+        return _accelerator(kept["name"], str(kept["reason"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # it only saves time: ask the machine again
+
+
+def _remember(file: Path, question: str, answer: Accelerator) -> None:
+    if _recall(file, question) == answer:
+        return
+    try:
+        files.replace_text(file, json.dumps({"question": question, **asdict(answer)}) + "\n")
+    except OSError as error:
+        raise UsageError(f"cannot write {file}: {error.strerror}; make its directory writable") from error

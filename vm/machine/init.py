@@ -1,0 +1,123 @@
+"""The guest's process 1: ``init.sh``, filled in for one machine."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+from vm.base import process
+from vm.base.errors import UsageError
+from vm.base.files import ROOT
+from vm.machine import initramfs
+from vm.machine.spec import Vm
+
+# Hidden in the guest by empty file systems, so that tests can write there and nothing of the host shows.
+COVERED = ("/tmp", "/var/tmp", "/run")
+OVERLAID = ("/etc", "/root", "/home", "/var/lib", "/var/cache", "/var/log")
+
+# What process 1 does, by mode. The last line of a shell or a command gives the host time to read the one
+# before: it ends the machine as soon as it has.
+_RUN = {
+    "worker": """\
+exec 9>$(port vm.status)
+echo init >&9
+@python@ -u -m vm.guest.serve 0<>$(port vm.worker) 1>&0 2>/dev/console
+echo exit $? >&9""",
+    "shell": """\
+exec 9>$(port vm.status)
+echo init >&9
+@setup@
+setsid cttyhack @shell@ </dev/ttyS0 >/dev/ttyS0 2>&1 9>&-
+echo exit $? >&9
+sleep 10""",
+    # The host's sh, since this one prefers its own applets. Pipes between the command and the ports: a port
+    # opens only once, so that /dev/stderr would fail. The word at the end of each, set by vm/shell/shell.py, tells that
+    # all of it has come through.
+    "command": """\
+exec 9>$(port vm.status)
+echo init >&9
+@setup@
+mkfifo /run/vm/out /run/vm/err
+(cat /run/vm/out; printf %s $end) >$(port vm.out) 9>&- &
+(cat /run/vm/err; printf %s $end) >$(port vm.err) 9>&- &
+setsid /bin/sh -c @script@ </dev/null >/run/vm/out 2>/run/vm/err 9>&-
+code=$?
+wait
+echo exit $code >&9
+sleep 10""",
+}
+
+
+def render(vm: Vm, directory: Path) -> str:
+    """Return the guest's process 1: init.sh with the names of this machine filled in."""
+    kept = _kept_paths(vm, directory)
+    busybox = initramfs.busybox()
+    status = {"VM_STATUS_FD": "9"} if vm.mode == "worker" else {}
+    environment = {**status, "PYTHONDONTWRITEBYTECODE": "1", **vm.environment}
+    values = {
+        "busybox": str(busybox),
+        "open_kept": "\n".join(f"exec {3 + n}<{shlex.quote(path)}" for n, path in enumerate(kept)),
+        "bind_kept": "\n".join(
+            f"mkdir -p {shlex.quote(path)} && mount --bind /proc/self/fd/{3 + n} {shlex.quote(path)}; exec {3 + n}<&-"
+            for n, path in enumerate(kept)
+        ),
+        "covered": " ".join(COVERED),
+        "overlaid": shlex.join(path for path in [*OVERLAID, *_writable(vm)] if Path(path).is_dir()),
+        "modules": shlex.quote(str(Path(vm.modules) / "lib/modules" / vm.release) if vm.modules else ""),
+        "release": vm.release,
+        "modprobe": _modprobe(),
+        "hostname": vm.name,
+        "path": shlex.quote(f"{sys.prefix}/bin:{os.environ.get('PATH', '')}:{process.SYSTEM_PATH}"),
+        "term": shlex.quote(os.environ.get("TERM", "linux")),
+        "environment": "\n".join(f"export {name}={shlex.quote(value)}" for name, value in environment.items()),
+        "cwd": shlex.quote(vm.cwd),
+        "run": _RUN[vm.mode],
+        # Last: what comes from the user may hold anything, also a name between two @.
+        "python": shlex.quote(sys.executable),
+        "shell": shlex.quote(shutil.which("bash") or "/bin/sh") + " --norc" * bool(shutil.which("bash")),
+        "setup": vm.setup,
+        "script": shlex.quote(vm.script),
+    }
+    text = (Path(__file__).parent / "init.sh").read_text()
+    for name, value in values.items():
+        text = text.replace(f"@{name}@", value)
+    return text
+
+
+def write(vm: Vm, directory: Path) -> None:
+    """Write the process 1 of ``vm`` into its directory, as ``init``."""
+    init = directory / "init"
+    init.write_text(render(vm, directory))
+    init.chmod(0o755)
+
+
+def _writable(vm: Vm) -> list[str]:
+    """Return the directories that people expect to write to: pytest's cache, an editor's swap file."""
+    if vm.mode == "worker":
+        return []
+    wanted = [str(ROOT)]
+    if ROOT not in (Path(vm.cwd), *Path(vm.cwd).parents):
+        wanted.append(vm.cwd)
+    return [name for name in wanted if name not in ("/", *OVERLAID, *COVERED)]
+
+
+def _kept_paths(vm: Vm, directory: Path) -> list[str]:
+    """Return the directories the guest needs that lie below the ones it covers, outermost only."""
+    needed = [ROOT, directory, Path(sys.prefix), Path(sys.base_prefix), Path(vm.cwd)]
+    needed += [Path(vm.modules)] if vm.modules else []
+    needed += [Path(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    below = {str(path.resolve()) for path in needed if str(path.resolve()).startswith(tuple(c + "/" for c in COVERED))}
+    outermost = sorted(path for path in below if not any(str(p) in below for p in Path(path).parents))
+    if len(outermost) > 6:
+        raise UsageError(f"too many directories below {', '.join(COVERED)} are needed in the guest: {outermost}")
+    return outermost
+
+
+def _modprobe() -> str:
+    found = process.find("modprobe")
+    if found is None:
+        raise UsageError("modprobe is not installed; install the package kmod")
+    return found

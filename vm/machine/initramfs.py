@@ -1,0 +1,90 @@
+"""The initial RAM disk of a guest: the few modules a packaged kernel needs before it can see the host's root."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+
+from virtme import cpiowriter, mkinitramfs, modfinder, virtmods
+
+from vm.base import cache
+from vm.base.errors import UsageError
+
+# virtme-ng's own /init mounts the root without caching and cannot be told otherwise; a later member of the
+# archive replaces an earlier one. Otherwise the same steps: modules in order, root, on to process 1.
+_INIT = b"""#!/bin/sh
+mount -t proc none /proc
+for word in $(cat /proc/cmdline); do
+    case $word in
+    init=*) init=${word#init=} ;;
+    rootflags=*) flags=${word#rootflags=} ;;
+    esac
+done
+for module in $(cat /modules/order); do
+    insmod /modules/$module || echo "vm: insmod $module failed"
+done
+mount -t 9p -o ro,$flags /dev/root /newroot || {
+    echo "vm: cannot mount the host's root: the kernel lacks 9p over virtio (CONFIG_NET_9P_VIRTIO, CONFIG_9P_FS)"
+    exit 1
+}
+umount /proc
+exec switch_root /newroot "$init"
+"""
+_ALIASES = [
+    *(alias for alias in virtmods.MODALIASES if alias not in ("i8042", "atkbd")),
+    "overlay",
+    "virtio_rng",
+]
+
+
+def busybox() -> Path:
+    """Return the host's static busybox.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found = mkinitramfs.find_busybox("/", True)
+    if found is None:
+        raise UsageError("no static busybox on this machine; install the package busybox-static")
+    return Path(found)
+
+
+def cached(modules: Path | None, release: str) -> Path | None:
+    """Return the RAM disk for the kernel ``release``, made when it is not in the cache.
+
+    Args:
+        modules: directory that holds ``lib/modules/<release>``; None when everything is built in.
+
+    Returns:
+        The file, or None when the kernel needs none.
+    """
+    if modules is None:
+        return None
+    directory = modules / "lib" / "modules" / release
+    with modfinder.get_mod_path(str(directory), release) as root:
+        found = modfinder.find_modules_from_install(_ALIASES, root=root, kver=release)
+        files = [Path(path).resolve() for path in found]
+    tool = busybox()
+    key = hashlib.sha256(_INIT)
+    for file in [tool, *files]:
+        state = file.stat()
+        key.update(f"{file} {state.st_size} {state.st_mtime_ns}\n".encode())
+    made = cache.entry(
+        cache.cache_dir() / "initramfs" / f"{release}-{key.hexdigest()[:16]}",
+        lambda temporary: _write(temporary / "initramfs", tool, files),
+    )
+    return made / "initramfs"
+
+
+def _write(path: Path, tool: Path, files: list[Path]) -> None:
+    config = mkinitramfs.Config()
+    config.busybox = str(tool)
+    config.modfiles = [str(file) for file in files]
+    archive = io.BytesIO()
+    mkinitramfs.mkinitramfs(archive, config)
+    extra = cpiowriter.CpioWriter(archive)
+    extra.write_file(b"modules/order", body="\n".join(file.name for file in files).encode(), mode=0o644)
+    extra.write_file(b"init", body=_INIT, mode=0o755)
+    extra.write_trailer()
+    path.write_bytes(archive.getvalue())

@@ -1,0 +1,143 @@
+"""QEMU's command line for one machine."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from vm.base.errors import UsageError
+from vm.kernels import vmlinux
+from vm.machine import initramfs
+from vm.machine.spec import Vm
+
+# A panic ends the machine at once (-no-reboot turns the reboot into an exit); states a machine cannot leave
+# become panics. An NMI sent to a machine that hangs makes it print where, then panic.
+_KERNEL_ARGUMENTS = (
+    *("panic=-1", "oops=panic", "softlockup_panic=1", "hung_task_panic=1", "unknown_nmi_panic=1"),
+    *("console=ttyS0,115200", "earlyprintk=serial,ttyS0,115200", "loglevel=5", "printk.devkmsg=on"),
+    # 27 s under TCG with every algorithm built in; a kernel that shall do them says so (Kernel.own_arguments).
+    "cryptomgr.notests",
+    # Hardware the guest does not have, which the kernel would wait for or complain about.
+    *("raid=noautodetect", "i8042.nopnp", "i8042.noaux"),
+)
+# Loose: without it every import goes to the host again, which doubles their time; the root is read-only. For
+# people, what they edit on the host shall show at once.
+_CACHE = {"worker": "loose", "shell": "none", "command": "loose"}
+
+
+def command_line(vm: Vm, directory: Path, status_fd: int, qmp_fd: int) -> list[str]:
+    """Return QEMU's command line for ``vm``.
+
+    virtme-ng knows how to show the host's root to a guest and which machine and processor to choose: that
+    part is its own, asked for with ``--dry-run``. Console, ports and process 1 are ours.
+
+    Args:
+        vm: the machine.
+        directory: its own; the console goes there.
+        status_fd: where what the guest writes to its status port goes.
+        qmp_fd: a socket for QEMU's monitor.
+
+    Raises:
+        UsageError: virtme-ng refuses, with its own words.
+    """
+    theirs, their_cmdline = _virtme_command(vm)
+    return [
+        *theirs,
+        *("-append", " ".join(_cmdline(vm, directory, their_cmdline))),
+        # What the guest may not do: reach a network, write to the host, outlive a reboot.
+        *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-vga", "none", "-net", "none"),
+        # A guest that breaks out of QEMU finds a process that may not start others or gain privileges.
+        *("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"),
+        # Entropy, so that nothing in the guest waits for it.
+        *("-device", "virtio-rng-pci"),
+        *("-chardev", f"socket,id=qmp,fd={qmp_fd}", "-qmp", "chardev:qmp"),
+        *("-device", "virtio-serial-pci", *output_port("vm.status", status_fd)),
+        *_terminal(vm, directory),
+        *_images(vm),
+        *vm.qemu_arguments,
+    ]
+
+
+def output_port(name: str, descriptor: int) -> list[str]:
+    """Return QEMU's arguments for a virtio port ``name`` that writes into the file open as ``descriptor``."""
+    identity = name.replace(".", "-")
+    return [
+        *("-chardev", f"file,id={identity},path=/dev/fd/{descriptor}"),
+        *("-device", f"virtserialport,chardev={identity},name={name}"),
+    ]
+
+
+def _cmdline(vm: Vm, directory: Path, theirs: list[str]) -> list[str]:
+    """Return the words of the kernel's command line; ``theirs`` are virtme-ng's."""
+    return [
+        *(word for word in theirs if not word.startswith(("console=", "virtme", "init=", "quiet"))),
+        f"rootflags=version=9p2000.L,trans=virtio,access=any,msize=524288,cache={_CACHE[vm.mode]}",
+        *_KERNEL_ARGUMENTS,
+        # An emulated timer is late on a busy host, and the kernel panics: "IO-APIC + timer doesn't work".
+        *(["no_timer_check"] if vm.accelerator == "tcg" else []),
+        *vm.kernel_arguments,
+        f"init={directory}/init",
+    ]
+
+
+def _images(vm: Vm) -> list[str]:
+    """Return what takes precedence over virtme-ng's choice of processor and kernel, and our RAM disk."""
+    arguments = []
+    if vm.accelerator == "tcg":
+        # A later -cpu wins over virtme's plain max: QEMU 7.2's TCG corrupts flags on cmpxchg16b.
+        arguments += ["-cpu", "max,-cx16"]
+        # A later -kernel wins too: the decompressor of a bzImage takes longer than the kernel's own start.
+        if vm.image and (unpacked := vmlinux.cached(Path(vm.image))) is not None:
+            arguments += ["-kernel", str(unpacked)]
+    if vm.modules is not None or vm.release:
+        image = initramfs.cached(Path(vm.modules) if vm.modules else None, vm.release)
+        if image is not None:
+            arguments += ["-initrd", str(image)]
+    return arguments
+
+
+def _virtme_command(vm: Vm) -> tuple[list[str], list[str]]:
+    """Ask virtme-ng for its QEMU command: (arguments without console and kernel command line, that line)."""
+    assert vm.image is not None
+    qemu_binary = shutil.which(vm.qemu)
+    if qemu_binary is None:
+        raise UsageError(f"{vm.qemu} is not installed; install the package qemu-system-x86")
+    command = [sys.executable, "-m", "virtme.commands.run", "--kimg", vm.image, "--mods", "none"]
+    # 9p: read-only at the device, and no second process; virtiofsd gained that only lately.
+    command += ["--force-9p", "--memory", f"{vm.memory}M", "--cpus", str(vm.cpus), "--qemu-bin", qemu_binary]
+    command += ["--disable-kvm"] if vm.accelerator == "tcg" else []
+    command += ["--dry-run", "--show-command"]
+    answer = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    lines = [line for line in answer.stdout.splitlines() if " -kernel " in line]
+    if answer.returncode != 0 or not lines:
+        words = (answer.stderr.strip().splitlines() or ["no message"])[-1]
+        raise UsageError(f"virtme-ng cannot run {vm.image}: {words}")
+    qemu, *rest = shlex.split(lines[-1])
+    kept, cmdline = [qemu], []
+    ours = ("-chardev", "-mon", "-serial", "-echr", "-display", "-vga", "-net")
+    while rest:
+        flag = rest.pop(0)
+        value = [rest.pop(0)] if rest and not rest[0].startswith("-") else []
+        if flag == "-append":
+            cmdline = shlex.split(value[0]) if value else []
+        elif flag in ours or (flag == "-device" and value[0].startswith(("virtio-serial", "virtconsole"))):
+            continue
+        else:
+            kept += [flag, *value]
+    return kept, cmdline
+
+
+def _terminal(vm: Vm, directory: Path) -> list[str]:
+    """Return QEMU's arguments for what its standard input and output are wired to, and the serial console."""
+    if vm.mode == "shell":
+        # One terminal for both: the kernel's messages and the shell. Ctrl-A X ends the machine.
+        both = ["-chardev", "stdio,id=console,signal=off,mux=on", "-mon", "chardev=console"]
+        return [*both, "-serial", "chardev:console"]
+    console = ["-chardev", f"file,id=console,path={directory}/console.log", "-serial", "chardev:console"]
+    if vm.mode == "command":
+        return console
+    worker = ["-chardev", "stdio,id=worker,signal=off,mux=off"]
+    return [*console, *worker, "-device", "virtserialport,chardev=worker,name=vm.worker"]

@@ -1,0 +1,93 @@
+"""The directory of one machine: what to boot stands in ``vm.json``, how far it came in ``status.json``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vm.base import files
+
+
+@dataclass(frozen=True)
+class Vm:
+    """One machine to be, as read from ``vm.json``.
+
+    Attributes:
+        name: host name of the guest, unique within the run: ``6.12.94-1``.
+        kernel: label of the kernel, for messages.
+        release, image, modules: of :class:`vm.kernels.resolve.Kernel`; ``image`` None means no machine at all, the
+            command runs on the kernel we run on.
+        accelerator: ``kvm`` or ``tcg``.
+        memory: MiB of guest memory.
+        cpus: virtual processors.
+        boot_deadline: seconds until the guest's Python must be up.
+        cwd: working directory of the guest's command.
+        environment: further variables for the guest's command.
+        kernel_arguments: appended to the kernel's command line.
+        qemu: the QEMU binary.
+        qemu_arguments: appended to QEMU's command line.
+        command: run instead of QEMU (tests of the runner); gets our own environment and the variables
+            ``VM_STATUS_FD`` and ``VM_CONSOLE``.
+        mode: ``worker``; ``shell`` (a login on our terminal); or ``command`` (run ``script``, vm/shell/shell.py).
+        script: the shell command of mode ``command``.
+        setup: lines of shell that the guest runs before a shell or a command.
+    """
+
+    name: str
+    kernel: str
+    release: str
+    image: str | None
+    modules: str | None
+    accelerator: str
+    memory: int
+    cpus: int
+    boot_deadline: float
+    cwd: str
+    environment: dict[str, str] = field(default_factory=dict)
+    kernel_arguments: list[str] = field(default_factory=list)
+    qemu: str = "qemu-system-x86_64"
+    qemu_arguments: list[str] = field(default_factory=list)
+    command: list[str] | None = None
+    mode: str = "worker"
+    script: str = ""
+    setup: str = ""
+
+    def save(self, directory: Path) -> None:
+        """Write ``vm.json`` into ``directory``."""
+        (directory / "vm.json").write_text(json.dumps(dataclasses.asdict(self), indent=1))
+
+    @classmethod
+    def load(cls, directory: Path) -> Vm:
+        """Read ``vm.json`` from ``directory``."""
+        return cls(**json.loads((directory / "vm.json").read_text()))
+
+
+@dataclass(frozen=True)
+class Status:
+    """What is known of a machine, as kept in ``status.json``.
+
+    Attributes:
+        state: ``starting``, ``booting``, ``up``, ``boot failed`` or ``down``.
+        reason: one line why, for ``boot failed`` and for a ``down`` that nobody asked for; else empty.
+        boot_seconds: from the start of QEMU to the guest's Python, once it is up.
+        pid: of QEMU, while it runs.
+    """
+
+    state: str = "starting"
+    reason: str = ""
+    boot_seconds: float | None = None
+    pid: int | None = None
+
+    def save(self, directory: Path) -> None:
+        """Write ``status.json``, whole or not at all."""
+        files.replace_text(directory / "status.json", json.dumps(dataclasses.asdict(self)))
+
+    @classmethod
+    def load(cls, directory: Path) -> Status:
+        """Read ``status.json``; a machine that has not written it yet is ``starting``."""
+        try:
+            return cls(**json.loads((directory / "status.json").read_text()))
+        except FileNotFoundError:
+            return cls()

@@ -1,0 +1,34 @@
+"""Render a run again: ``python -m vm results RESULTS.json [--format table|ktap|json]``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from vm.base.command import Parser, command
+from vm.results import ktap, model
+from vm.results.table import summary_lines, table
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    """Print one view of a results.json; return the exit status."""
+    parser = Parser(prog="python -m vm results", description=main.__doc__)
+    parser.add_argument("results", metavar="RESULTS.json", type=Path)
+    parser.add_argument("--format", choices=sorted(_FORMATS), default="table", help="default: %(default)s")
+    options = parser.parse_args(argv)
+    text = _FORMATS[options.format](model.load(options.results))
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough. Nothing more may be written, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _table(run: model.Run) -> str:
+    return "\n".join([*summary_lines(run), "", table(run), ""])
+
+
+_FORMATS = {"table": _table, "ktap": ktap.render, "json": model.dump}

@@ -1,0 +1,313 @@
+"""What the user of ``pytest --kernel`` sees: header, verdicts, results, the last table."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import shlex
+import sys
+import time
+from collections import Counter
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from _pytest.junitxml import xml_key
+
+from vm.base import files
+from vm.base.command import say
+from vm.base.errors import UsageError
+from vm.base.files import ROOT
+from vm.guest import expect
+from vm.kernels.resolve import Kernel, resolve
+from vm.klog import source_lines
+from vm.klog.splats import Splat
+from vm.machine.accel import Accelerator, probe
+from vm.results import junit, table, write
+from vm.results.model import LETTERS
+from vm.run import known, skips
+from vm.run.machines import Plan
+from vm.run.plugin import EXPECTED
+from vm.run.record import Recorder
+from vm.run.session import VmSession
+
+# Letters of the verdicts that pytest itself does not know.
+OWN_VERDICTS = {verdict.value: letter for verdict, letter in LETTERS.items() if not verdict.is_pytests}
+# MiB that QEMU and the relay take besides the guest's memory.
+_OVERHEAD = 150
+RUN_DIRECTORY = pytest.StashKey[Path]()
+
+
+def prepare(config: pytest.Config) -> None:
+    """Make the directory of this run and have JUnit results go there.
+
+    Raises:
+        pytest.UsageError: options that exclude each other, or no place for results.
+    """
+    if config.option.numprocesses or config.option.tx:
+        raise pytest.UsageError("--kernel boots its own workers: give --vms N instead of -n or --tx")
+    if getattr(config.option, "usepdb", False):
+        raise pytest.UsageError("--pdb cannot reach into a guest: use make shell KERNEL=… and run pytest there")
+    place = str(Path(config.option.results or ROOT / "results").absolute())
+    if not re.fullmatch(r"(/[\w.+:@,~%=-]+)+", place, re.ASCII):
+        # Names in it travel over the kernel's command line.
+        raise pytest.UsageError(f"results cannot be in {place!r}: give --results DIR, a path without spaces and quotes")
+    try:
+        directory = config.stash[RUN_DIRECTORY] = _new_directory(Path(config.option.results or ROOT / "results"))
+    except OSError as error:
+        raise pytest.UsageError(f"cannot write results: {error}; give another directory by --results DIR") from error
+    if not config.option.xmlpath:
+        config.option.xmlpath = str(directory / "junit.xml")
+
+
+class KernelList:
+    """What ``--collect-only`` needs: the names of the kernels."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        try:
+            self.kernels = resolve(config.option.vm_kernels, say)
+        except UsageError as error:
+            raise pytest.UsageError(str(error)) from None
+
+    def pytest_report_header(self) -> list[str]:
+        """Name them."""
+        return [f"kernels: {', '.join(kernel.name for kernel in self.kernels)}"]
+
+
+class Controller(KernelList):
+    """Hooks of the controlling pytest process."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        directory = config.stash[RUN_DIRECTORY]
+        try:
+            super().__init__(config)
+            try:
+                self.skips = _skip_budget(config)
+                issues = known.load_for(config)
+                self.accelerator = _accelerator(self.kernels, config)
+            except UsageError as error:
+                raise pytest.UsageError(str(error)) from None
+        except BaseException:
+            directory.rmdir()
+            raise
+        _point_latest_to(directory)
+        self.config = config
+        self.final_table = ""
+        self.trouble = ""
+        self.recorder = Recorder(self.kernels)
+        self.configs = {kernel.name: skips.read_config(kernel.config) for kernel in self.kernels}
+        self.versions = {kernel.name: known.version_of(kernel) for kernel in self.kernels}
+        # What may take a kernel down is kept apart even where nothing is expected.
+        self.possible = {name: known.expectations(issues, version) for name, version in self.versions.items()}
+        self.issues = {} if config.option.vm_no_known_issues else issues
+        self.expected = {name: found if self.issues else {} for name, found in self.possible.items()}
+        self.commands = {kernel.name: self._command(kernel) for kernel in self.kernels}
+        # Which tests come last is the same for all kernels.
+        config.stash[EXPECTED] = known.expectations(issues, "")
+        self.session = VmSession(config, self._plan())
+        config.pluginmanager.register(self.session, "dsession")
+        # Lines per file make no sense when several machines answer at once.
+        if reporter := config.pluginmanager.get_plugin("terminalreporter"):
+            reporter.showfspath = False
+
+    def _command(self, kernel: Kernel) -> str:
+        """Return the command that runs the suite on one kernel once more."""
+        thorough = " --thorough" if self.config.option.thorough else ""
+        return f"{files.shown(Path(sys.prefix) / 'bin' / 'pytest')} --kernel {shlex.quote(_exact(kernel))}{thorough}"
+
+    def _plan(self) -> Plan:
+        option = self.config.option
+        factor = self.accelerator.factor
+        share = (os.cpu_count() or 1) // len(self.kernels)
+        return Plan(
+            kernels=self.kernels,
+            vms=option.vms or max(1, min(4, share)),
+            at_once=option.vm_at_once or _room(option.vm_memory),
+            accelerator=self.accelerator,
+            directory=self.config.stash[RUN_DIRECTORY],
+            cpus=option.vm_cpus,
+            memory=option.vm_memory,
+            boot_deadline=option.boot_deadline * factor,
+            test_deadline=option.test_deadline * factor,
+            vm_deadline=max(option.vm_deadline, option.test_deadline + 5) * factor,
+            restarts=option.vm_restarts,
+            kernel_arguments=option.vm_kernel_arguments,
+            qemu=option.qemu,
+            command=shlex.split(option.vm_command) if option.vm_command else None,
+            needs_own_machine=self._needs_own_machine,
+        )
+
+    def _needs_own_machine(self, kernel: Kernel, item: pytest.Item) -> bool:
+        return kernel.image is not None and expect.may_take_it_down(item, self.possible[kernel.name])
+
+    def pytest_report_header(self) -> list[str]:
+        """Say what will run, and how."""
+        lines = [f"accelerator: {self.accelerator.name} ({self.accelerator.reason})"]
+        lines += [
+            f"kernel {kernel.name}: {kernel.release}" + (f" ({kernel.version})" if kernel.version else "")
+            for kernel in self.kernels
+        ]
+        return [*lines, f"results: {files.shown(self.session.plan.directory)}"]
+
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell a guest which known issues its kernel has."""
+        label = node.gateway.spec.kernel
+        node.workerinput["vm_issues"] = {fix: tuple(found) for fix, found in self.possible[label].items()}
+        node.workerinput["vm_expendable"] = any(each.name == label and each.image for each in self.kernels)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, Any] | None:
+        """Name the verdicts pytest does not know."""
+        verdict = getattr(report, "verdict", None)
+        if verdict not in OWN_VERDICTS:
+            return None
+        return verdict, OWN_VERDICTS[verdict], (verdict.upper(), {"red": True})
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Record it, and put below every failure how to run exactly that again."""
+        node = getattr(report, "node", None)
+        machine = self.session.machines.get(node)
+        label = getattr(report, "vm_kernel", None) or (machine.kernel.name if machine else self.kernels[0].name)
+        self._check_skip(report, label)
+        self._add_source_lines(report, label)
+        if getattr(report, "verdict", "") in ("crashed", "hung"):
+            expect.judge_loss(report, self.session.verdicts.items.get(report.nodeid), self.expected[label])
+        again = self.rerun(label, report.nodeid)
+        self.recorder.add(report, label, again, machine.name if machine else "")
+        if report.failed and getattr(report, "verdict", "") != "not run":
+            report.sections.append(("run this again", again))
+
+    def _check_skip(self, report: pytest.TestReport, label: str) -> None:
+        """Turn a skip outside the budget into a failure."""
+        if self.skips is None or not report.skipped or hasattr(report, "wasxfail"):
+            return
+        reason = report.longrepr[2].removeprefix("Skipped: ") if isinstance(report.longrepr, tuple) else ""
+        if (objection := skips.objection(reason, self.skips, self.configs[label])) is not None:
+            report.outcome = "failed"
+            report.longrepr = f"skipped outside the budget: {reason}: {objection}"
+
+    def _add_source_lines(self, report: pytest.TestReport, label: str) -> None:
+        """Say which lines a splat speaks of, where the kernel has debugging information."""
+        splats = [Splat(*splat) for splat in getattr(report, "splats", ())]
+        if not splats or not isinstance(report.longrepr, str):
+            return
+        vmlinux = next(kernel.vmlinux for kernel in self.kernels if kernel.name == label)
+        report.longrepr, *texts = source_lines.located([report.longrepr, *(splat.text for splat in splats)], vmlinux)
+        shown = [dataclasses.replace(splat, text=text) for splat, text in zip(splats, texts, strict=True)]
+        report.__dict__["splats"] = [list(dataclasses.astuple(splat)) for splat in shown]
+
+    def rerun(self, label: str, nodeid: str) -> str:
+        """Return the command that runs one test on one kernel."""
+        return self.commands[label] + ("" if nodeid.startswith("machine[") else f" {shlex.quote(nodeid)}")
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Write the results; JUnit's are written by pytest right after, with what is added here."""
+        # Machines say their last facts on the way out.
+        self.session.nodemanager.teardown_nodes()
+        run = self.recorder.run(
+            self.session.plan,
+            self.session.machines.values(),
+            self.session.verdicts.expected,
+            [Path(sys.argv[0]).name, *self.config.invocation_params.args],
+            int(exitstatus),
+            self.session.stopped or "stopped",
+        )
+        self.final_table = table.table(run)
+        if (xml := self.config.stash.get(xml_key, None)) is not None:
+            for name, value in junit.properties(run):
+                xml.add_global_property(name, value)
+        try:
+            write.write(run, self.session.plan.directory)
+        except UsageError as error:
+            self.trouble = str(error)
+            session.exitstatus = session.exitstatus or pytest.ExitCode.INTERNAL_ERROR
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_terminal_summary(self, terminalreporter: Any) -> Generator[None, None, None]:
+        """Print what pytest does not: verdicts of its unknown kinds, and the table."""
+        for verdict in OWN_VERDICTS:
+            reports = terminalreporter.stats.get(verdict, [])
+            if not reports:
+                continue
+            terminalreporter.write_sep("=", verdict.upper(), red=True)
+            if verdict == "not run":
+                for reason, count in Counter(str(report.longrepr) for report in reports).items():
+                    terminalreporter.write_line(f"{count} tests {reason}")
+                continue
+            for report in reports:
+                terminalreporter.write_sep("_", report.nodeid, red=True)
+                terminalreporter.write_line(str(report.longrepr))
+                for name, text in report.sections:
+                    if name == "run this again":
+                        terminalreporter.write_sep("-", name)
+                        terminalreporter.write_line(text)
+        yield
+        self._say_known_issues(terminalreporter)
+        terminalreporter.write_sep("=", "kernels")
+        terminalreporter.write_line(self.final_table)
+        terminalreporter.write_line(self.trouble or f"results: {files.shown(self.session.plan.directory)}")
+
+    def _say_known_issues(self, terminalreporter: Any) -> None:
+        """Name the known issues of each kernel, those first that a test has shown."""
+        for kernel in self.kernels:
+            tests = self.recorder.tests[kernel.name].values()
+            shown = Counter(test.known_issue for test in tests if test.known_issue)
+            if lines := known.summary(self.versions[kernel.name], self.issues, shown):
+                terminalreporter.write_sep("=", f"known issues of {kernel.name}")
+                for line in lines:
+                    terminalreporter.write_line(line)
+
+
+def _skip_budget(config: pytest.Config) -> list[skips.Rule] | None:
+    """Read the budget that the project's settings name, None without one."""
+    named = config.getini("skip_budget")
+    if not named:
+        return None
+    return skips.load(config.rootpath / named)
+
+
+def _accelerator(kernels: Sequence[Kernel], config: pytest.Config) -> Accelerator:
+    """Find out how QEMU runs guests, when there will be any."""
+    if all(kernel.image is None for kernel in kernels):
+        return Accelerator("none", "no virtual machine", 1.0)
+    return probe(config.option.qemu, config.option.accel)
+
+
+def _room(memory: int) -> int:
+    """Return how many machines of ``memory`` MiB this host carries at once: by its processors, and by its memory."""
+    available = re.search(r"^MemAvailable: *(\d+) kB", files.text_of(Path("/proc/meminfo")), re.MULTILINE)
+    by_memory = int(available[1]) // 1024 // (memory + _OVERHEAD) if available else sys.maxsize
+    return max(1, min(by_memory, max(4, 2 * (os.cpu_count() or 1))))
+
+
+def _exact(kernel: Kernel) -> str:
+    """Return a spec that means this kernel and no newer one: ``6.12`` may be another tomorrow."""
+    if not kernel.version or kernel.image is None or Path(kernel.spec).exists() or kernel.spec.startswith("source:"):
+        return kernel.spec
+    suite, slash, _ = kernel.spec.rpartition("/")
+    return f"{suite}{slash}{kernel.version}" if slash else kernel.version
+
+
+def _new_directory(parent: Path) -> Path:
+    """Make the directory of a new run."""
+    parent = parent.absolute()
+    parent.mkdir(parents=True, exist_ok=True)
+    stem = time.strftime("%Y-%m-%dT%H-%M-%S")
+    for number in range(1, 1000):
+        directory = parent / (stem if number == 1 else f"{stem}.{number}")
+        try:
+            directory.mkdir()
+        except FileExistsError:
+            continue
+        return directory
+    raise FileExistsError(f"too many runs in {parent} at {stem}")
+
+
+def _point_latest_to(directory: Path) -> None:
+    link = directory.parent / f".latest.{os.getpid()}"
+    link.symlink_to(directory.name)
+    link.rename(directory.parent / "latest")

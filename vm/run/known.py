@@ -1,0 +1,217 @@
+"""Known issues: what a kernel of some version is expected to have, and what becomes of the tests that show it.
+
+A test names the fix of the bug it guards by a marker::
+
+    @pytest.mark.fixed_by("a664bf3d603d", "crypto: algif_aead - Revert to operating out-of-place", cve="CVE-2026-31431")
+
+and a TOML file (ini option ``known_issues``) says which versions lack it, in tables ``[[issue]]``:
+
+    fix         first 12 digits of the commit that fixed it on mainline
+    title       subject of that commit
+    cve         left out where there is none
+    name        what people call it; left out: the title
+    introduced  versions since which it is there: ``6.16`` is a release of mainline, ``6.18.22`` of that series alone
+    fixed       versions since which it is gone, by series; the last one is the release of mainline
+    packages    package versions that had the fix before ``fixed`` says so, each for its series: ``5.10.251-2``
+    unfixed     series that ended without the fix
+    crashes     true when the test takes a bad kernel down: it is run last, and on kernels that are not known to be
+                without the issue each of its cases has a machine for itself
+
+A kernel that has an issue by its version is expected to fail that issue's tests. That is strict: a test that passes
+all the same fails as "fixed earlier than the table says". On a series the table does not name, either is accepted.
+The same failure on a kernel that should be fixed is a failure. ``--no-known-issues`` expects nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vm.base import toml
+from vm.base.errors import UsageError
+from vm.base.words import plural
+from vm.guest.expect import Expectation, State
+from vm.kernels import image, versions
+from vm.kernels.resolve import Kernel
+
+
+@dataclass(frozen=True)
+class Issue:
+    """One table of the file; see above for its members."""
+
+    fix: str
+    title: str
+    cve: str = ""
+    name: str = ""
+    introduced: tuple[str, ...] = ()
+    fixed: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    unfixed: tuple[str, ...] = ()
+    crashes: bool = False
+
+    @property
+    def label(self) -> str:
+        """What it is called in one line: ``Copy Fail (CVE-2026-31431)``."""
+        return f"{self.name or self.title}{f' ({self.cve})' if self.cve else ''}"
+
+    def state(self, version: str) -> State:
+        """Say whether the kernel of ``version`` has it.
+
+        Args:
+            version: of a package (``5.10.251-5``) or a kernel (``6.12.95``); empty when nobody knows.
+        """
+        series = series_of(version)
+        if not series:
+            return State.EITHER
+        if not self._reached(self.introduced, version, series) or self._patched(version, series):
+            return State.ABSENT
+        if series in self.unfixed or series in map(series_of, self.fixed):
+            return State.ABSENT if self._reached(self.fixed, version, series) else State.PRESENT
+        if self._reached(self.fixed, version, series):
+            return State.ABSENT
+        # Before its first fixed series nobody backported it, or it was not looked up.
+        return State.EITHER
+
+    def first_fixed(self, version: str) -> str:
+        """Return the first fixed version in the series of ``version``, else the release of mainline, in words."""
+        series = series_of(version)
+        own = [fixed for fixed in self.fixed if series_of(fixed) == series]
+        if own:
+            return f"fixed in {own[0]}"
+        return f"never fixed in {series}, on mainline since {self.fixed[-1]}" if self.fixed else "not fixed anywhere"
+
+    def excuse(self, version: str) -> str:
+        """Return the reason of an expected failure on the kernel of ``version``."""
+        return f"{self.label}: {self.first_fixed(version)} by {self.fix}"
+
+    def _patched(self, version: str, series: str) -> bool:
+        plain = re.sub(r"~(bpo|deb).*", "", version)
+        return any(
+            series_of(package) == series and versions.key(plain) >= versions.key(package) for package in self.packages
+        )
+
+    @staticmethod
+    def _reached(since: Sequence[str], version: str, series: str) -> bool:
+        """Say whether ``version`` is at or after the point ``since`` names in its series, or its line of mainline."""
+        here = versions.key(versions.upstream(version))
+        if own := [each for each in since if series_of(each) == series]:
+            return here >= versions.key(own[0])
+        # The releases of mainline had three numbers until 2.6.39.
+        mainline = [each for each in since if each.count(".") == 1 or each.startswith("2.6.")]
+        return any(here >= versions.key(each) for each in mainline)
+
+
+def series_of(version: str) -> str:
+    """Return the series of a version: ``6.12`` of ``6.12.95-1~bpo12+1``; empty when it is no version."""
+    found = re.match(r"\d+\.\d+(?=$|[.~+-])", version)
+    return found[0] if found else ""
+
+
+def load(path: Path) -> dict[str, Issue]:
+    """Read the table of known issues; by commit.
+
+    Raises:
+        UsageError: the file cannot be read, or a table is not as described above.
+    """
+    issues = toml.tables(path, "issue", _issue, "the known issues", "vm/run/known.py")
+    return {issue.fix: issue for issue in issues}
+
+
+def version_of(kernel: Kernel) -> str:
+    """Return the version by which issues are looked up: the package's where it is known, else the kernel's.
+
+    A distribution's release (``6.1.0-50-amd64``) tells its ABI, not its version; the image tells both.
+    """
+    if re.match(r"\d+\.\d+(\.\d+)?-rc\d", kernel.version):
+        return version_in(kernel.version)  # of a source tree
+    if kernel.version and kernel.version != kernel.release:
+        return kernel.version
+    if kernel.image is None:
+        return running()
+    try:
+        return version_in(image.read(kernel.image).version)
+    except UsageError:
+        return version_in(kernel.release)
+
+
+def running() -> str:
+    """Return the version of the kernel this Python runs on."""
+    return version_in(f"{os.uname().release} {os.uname().version}")
+
+
+def version_in(banner: str) -> str:
+    """Return the version in what a kernel calls itself, empty when it tells none.
+
+    >>> version_in("6.1.0-50-amd64 (debian-kernel@lists.debian.org) #1 SMP Debian 6.1.176-1 (2026-06-02)")
+    '6.1.176-1'
+    """
+    if package := re.search(r"\bDebian (\d[\w.+~-]*)", banner):
+        return package[1]
+    release = banner.split()[0] if banner.split() else ""
+    if re.match(r"\d+\.\d+\.0-\d+-", release):
+        return ""  # the ABI of a distribution
+    found = re.match(r"(\d+\.\d+)(\.\d+)?(-rc\d+)?", release)
+    if found is None:
+        return ""
+    patch = "" if found[3] and found[2] == ".0" else found[2] or ""
+    return f"{found[1]}{patch}{(found[3] or '').replace('-', '~')}"
+
+
+def expectations(issues: Mapping[str, Issue], version: str) -> dict[str, Expectation]:
+    """Return what to expect of the kernel of ``version``, by commit."""
+    return {
+        fix: Expectation(issue.state(version).value, issue.excuse(version), issue.crashes)
+        for fix, issue in issues.items()
+    }
+
+
+def load_for(config: pytest.Config) -> dict[str, Issue]:
+    """Return the table that the project's settings name; empty without one.
+
+    Raises:
+        UsageError: as :func:`load`.
+    """
+    named = config.getini("known_issues")
+    if not named:
+        return {}
+    return load(config.rootpath / named)
+
+
+def summary(version: str, issues: Mapping[str, Issue], shown: Mapping[str, int]) -> list[str]:
+    """Return the known issues of one kernel, one line each.
+
+    Args:
+        version: of the kernel.
+        issues: the table.
+        shown: how many tests failed as expected, by the reason they gave.
+    """
+    present = [issue.excuse(version) for issue in issues.values() if issue.state(version) is State.PRESENT]
+    lines = [f"{reason}: {plural(count, 'test')}" for reason, count in shown.items()]
+    return [
+        *lines,
+        *(f"{reason}: by its version, no test of this run showed it" for reason in present if reason not in shown),
+    ]
+
+
+def _issue(table: dict[str, Any]) -> Issue:
+    lists = ("introduced", "fixed", "packages", "unfixed")
+    known = {"fix": str, "title": str, "cve": str, "name": str, "crashes": bool, **dict.fromkeys(lists, list)}
+    for key, value in table.items():
+        if key not in known:
+            raise ValueError(f"unknown key {key!r}")
+        if not isinstance(value, known[key]):
+            raise ValueError(f"{key!r} of {table.get('fix')!r} must be of type {known[key].__name__}")
+    if not re.fullmatch(r"[0-9a-f]{12}", table.get("fix", "")) or not table.get("title"):
+        raise ValueError(f"expected 12 digits of a commit as 'fix' and its subject as 'title', found {table}")
+    named: list[Any] = [version for key in lists for version in table.get(key, [])]
+    for version in named:
+        if not isinstance(version, str) or not series_of(version):
+            raise ValueError(f"{version!r} of {table['fix']!r} is no version")
+    members: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+    return Issue(**members)

@@ -1,0 +1,164 @@
+"""What the host knows of the machines of a run: the plan, and each machine."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from xdist.workermanage import WorkerController
+
+from vm.base import files
+from vm.kernels.resolve import Kernel
+from vm.machine.accel import Accelerator
+from vm.machine.spec import Status, Vm
+
+# What a machine that was told to end may take (vm/machine/relay.py gives it two).
+_SECONDS_TO_LEAVE = 5.0
+
+
+@dataclass
+class Machine:
+    """One virtual machine of the run, alive or not.
+
+    Attributes:
+        kernel: what it runs.
+        name: unique within the run, also the name of its directory.
+        directory: holds its console, status and the like.
+        node: xdist's handle.
+        only: id of the one test it was started for, empty when it takes what comes.
+        running: id of the test it is on, as far as it said.
+        since: monotonic time of its last word.
+        collected: whether it has told its tests.
+        hung: why it was killed for silence, or empty.
+        reported: whether its coming up was shown.
+        verdict, reason: how it ended, when that was bad.
+    """
+
+    kernel: Kernel
+    name: str
+    directory: Path
+    node: WorkerController
+    only: str = ""
+    running: str | None = None
+    since: float = field(default_factory=time.monotonic)
+    collected: bool = False
+    hung: str = ""
+    reported: bool = False
+    verdict: str = ""
+    reason: str = ""
+
+    @property
+    def status(self) -> Status:
+        """What its process says of it."""
+        return Status.load(self.directory)
+
+    @property
+    def console(self) -> Path:
+        """The file with its serial console."""
+        return self.directory / "console.log"
+
+    def console_text(self) -> str:
+        """Everything on its console so far."""
+        return files.text_of(self.console)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process that is the machine's parent."""
+        self.node.gateway._io.popen.send_signal(number)
+
+    def wait(self) -> None:
+        """Wait for that process to end, a few seconds at most."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.node.gateway._io.popen.wait(_SECONDS_TO_LEAVE)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run on: everything the session needs to know of the command line.
+
+    Attributes:
+        kernels: in the order given.
+        vms: machines a kernel at most.
+        at_once: machines of all kernels together, at any time.
+        accelerator: for all of them.
+        directory: of the run's results.
+        cpus, memory: of a machine; MiB.
+        boot_deadline, test_deadline, vm_deadline: seconds, already scaled.
+        restarts: machines a kernel may lose.
+        kernel_arguments: for the guests' command lines.
+        qemu: the QEMU binary.
+        command: instead of QEMU, for the tests of the runner.
+        needs_own_machine: says of a kernel and a test whether the test may take that kernel down.
+    """
+
+    kernels: Sequence[Kernel]
+    vms: int
+    at_once: int
+    accelerator: Accelerator
+    directory: Path
+    cpus: int
+    memory: int
+    boot_deadline: float
+    test_deadline: float
+    vm_deadline: float
+    restarts: int
+    kernel_arguments: Sequence[str] = ()
+    qemu: str = "qemu-system-x86_64"
+    command: Sequence[str] | None = None
+    needs_own_machine: Callable[[Kernel, pytest.Item], bool] = lambda _kernel, _item: False
+
+    def describe(self, kernel: Kernel, name: str, environment: dict[str, str]) -> Vm:
+        """Return what vm/machine/relay.py has to know of a machine.
+
+        Args:
+            kernel: to boot.
+            name: unique within the run.
+            environment: variables for the guest's Python.
+        """
+        return Vm(
+            name=name,
+            kernel=kernel.name,
+            release=kernel.release,
+            image=str(kernel.image) if kernel.image else None,
+            modules=str(kernel.modules) if kernel.modules else None,
+            accelerator=self.accelerator.name,
+            memory=self.memory,
+            cpus=self.cpus,
+            boot_deadline=self.boot_deadline,
+            cwd=str(Path.cwd()),
+            environment=environment,
+            kernel_arguments=[*kernel.own_arguments, *self.kernel_arguments],
+            qemu=self.qemu,
+            command=list(self.command) if self.command else None,
+        )
+
+
+def kernel_of_id(nodeid: str, labels: Iterable[str]) -> str | None:
+    """Return which of ``labels`` a test id carries: ``x.py::test[6.12.94-sha256]`` has ``6.12.94``."""
+    # A directory may have a bracket in its name.
+    _, bracket, parameters = nodeid.partition("::")[2].partition("[")
+    if bracket:
+        # The longest first: one label may be the beginning of another.
+        for label in sorted(labels, key=len, reverse=True):
+            if parameters.startswith((f"{label}]", f"{label}-")):
+                return label
+    return None
+
+
+def guest_environment(config: pytest.Config) -> dict[str, str]:
+    """Return variables for the guest's Python: the same modules as here, and no search for plugins."""
+    plugins = {
+        str(getattr(plugin, "__name__", ""))
+        for plugin, _ in config.pluginmanager.list_plugin_distinfo()
+        if getattr(plugin, "__name__", "") != "xdist.looponfail"
+    }
+    return {
+        "PYTHONPATH": files.python_path(),
+        # Reading the metadata of every installed package takes a second over 9p.
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "PYTEST_PLUGINS": ",".join(sorted(filter(None, plugins))),
+    }

@@ -1,0 +1,200 @@
+"""The pytest plugin: options, and which half of it is active here.
+
+Three roles, one plugin: the *controller* on the host (``--kernel`` given) boots machines and hands out tests
+(vm/run/session.py); the *worker* in a guest runs them (vm/guest/worker.py); and without ``--kernel`` there is one
+process that runs the tests on the kernel it is on, with the worker's half only.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from vm.base.errors import UsageError
+from vm.guest import expect
+
+if TYPE_CHECKING:
+    from vm.run.controller import KernelList
+
+# Known issues on the kernel of this process, by commit (vm/run/known.py).
+EXPECTED = pytest.StashKey[Mapping[str, expect.Expectation]]()
+NOTHING_KNOWN: Mapping[str, expect.Expectation] = {}
+# Made by vm/machine/init.sh; without a worker's input, it tells a guest's shell from somebody's machine.
+OF_A_GUEST = Path("/run/vm/bin")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the options and the ini settings of the runner."""
+    group = parser.getgroup("vm", "kernels in virtual machines")
+    add = group.addoption
+    add("--kernel", action="append", default=[], metavar="SPEC", dest="vm_kernels", help=(
+        "kernel to test, may be given several times: an image, a build tree, a packaged version (6.12, 6.12.94), "
+        "SUITE/VERSION (trixie-backports/7.3), or 'running' for this one"
+    ))  # fmt: skip
+    add("--vms", type=_count, default=None, metavar="N", help=(
+        "virtual machines a kernel (default: the processors of this host, shared among the kernels, at most 4)"
+    ))  # fmt: skip
+    add("--vms-at-once", type=_count, default=None, metavar="N", dest="vm_at_once", help=(
+        "machines of all kernels together at any time; further ones wait (default: as many as this host has room for)"
+    ))  # fmt: skip
+    add("--vm-cpus", type=_count, default=1, metavar="N", help="processors of a machine (default: 1)")
+    add("--vm-memory", type=_count, default=1024, metavar="MIB", help="memory of a machine (default: 1024)")
+    add("--accel", choices=["auto", "kvm", "tcg"], default="auto", help=(
+        "how QEMU runs guests; auto takes KVM when code really runs under it (default)"
+    ))  # fmt: skip
+    add("--boot-deadline", type=_seconds, default=30.0, metavar="S", help=(
+        "seconds until a machine's Python is up (default: 30; like the next two, times 10 under TCG)"
+    ))  # fmt: skip
+    add("--test-deadline", type=_seconds, default=10.0, metavar="S", help=(
+        "seconds a test may take before it is interrupted in the guest (default: 10)"
+    ))  # fmt: skip
+    add("--vm-deadline", type=_seconds, default=20.0, metavar="S", help=(
+        "seconds a machine may be silent before it is killed and its test called hung (default: 20)"
+    ))  # fmt: skip
+    add("--vm-restarts", type=_whole, default=20, metavar="N", help=(
+        "machines a kernel may lose before its remaining tests are given up as not run (default: 20)"
+    ))  # fmt: skip
+    add("--kernel-argument", action="append", default=[], metavar="ARG", dest="vm_kernel_arguments", help=(
+        "append to the kernel's command line; may be given several times"
+    ))  # fmt: skip
+    add("--no-known-issues", action="store_true", dest="vm_no_known_issues", help=(
+        "expect no failure of any kernel: a known issue fails its tests"
+    ))  # fmt: skip
+    add("--thorough", action="store_true", help="also what is marked thorough, and every case of tests that sample")
+    add("--qemu", default="qemu-system-x86_64", metavar="PATH", help="the QEMU to use")
+    add("--results", default=None, metavar="DIR", help="where results go (default: results/ in the project)")
+    # For the tests of the runner: a command that plays the guest, and what it is to do.
+    add("--vm-command", default=None, help=argparse.SUPPRESS)
+    parser.addini("guest_modules", "modules loaded in a guest before its first test", type="args", default=[])
+    parser.addini("skip_budget", "TOML file that lists acceptable skips (vm/run/skips.py)", type="string", default="")
+    parser.addini(
+        "known_issues", "TOML file of known issues and the versions that have them (vm/run/known.py)", default=""
+    )
+    parser.addini(
+        "coverage_reasons", "TOML file of lines no test can reach, and why (vm/coverage/unreached.py)", default=""
+    )
+    parser.addini("guest_sysctls", "NAME=VALUE set in a guest where the sysctl exists", type="args", default=[])
+
+
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Have results written, before other plugins look at their options."""
+    match role(config):
+        case "controller" if not config.option.collectonly:
+            from vm.run.controller import prepare
+
+            prepare(config)
+        case "worker":
+            # The host's choice of a temporary directory does not exist in the guest.
+            config.option.basetemp = None
+            if only := config.workerinput["vm_only"]:  # type: ignore[attr-defined]
+                config.args = [only]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Activate the half that belongs here."""
+    config.addinivalue_line("markers", "deadline(seconds): how long this test may take, before scaling")
+    config.addinivalue_line("markers", "vm: boots a real virtual machine; left out with -m 'not vm'")
+    config.addinivalue_line("markers", "thorough: left out without --thorough")
+    config.addinivalue_line("markers", "fixed_by(commit, title, cve=): the fix of the bug this test guards")
+    match role(config):
+        case "controller":
+            from vm.run.controller import Controller, KernelList
+
+            kind = KernelList if config.option.collectonly else Controller
+            config.pluginmanager.register(kind(config), "vm-controller")
+        case "worker" | "alone" if not config.option.collectonly:
+            _register_guest(config)
+
+
+def role(config: pytest.Config) -> str:
+    """Return what this process is: ``controller``, ``worker`` or ``alone``."""
+    if hasattr(config, "workerinput"):
+        return "worker" if "vm_kernel" in config.workerinput else "other worker"
+    return "controller" if config.option.vm_kernels else "alone"
+
+
+def labels(config: pytest.Config) -> list[str]:
+    """Return the kernels that test ids carry in this process; none without ``--kernel``."""
+    match role(config):
+        case "controller":
+            controller: KernelList | None = config.pluginmanager.get_plugin("vm-controller")
+            return [kernel.name for kernel in controller.kernels] if controller else []
+        case "worker":
+            workerinput: dict[str, Any] = config.workerinput  # type: ignore[attr-defined]
+            return [workerinput["vm_kernel"]]
+    return []
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Put the kernel first into the id of every test."""
+    if names := labels(metafunc.config):
+        metafunc.fixturenames.insert(0, "vm_kernel")
+        metafunc.parametrize("vm_kernel", names)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what only a thorough run has, and run last what takes the machine down where the kernel has the bug."""
+    if not config.option.thorough and (left := [item for item in items if item.get_closest_marker("thorough")]):
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if not item.get_closest_marker("thorough")]
+    expect.last_those_that_crash(items, config.stash.get(EXPECTED, NOTHING_KNOWN))
+
+
+def _register_guest(config: pytest.Config) -> None:
+    from vm.guest.worker import GuestPlugin
+
+    workerinput: dict[str, Any] = getattr(config, "workerinput", {})
+    guest = GuestPlugin(
+        test_deadline=config.option.test_deadline,
+        factor=workerinput.get("vm_factor", 1.0),
+        modules=config.getini("guest_modules"),
+        sysctls=config.getini("guest_sysctls"),
+        in_machine=workerinput.get("vm_in_machine", False),
+        marking="vm_kernel" in workerinput,
+    )
+    config.pluginmanager.register(guest, "vm-guest")
+    issues = config.stash[EXPECTED] = _issues(config, workerinput)
+    expected = {} if config.option.vm_no_known_issues else issues
+    expendable = workerinput.get("vm_expendable", OF_A_GUEST.is_dir())
+    config.pluginmanager.register(expect.GuestExpectations(issues, expected, expendable), "vm-expectations")
+
+
+def _issues(config: pytest.Config, workerinput: dict[str, Any]) -> dict[str, expect.Expectation]:
+    """Return what the table says of this kernel: as the host says, or by the kernel's own name."""
+    if "vm_issues" in workerinput:
+        return {fix: expect.Expectation(*found) for fix, found in workerinput["vm_issues"].items()}
+    from vm.run import known
+
+    try:
+        return known.expectations(known.load_for(config), known.running())
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def _whole(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, not {text!r}")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, not {text!r}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0
+    if not 0 < number < 1e6:
+        raise argparse.ArgumentTypeError(f"expected a positive number of seconds, not {text!r}")
+    return number

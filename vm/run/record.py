@@ -1,0 +1,279 @@
+"""From pytest's reports to one record of the run (vm/results/model.py), and that into the run's directory."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vm.base.files import ROOT
+from vm.kernels.resolve import Kernel
+from vm.klog.splats import Splat
+from vm.results.model import VM, Host, KernelRun, Property, Run, TestResult, Verdict
+from vm.run.machines import Machine, Plan
+
+# When the phases of a test disagree, the worst counts.
+_RANK = (
+    Verdict.PASSED,
+    Verdict.XFAILED,
+    Verdict.SKIPPED,
+    Verdict.FAILED,
+    Verdict.NOT_RUN,
+    Verdict.BUILD_FAILED,
+    Verdict.BOOT_FAILED,
+    Verdict.VM_LOST,
+    Verdict.HUNG,
+    Verdict.CRASHED,
+)
+
+
+@dataclass
+class _Test:
+    """One test on one kernel, as its reports come in."""
+
+    nodeid: str
+    verdict: Verdict | None = None
+    seconds: float = 0.0
+    reason: str = ""
+    details: str = ""
+    kernel_log: list[str] = field(default_factory=list)
+    splats: list[Splat] = field(default_factory=list)
+    rerun: str = ""
+    worker: str = ""
+    vm: str = ""
+    known_issue: str = ""
+    properties: tuple[Property, ...] = ()
+
+
+class Recorder:
+    """Collects what became of every test of every kernel."""
+
+    def __init__(self, kernels: Sequence[Kernel]) -> None:
+        self.kernels = kernels
+        self.started = _now()
+        self.tests: dict[str, dict[str, _Test]] = {kernel.name: {} for kernel in kernels}
+
+    def add(self, report: pytest.TestReport, label: str, rerun: str, vm: str) -> None:
+        """Take one report about the kernel ``label``.
+
+        Args:
+            report: of a phase, or of a test as a whole.
+            label: name of the kernel.
+            rerun: command that runs exactly this test.
+            vm: name of the machine it ran in, empty for none.
+        """
+        test = self.tests[label].setdefault(report.nodeid, _Test(report.nodeid, rerun=rerun))
+        test.seconds += getattr(report, "duration", 0.0)
+        test.vm = vm or test.vm
+        test.worker = getattr(report, "worker_id", "") or test.worker
+        test.kernel_log += [text for name, text in report.sections if name == "Kernel log"]
+        test.splats += [Splat(*splat) for splat in getattr(report, "splats", ())]
+        # Those of the phase before are in every later report again.
+        test.properties = tuple(Property(name, str(value)) for name, value in report.user_properties)
+        verdict = _verdict(report)
+        if verdict is None or (test.verdict is not None and _RANK.index(verdict) <= _RANK.index(test.verdict)):
+            return
+        test.verdict = verdict
+        test.reason = _reason(report)
+        test.details = "" if verdict is Verdict.PASSED else report.longreprtext
+        if verdict is Verdict.XFAILED:
+            test.known_issue = str(getattr(report, "wasxfail", ""))
+
+    def run(
+        self,
+        plan: Plan,
+        machines: Iterable[Machine],
+        expected: Callable[[str], Sequence[str]],
+        command: Sequence[str],
+        exit_status: int,
+        stopped: str,
+    ) -> Run:
+        """Return the record of the whole run.
+
+        Args:
+            plan: what was run on.
+            machines: every one that was started.
+            expected: ids of the tests that a kernel should have reported.
+            command: of this run.
+            exit_status: pytest's.
+            stopped: why the run did not go to its end, or empty.
+        """
+        machines = list(machines)
+        return Run(
+            id=plan.directory.name,
+            started=self.started,
+            finished=_now(),
+            command=tuple(command),
+            exit_status=exit_status,
+            host=_host(plan.qemu),
+            revision=_revision(),
+            kernels=tuple(
+                self._kernel_run(kernel, plan, [m for m in machines if m.kernel is kernel], expected, stopped)
+                for kernel in self.kernels
+            ),
+        )
+
+    def _kernel_run(
+        self,
+        kernel: Kernel,
+        plan: Plan,
+        machines: Sequence[Machine],
+        expected: Callable[[str], Sequence[str]],
+        stopped: str,
+    ) -> KernelRun:
+        tests = self.tests[kernel.name]
+        for nodeid in expected(kernel.name):
+            if nodeid not in tests or tests[nodeid].verdict is None:
+                missing = tests.setdefault(nodeid, _Test(nodeid))
+                missing.verdict, missing.reason = Verdict.NOT_RUN, f"the run ended early: {stopped}"
+        facts = _facts(machines)
+        files = _keep_facts(kernel, facts, plan.directory)
+        boots = [machine.status.boot_seconds for machine in machines]
+        return KernelRun(
+            name=kernel.name,
+            spec=kernel.spec,
+            release=facts.get("release", kernel.release),
+            version=kernel.version,
+            accelerator=plan.accelerator.name if kernel.image else "",
+            accelerator_reason=plan.accelerator.reason if kernel.image else "",
+            boot_seconds=tuple(seconds for seconds in boots if seconds is not None),
+            cmdline=facts.get("cmdline", ""),
+            config=files.get("config", ""),
+            proc_crypto=files.get("proc_crypto", ""),
+            taint=facts.get("taint", 0),
+            reason=kernel.trouble or next((m.reason for m in machines if m.verdict == "boot failed"), ""),
+            vms=tuple(_vm(machine, plan.directory) for machine in machines),
+            tests=tuple(_result(test, kernel.name) for test in tests.values()),
+        )
+
+
+def without_kernel(nodeid: str, label: str) -> str:
+    """Return a test's id as it is on every kernel: without ``label``, the first of its parameters."""
+    return nodeid.replace(f"[{label}-", "[", 1).replace(f"[{label}]", "", 1)
+
+
+def _result(test: _Test, label: str) -> TestResult:
+    return TestResult(
+        test=without_kernel(test.nodeid, label),
+        nodeid=test.nodeid,
+        verdict=test.verdict or Verdict.NOT_RUN,
+        seconds=round(test.seconds, 4),
+        reason=test.reason,
+        details=test.details,
+        kernel_log="\n".join(test.kernel_log),
+        splats=tuple(test.splats),
+        rerun=test.rerun,
+        worker=test.worker,
+        vm=test.vm,
+        known_issue=test.known_issue,
+        properties=test.properties,
+    )
+
+
+def _verdict(report: pytest.TestReport) -> Verdict | None:
+    """Return what a report says of its test; None for a phase that went well without being the test itself."""
+    if named := getattr(report, "verdict", ""):
+        return Verdict(named)
+    if report.failed:
+        return Verdict.FAILED
+    if report.skipped:
+        return Verdict.XFAILED if hasattr(report, "wasxfail") else Verdict.SKIPPED
+    return Verdict.PASSED if report.when == "call" else None
+
+
+def _reason(report: pytest.TestReport) -> str:
+    """Return the one line that tells most."""
+    if report.passed:
+        return ""
+    if isinstance(report.longrepr, tuple):
+        return report.longrepr[2].removeprefix("Skipped: ")
+    crash = getattr(report.longrepr, "reprcrash", None)
+    lines = str(crash.message if crash is not None else report.longrepr).strip().splitlines()
+    return lines[0] if lines else ""
+
+
+def _vm(machine: Machine, directory: Path) -> VM:
+    status = machine.status
+    return VM(
+        name=machine.name,
+        console=str(machine.console.relative_to(directory)),
+        state=machine.verdict or "down",
+        reason=machine.reason or status.reason,
+        boot_seconds=status.boot_seconds,
+    )
+
+
+def _facts(machines: Sequence[Machine]) -> dict[str, Any]:
+    """Return what the machine said of itself that had the most algorithms: one for a single test has hardly any."""
+    said: list[dict[str, Any]] = []
+    for machine in reversed(machines):
+        with contextlib.suppress(OSError, ValueError):
+            said.append(json.loads((machine.directory / "guest.json").read_text()))
+    return max(said, key=lambda facts: len(facts.get("proc_crypto", "")), default={})
+
+
+def _keep_facts(kernel: Kernel, facts: dict[str, Any], directory: Path) -> dict[str, str]:
+    """Copy what is too long for the record beside it; return the relative paths."""
+    kept: dict[str, str] = {}
+    place = directory / "kernels" / kernel.name
+    # A configuration of this system may be root's alone; a full disk is told of with the record itself.
+    with contextlib.suppress(OSError):
+        place.mkdir(parents=True, exist_ok=True)
+        if facts.get("proc_crypto"):
+            (place / "proc_crypto").write_text(facts["proc_crypto"])
+            kept["proc_crypto"] = str((place / "proc_crypto").relative_to(directory))
+        if kernel.config is not None and kernel.config.is_file():
+            target = place / ("config.gz" if kernel.config.suffix == ".gz" else "config")
+            shutil.copyfile(kernel.config, target)
+            kept["config"] = str(target.relative_to(directory))
+    return kept
+
+
+def _host(qemu: str) -> Host:
+    try:
+        said = subprocess.run([qemu, "--version"], capture_output=True, text=True, timeout=10).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        said = ""
+    return Host(
+        os=_operating_system(),
+        python=platform.python_version(),
+        qemu=said.splitlines()[0] if said else "",
+        pytest=importlib.metadata.version("pytest"),
+        xdist=importlib.metadata.version("pytest-xdist"),
+        virtme_ng=importlib.metadata.version("virtme-ng"),
+    )
+
+
+def _operating_system() -> str:
+    try:
+        return f"{platform.freedesktop_os_release().get('PRETTY_NAME', 'Linux')}, {platform.release()}"
+    except OSError:
+        return platform.platform()
+
+
+def _revision() -> str:
+    """Return ``git describe`` of this suite, empty outside a clone."""
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--tags"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return answer.stdout.strip()
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -1,0 +1,441 @@
+"""The host's half of the pytest plugin: machines, deadlines, verdicts, and a run that is always complete.
+
+xdist's controller does the talking; what it does when a worker dies is replaced here, since for us that is a
+result to report and not an accident.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Generator, Iterable, Sequence
+from pathlib import Path
+from queue import Empty
+from typing import Any
+
+import execnet
+import pytest
+from execnet.gateway import RInfo
+from xdist.dsession import DSession
+from xdist.workermanage import NodeManager, WorkerController
+
+from vm.kernels.resolve import Kernel
+from vm.run.machines import Machine, Plan, guest_environment, kernel_of_id
+from vm.run.schedule import KernelScheduling
+from vm.run.verdicts import Verdicts, of_machine
+
+# Seconds a machine that was sent an NMI has to print where it hangs.
+_LAST_WORDS = 3.0
+
+
+class VmSession(DSession):  # type: ignore[misc]
+    """xdist's controller with machines for workers."""
+
+    def __init__(self, config: pytest.Config, plan: Plan) -> None:
+        super().__init__(config)
+        # Its "gw0 [50] / gw1 [50]" and "node down" say less than the lines written here.
+        config.pluginmanager.unregister(name="terminaldistreporter")
+        self.plan = plan
+        self.machines: dict[WorkerController, Machine] = {}
+        self.kernel_of: dict[Any, str] = {}
+        self.started: dict[str, int] = {kernel.name: 0 for kernel in plan.kernels}
+        self.losses: dict[str, int] = dict.fromkeys(self.started, 0)
+        self.booted: set[str] = set()
+        self.shouldstop: bool | str = False
+        self.sched: KernelScheduling = KernelScheduling(self.kernel_of, self.started)
+        if self.maxfail:
+            self.sched.ahead = 2
+        self.verdicts = Verdicts(config, self.sched, self._handlefailures)
+        self.stopped = ""
+        self._only = ""
+        # Machines to start when another has ended: the kernel, and the one test it is for.
+        self.queued: deque[tuple[Kernel, str]] = deque()
+
+    # ---- hooks
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        """Boot one machine a kernel, as far as there is room; more follow when the number of tests is known."""
+        self._session = session
+        self.nodemanager = NodeManager(self.config, specs=[])
+        # xdist names each worker a directory below the temporary one, which that would create. Guests have their own.
+        self.config._tmp_path_factory._basetemp = self.plan.directory / "tmp"
+        for kernel in self.plan.kernels:
+            if kernel.trouble:
+                self.sched.close(kernel.name, f"{kernel.name} was not built")
+            else:
+                self._start(kernel)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection(self, session: pytest.Session) -> bool:
+        """Collect here too, while the machines boot.
+
+        That finds wrong arguments and broken test files at once, tells how many machines are worth it and
+        what a kernel that never boots has missed, and leaves compiled test files for the guests to load.
+        """
+        session.perform_collect()
+        self.verdicts.items = {item.nodeid: item for item in session.items}
+        for test in self.verdicts.items:
+            if (label := kernel_of_id(test, self.started)) is None:
+                # Results of two kernels would be one; and what a kernel missed could not be told.
+                raise pytest.UsageError(
+                    f"{test} cannot carry the kernel in its id, as a unittest.TestCase or a doctest; make it a function"
+                )
+            self.verdicts.tests[label].append(test)
+        for kernel in self.plan.kernels:
+            own = self.verdicts.tests[kernel.name]
+            count = len(own)
+            self.sched.shares[kernel.name].alone = frozenset(
+                test for test in own if self.plan.needs_own_machine(kernel, self.verdicts.items[test])
+            )
+            if self.verdicts.items and not count:
+                self.sched.close(kernel.name, f"no test of {kernel.name} was selected")
+                self.queued = deque(waiting for waiting in self.queued if waiting[0] is not kernel)
+                for node in [node for node in self._active_nodes if self.machines[node].kernel is kernel]:
+                    self._dismiss(node)
+            # Below some dozens of tests a second machine costs more than it brings.
+            for _ in range(0 if kernel.trouble else min(self.plan.vms, 1 + count // 24) - 1):
+                self._start(kernel)
+        return True
+
+    def pytest_xdist_make_scheduler(self) -> KernelScheduling:
+        """Ours."""
+        return self.sched
+
+    def pytest_xdist_newgateway(self, gateway: execnet.Gateway) -> None:
+        """Spare a round trip to a guest that is still booting: it has our Python and our directory."""
+        gateway._cache_rinfo = RInfo(
+            {
+                "executable": sys.executable,
+                "version_info": tuple(sys.version_info[:5]),
+                "platform": sys.platform,
+                "cwd": str(Path.cwd()),
+                "pid": 0,
+            }
+        )
+
+    def pytest_configure_node(self, node: WorkerController) -> None:
+        """Tell the worker what it is."""
+        label = node.gateway.spec.kernel
+        kernel = next(kernel for kernel in self.plan.kernels if kernel.name == label)
+        node.workerinput["vm_kernel"] = label
+        node.workerinput["vm_only"] = self._only
+        node.workerinput["vm_factor"] = self.plan.accelerator.factor if kernel.image else 1.0
+        node.workerinput["vm_in_machine"] = kernel.image is not None and self.plan.command is None
+
+    @pytest.hookimpl
+    def pytest_runtestloop(self) -> bool:
+        """Run everything; then report what nobody ran."""
+        session = self._session
+        if session.testsfailed and not self.config.option.continue_on_collection_errors:
+            raise session.Interrupted(f"{session.testsfailed} error(s) during collection")
+        if not self.verdicts.items:
+            return True
+        for kernel in self.plan.kernels:
+            if kernel.trouble:
+                text = f"build failed: {kernel.trouble}"
+                self.verdicts.emit(f"machine[{kernel.name}]::build-failed", kernel.name, "build failed", text)
+        try:
+            super().pytest_runtestloop()
+        except KeyboardInterrupt as stop:
+            self.stopped = str(stop) or "interrupted"
+            if self.maxfail and self.countfailures >= self.maxfail:
+                # As pytest itself ends with -x: tests failed, nobody interrupted it.
+                session.shouldfail = self.stopped
+                raise session.Failed(self.stopped) from None
+            raise
+        self.verdicts.report_splats_outside_tests(self.machines.values())
+        self.verdicts.report_missing()
+        return True
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, None, None]:
+        """Let a full disk be one line: pytest writes JUnit's file now. The controller has ended the machines."""
+        try:
+            return (yield)
+        except OSError as error:
+            session.exitstatus = session.exitstatus or pytest.ExitCode.INTERNAL_ERROR
+            self._say(f"error: results are not complete: {error}; give another directory by --results DIR")
+            return None
+
+    # ---- the loop
+
+    def loop_once(self) -> None:
+        """Act on the next event, watching the clock meanwhile."""
+        while self._active_nodes:
+            try:
+                name, arguments = self.queue.get(timeout=0.2)
+            except Empty:
+                self._watch()
+                continue
+            self._watch()
+            node = arguments.get("node")
+            if node is None or node in self._active_nodes:
+                getattr(self, f"worker_{name}")(**arguments)
+            break
+        if self.sched.tests_finished or not self._active_nodes:
+            self.triggershutdown()
+
+    def triggershutdown(self) -> None:
+        """End all machines: those that have work finish it, those not up yet are dropped."""
+        self.shuttingdown = True
+        self.queued.clear()
+        for node in list(self._active_nodes):
+            if node in self.sched.nodes and self.machines[node].collected:
+                if not node.shutting_down:
+                    node.shutdown()
+            elif not self.machines[node].collected:
+                self._dismiss(node)
+
+    def worker_workerready(self, node: WorkerController, workerinfo: Any) -> None:
+        """A machine is up."""
+        machine = self._heard(node)
+        self.booted.add(machine.kernel.name)
+        self._show_up(machine)
+        super().worker_workerready(node, workerinfo)
+
+    def worker_collectionfinish(self, node: WorkerController, ids: Sequence[str]) -> None:
+        """A machine has collected: give it tests."""
+        self._heard(node).collected = True
+        if self.shuttingdown:
+            node.shutdown()
+            return
+        self.config.hook.pytest_xdist_node_collection_finished(node=node, ids=ids)
+        self._session.testscollected = max(self._session.testscollected, len(ids))
+        self.sched.add_node_collection(node, ids)
+        self.sched.schedule()
+
+    def worker_logstart(self, node: WorkerController, nodeid: str, location: Any) -> None:
+        """A test begins."""
+        self._heard(node).running = nodeid
+        super().worker_logstart(node, nodeid, location)
+
+    def worker_logfinish(self, node: WorkerController, nodeid: str, location: Any) -> None:
+        """A test ended."""
+        self._heard(node).running = None
+        self.verdicts.complete.add(nodeid)
+        super().worker_logfinish(node, nodeid, location)
+
+    def worker_testreport(self, node: WorkerController, rep: pytest.TestReport) -> None:
+        """A phase of a test ended."""
+        machine = self._heard(node)
+        if (not rep.skipped or hasattr(rep, "wasxfail")) and (rep.when == "call" or rep.failed):
+            self.verdicts.tested.add(machine.kernel.name)
+        super().worker_testreport(node, rep)
+
+    def worker_workerfinished(self, node: WorkerController) -> None:
+        """A machine is through: switch it off."""
+        machine = self._heard(node)
+        self.config.hook.pytest_testnodedown(node=node, error=None)
+        output = node.workeroutput
+        self.shouldstop = self.shouldstop or output["shouldfail"] or output["shouldstop"] or False
+        if output["exitstatus"] == pytest.ExitCode.INTERRUPTED and not self.shouldstop:
+            # A test, or something it ran, raised pytest.exit or KeyboardInterrupt: not ours to obey.
+            self._blame(machine, "crashed", "pytest was told to stop in the guest, by pytest.exit or ^C")
+            self._dismiss(node)
+            self._count_loss(machine, booted=True)
+            return
+        self._drop(node, ())
+        self._dismiss(node)
+        kernel = machine.kernel
+        self.sched.give_up(kernel.name, machine.only)
+        if self._start_for_one(kernel):
+            return
+        if self.sched.wants_machine(kernel.name) and not self._alive(kernel) and not self.shouldstop:
+            reason = f"no machine of {kernel.name} that was left had it in its collection"
+            if self.losses[kernel.name] > self.plan.restarts:
+                reason = f"the restart budget is used up: {kernel.name} lost {self.losses[kernel.name]} machines"
+            self.sched.close(kernel.name, reason)
+
+    def worker_errordown(self, node: WorkerController, error: object | None) -> None:
+        """A machine died: find out how, say so once, and have the rest of its tests run elsewhere."""
+        machine = self.machines[node]
+        self.config.hook.pytest_testnodedown(node=node, error=error)
+        # The machine goes on, but execnet could make nothing of what it sent and gave up.
+        garbled = machine.status.state == "up" and not isinstance(getattr(node.gateway, "_error", None), EOFError)
+        if not garbled:
+            machine.wait()
+        status = machine.status
+        self._active_nodes.discard(node)
+        self._dismiss(node)
+        booted = status.boot_seconds is not None
+        verdict, reason = of_machine(machine, status)
+        if garbled and not machine.hung:
+            verdict, reason = "vm lost", f"what came out of the guest's port was not said by its pytest: {error}"
+        if not booted:
+            self._drop(node, ())
+            self.verdicts.report_machine(machine, None, verdict, reason)
+        else:
+            self._blame(machine, verdict, reason)
+        self._count_loss(machine, booted)
+
+    def worker_internal_error(self, node: WorkerController, formatted_error: str) -> None:
+        """The guest's pytest itself failed, in a hook or a plugin: that machine is lost, with the reason."""
+        machine = self._heard(node)
+        self._blame(machine, "crashed", "pytest failed in the guest", f"\n{formatted_error}")
+        self._dismiss(node)
+        self._count_loss(machine, booted=True)
+
+    # ---- machines
+
+    def _start_for_one(self, kernel: Kernel) -> bool:
+        """Start a machine for the next test that needs one for itself, in the place of one that ended."""
+        meant = {self.machines[node].only for node in self._active_nodes} | {only for _, only in self.queued}
+        test = next((test for test in self.sched.shares[kernel.name].waiting if test not in meant), "")
+        if not test or self.shouldstop or not self.sched.wants_machine(kernel.name):
+            return False
+        self._start_again(kernel, test)
+        return True
+
+    def _start_again(self, kernel: Kernel, only: str = "") -> None:
+        # All had been told to finish, since nothing was left to hand out; now there is.
+        self.shuttingdown = False
+        try:
+            self._start(kernel, only)
+        except pytest.UsageError as error:
+            self.sched.close(kernel.name, str(error))
+
+    def _start(self, kernel: Kernel, only: str = "") -> None:
+        if len(self._active_nodes) < self.plan.at_once:
+            self._start_now(kernel, only)
+        else:
+            self.queued.append((kernel, only))
+
+    def _start_queued(self) -> None:
+        """Use the room that a machine left."""
+        while self.queued and len(self._active_nodes) < self.plan.at_once:
+            kernel, only = self.queued.popleft()
+            if self.sched.wants_machine(kernel.name) and only not in self.verdicts.complete:
+                self._start_again(kernel, only)
+
+    def _start_now(self, kernel: Kernel, only: str) -> None:
+        self.started[kernel.name] += 1
+        name = f"{kernel.name}-{self.started[kernel.name]}"
+        directory = self.plan.directory / "vms" / name
+        try:
+            directory.mkdir(parents=True)
+            self.plan.describe(kernel, name, guest_environment(self.config)).save(directory)
+            python = f"{shlex.quote(sys.executable)} -m vm.machine.relay {directory}"
+        except OSError as error:
+            raise pytest.UsageError(
+                f"cannot write results: {error}; give another directory by --results DIR"
+            ) from error
+        spec = execnet.XSpec(f"popen//python={python}//kernel={kernel.name}")
+        assert self.nodemanager is not None
+        self.nodemanager.group.allocate_id(spec)
+        # Ctrl-C goes to the whole process group: while blocked, it cannot meet that process unprepared.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        self._only = only
+        try:
+            node = self.nodemanager.setup_node(spec, self.queue.put)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        # Told by the guest when it is up; what reports say of a machine must not depend on that.
+        node.workerinfo = {
+            "id": name,
+            "sysplatform": sys.platform,
+            "version_info": sys.version_info[:3],
+            "executable": "",
+        }
+        self.machines[node] = Machine(kernel, name, directory, node, only)
+        self.kernel_of[node] = kernel.name
+        self._active_nodes.add(node)
+
+    def _dismiss(self, node: WorkerController) -> None:
+        """Let go of a machine: its process sees its input closed and ends it."""
+        self._active_nodes.discard(node)
+        with contextlib.suppress(OSError):
+            node.ensure_teardown()
+        self._start_queued()
+
+    def _drop(self, node: WorkerController, finished: Iterable[str]) -> None:
+        if node in self.sched.nodes:
+            self.sched.drop(node, finished)
+
+    def _blame(self, machine: Machine, verdict: str, reason: str, details: str = "") -> None:
+        """Report how a machine ended as a failure of the test it was on, which nobody is given again."""
+        culprit, when = self.verdicts.culprit(machine)
+        self._drop(machine.node, [culprit] if culprit else [])
+        self.verdicts.report_machine(machine, culprit, verdict, f"{reason}{when}{details}")
+
+    def _alive(self, kernel: Kernel) -> bool:
+        """Whether a machine of ``kernel`` runs, or will."""
+        running = (self.machines[node].kernel for node in self._active_nodes)
+        return any(one is kernel for one in (*running, *(waiting for waiting, _ in self.queued)))
+
+    def _count_loss(self, machine: Machine, booted: bool) -> None:
+        """Replace a lost machine while there is work for it and hope."""
+        kernel = machine.kernel
+        if machine.only in self.verdicts.complete:
+            # What it was there for; each such test has one machine, so that this comes to an end.
+            self._start_for_one(kernel)
+            return
+        self.losses[kernel.name] += 1
+        if self.shouldstop or not self.sched.wants_machine(kernel.name):
+            return
+        alive = self._alive(kernel)
+        if not booted and kernel.name not in self.booted:
+            # It never came up: nothing suggests that the next one would.
+            if not alive:
+                self.sched.close(kernel.name, f"{kernel.name} did not boot")
+        elif self.sched.shares[kernel.name].collected is None and self.losses[kernel.name] >= 2:
+            if not alive:
+                self.sched.close(kernel.name, f"{kernel.name} went down while collecting, twice")
+        elif self.losses[kernel.name] > self.plan.restarts:
+            if not alive:
+                reason = f"the restart budget is used up: {kernel.name} lost {self.losses[kernel.name]} machines"
+                self.sched.close(kernel.name, reason)
+                self.verdicts.report_machine(machine, None, "not run", f"{reason} (--vm-restarts)")
+        elif self.sched.shares[kernel.name].collected is None or self.sched.shares[kernel.name].pending:
+            self._start_again(kernel)
+        else:
+            self._start_for_one(kernel)
+
+    def _watch(self) -> None:
+        """Kill what has been silent for too long."""
+        now = time.monotonic()
+        for node in list(self._active_nodes):
+            machine = self.machines[node]
+            if machine.kernel.name not in self.booted or not machine.reported:
+                if machine.status.state != "up":
+                    machine.since = now  # The boot has a deadline of its own (vm/machine/relay.py).
+                    continue
+                self._show_up(machine)
+            limit = self._patience(machine)
+            if not machine.hung and now - machine.since > limit:
+                machine.hung = f"silent for {limit:g} s"
+                machine.since = now
+                machine.signal(signal.SIGUSR1)
+            elif machine.hung and now - machine.since > _LAST_WORDS * self.plan.accelerator.factor:
+                machine.signal(signal.SIGKILL)
+
+    def _patience(self, machine: Machine) -> float:
+        """Return the seconds a machine may be silent now."""
+        item = self.verdicts.items.get(machine.running or "")
+        marker = item.get_closest_marker("deadline") if item else None
+        if marker is None:
+            return self.plan.vm_deadline
+        extra = self.plan.vm_deadline - self.plan.test_deadline
+        return float(marker.args[0]) * self.plan.accelerator.factor + max(extra, 0)
+
+    def _heard(self, node: WorkerController) -> Machine:
+        machine = self.machines[node]
+        machine.since = time.monotonic()
+        return machine
+
+    def _show_up(self, machine: Machine) -> None:
+        if not machine.reported:
+            machine.reported = True
+            machine.since = time.monotonic()
+            seconds = machine.status.boot_seconds
+            self._say(f"{machine.name}: up after {seconds:.1f} s" if seconds is not None else f"{machine.name}: up")
+
+    def _say(self, line: str) -> None:
+        if self.terminal is not None and self.config.option.verbose >= 0:
+            if self.terminal._tw.width_of_current_line:
+                self.terminal.write_line("")
+            self.terminal.write_line(line)

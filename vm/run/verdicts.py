@@ -1,0 +1,177 @@
+"""Verdicts that pytest itself does not give: how a machine ended and in which test, and what nobody reported.
+
+What a kernel complained of outside of any test is one of them: it is no test's, and no less bad.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+
+import pytest
+from xdist.workermanage import WorkerController
+
+from vm.base import files
+from vm.klog import console
+from vm.klog.splats import Splat, find_splats
+from vm.machine.spec import Status
+from vm.run.machines import Machine
+from vm.run.schedule import KernelScheduling
+
+
+def of_machine(machine: Machine, status: Status) -> tuple[str, str]:
+    """Return verdict and reason for a machine that went down unasked."""
+    if status.boot_seconds is None:
+        return "boot failed", status.reason or "the process that runs the machine was killed"
+    if machine.hung:
+        return "hung", machine.hung
+    if status.state != "down":
+        return "vm lost", "the process that runs the machine was killed"
+    if status.reason.startswith("QEMU "):
+        return "vm lost", status.reason
+    return "crashed", status.reason or "the guest's Python ended without a word"
+
+
+class Verdicts:
+    """What is known of each test and each machine, and failed reports for what pytest does not report.
+
+    Args:
+        config: of the controlling pytest.
+        sched: tells what each kernel collected, and what a machine was given.
+        handle: told of each report that is made here, as xdist's controller is of every other.
+
+    Attributes:
+        items: the tests that were collected here, by id.
+        tests: their ids, by label of the kernel.
+        complete: ids of tests that are over.
+        tested: labels of kernels on which a test was not only skipped.
+    """
+
+    def __init__(
+        self, config: pytest.Config, sched: KernelScheduling, handle: Callable[[pytest.TestReport], None]
+    ) -> None:
+        self.config = config
+        self.sched = sched
+        self.handle = handle
+        self.items: dict[str, pytest.Item] = {}
+        self.tests: dict[str, list[str]] = {label: [] for label in sched.shares}
+        self.complete: set[str] = set()
+        self.tested: set[str] = set()
+
+    def expected(self, label: str) -> list[str]:
+        """Return the ids of the tests to be reported for a kernel: those that its guests or the host collected."""
+        return list(dict.fromkeys([*(self.sched.shares[label].collected or ()), *self.tests[label]]))
+
+    def culprit(self, machine: Machine) -> tuple[str | None, str]:
+        """Return the test a machine died in, and words for how sure that is.
+
+        What the guest said over its port can be behind by a test; its console is not, since a marker is on it
+        before the test begins.
+        """
+        if not machine.collected:
+            return None, " (while collecting)"
+        known = {*self.sched.on(machine.node), *self.complete}
+        last = console.last_test(machine.console_text())
+        if last is not None and last in known and last not in self.complete:
+            return last, ""
+        if machine.running is not None:
+            return machine.running, ""
+        if last is not None and last in known:
+            return last, " (after the test had finished)"
+        return None, " (between tests)"
+
+    def report_machine(self, machine: Machine, nodeid: str | None, verdict: str, reason: str) -> None:
+        """Report how a machine ended: as a failure of ``nodeid``, or of the machine itself where that is None."""
+        machine.verdict, machine.reason = verdict, reason
+        text = [f"{verdict}: {reason}", f"kernel {machine.kernel.name}, console {files.shown(machine.console)}"]
+        output = machine.console_text()
+        splats = find_splats(output)
+        if verdict != "not run":
+            text.append(splats[-1].text if splats and verdict == "crashed" else console.tail(output, 25))
+        self.emit(
+            nodeid or f"machine[{machine.name}]::{verdict.replace(' ', '-')}",
+            machine.kernel.name,
+            verdict,
+            "\n".join(text),
+            machine.node,
+            splats,
+        )
+
+    def report_splats_outside_tests(self, machines: Iterable[Machine]) -> None:
+        """What a kernel complained of while it booted, or after the last test, is no test's and no less bad.
+
+        Machines that died have been reported with all that was on their consoles.
+        """
+        seen: set[tuple[str, str]] = set()
+        for machine in machines:
+            machine.wait()
+            if machine.verdict:
+                continue
+            log = console.split(machine.console_text())
+            for when, text in (("before its first test", log.boot), ("after its last test", log.after)):
+                splats = [s for s in find_splats(text) if (machine.kernel.name, s.fingerprint) not in seen]
+                seen |= {(machine.kernel.name, splat.fingerprint) for splat in splats}
+                if splats:
+                    titles = "; ".join(splat.title for splat in splats)
+                    self.emit(
+                        f"machine[{machine.name}]::{when.replace(' ', '-')}",
+                        machine.kernel.name,
+                        "failed",
+                        "\n".join([f"the kernel complained {when}: {titles}", *(splat.text for splat in splats)]),
+                        machine.node,
+                        splats,
+                    )
+
+    def report_missing(self) -> None:
+        """Every test of every kernel that nobody reported becomes a failure."""
+        for label, share in self.sched.shares.items():
+            collected = None if share.collected is None else set(share.collected)
+            for test in self.expected(label):
+                reason = share.closed or f"no machine of {label} reported it"
+                if collected is not None and test not in collected:
+                    reason = f"collected on the host, but not in the guest ({label})"
+                if test not in self.complete:
+                    self.emit(test, label, "not run", f"not run: {reason}")
+            if label not in self.tested and self.expected(label):
+                # All skipped is no result, and certainly no good one.
+                text = f"not run: every test of {label} was skipped, see the reasons above"
+                self.emit(f"machine[{label}]::not-run", label, "not run", text)
+
+    def emit(
+        self,
+        nodeid: str,
+        label: str,
+        verdict: str,
+        text: str,
+        node: WorkerController | None = None,
+        splats: Sequence[Splat] = (),
+    ) -> None:
+        """Report a failure.
+
+        Args:
+            nodeid: of the test, or what stands for one: ``machine[6.1-1]::boot-failed``.
+            label: of the kernel.
+            verdict: as the table of results names it.
+            text: what the user reads.
+            node: of the machine, where there is one.
+            splats: what the kernel complained of.
+        """
+        item = self.items.get(nodeid)
+        path = nodeid.split("::")[0]
+        report = pytest.TestReport(
+            nodeid=nodeid,
+            location=item.location if item else (path, None, nodeid.partition("::")[2]),
+            keywords={},
+            outcome="failed",
+            longrepr=text,
+            when="call",
+            verdict=verdict,
+            vm_kernel=label,
+            splats=[list(dataclasses.astuple(splat)) for splat in splats],
+        )
+        if node is not None:
+            report.node = node  # type: ignore[attr-defined]
+        self.complete.add(nodeid)
+        self.tested.add(label)
+        self.config.hook.pytest_runtest_logreport(report=report)
+        self.handle(report)

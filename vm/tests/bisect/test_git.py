@@ -1,0 +1,143 @@
+"""Bisecting commits: a whole bisection of a small repository, and steps under git bisect run."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from vm.base.files import ROOT
+from vm.tests.archive import bzimage
+from vm.tests.bisection import TEST, Field
+
+
+@pytest.fixture
+def repository(field: Field) -> Path:
+    """Return a repository of seven commits; each has the release of its kernel in a file, one does not build."""
+    path = field.project.directory / "linux"
+    path.mkdir()
+    git(path, "init", "-q", "-b", "main")
+    (path / "image").write_bytes(bzimage("6.1.0-fake"))
+    for number in range(7):
+        (path / "release").write_text(f"6.1.{number}-fake\n" if number != 3 else "broken\n")
+        git(path, "add", ".")
+        git(path, "-c", "user.name=n", "-c", "user.email=e", "commit", "-q", "-m", f"change {number}")
+        git(path, "tag", f"v{number}")
+    return path
+
+
+def git(path: Path, *arguments: str) -> str:
+    return subprocess.run(["git", "-C", str(path), *arguments], check=True, capture_output=True, text=True).stdout
+
+
+BUILD = (
+    f"{sys.executable} -c \"import sys; sys.path.insert(0, '{ROOT}'); from vm.tests.archive import bzimage;"
+    "r = open('release').read().strip(); assert r != 'broken', 'cannot compile';"
+    "open('bzImage-' + r, 'wb').write(bzimage(r)); print('bzImage-' + r)\""
+)
+
+
+def test_the_commit_is_found_and_the_users_tree_is_left_alone(field: Field, repository: Path) -> None:
+    field.test("assert number < 5")
+    (repository / "release").write_text("edited\n")
+    before = (
+        git(repository, "status", "--porcelain"),
+        git(repository, "for-each-ref"),
+        git(repository, "worktree", "list"),
+    )
+    done = field.run("--tree", str(repository), "--good", "v0", "--bad", "v6", "--build", BUILD)
+    assert done.returncode == 0
+    assert "first bad commit" in done.stdout
+    assert "change 5" in done.stdout
+    assert "cannot compile" in done.stdout
+    assert (repository / "release").read_text() == "edited\n"
+    after = (
+        git(repository, "status", "--porcelain"),
+        git(repository, "for-each-ref"),
+        git(repository, "worktree", "list"),
+    )
+    assert after == before
+
+
+def test_the_commit_that_fixed_it_is_found(field: Field, repository: Path) -> None:
+    field.test("assert number >= 5")
+    done = field.run("--tree", str(repository), "--good", "v6", "--bad", "v0", "--build", BUILD)
+    assert done.returncode == 0
+    assert "first good commit" in done.stdout
+    assert "change 5" in done.stdout
+    commit = git(repository, "rev-parse", "v5").strip()
+    assert f"GOOD={commit} 'BAD={commit}^'" in done.stdout
+
+
+def steps(field: Field, repository: Path, form: str) -> list[str]:
+    """Return the command of one step in one of its forms, as it is given to git."""
+    build = field.project.directory / "build.sh"
+    build.write_text(BUILD)
+    step = field.command("step", "--kernel", str(repository), "--build", f"sh {build}")
+    if form == "python":
+        return step
+    options = [word for word in step[step.index(TEST) + 1 :] if word not in ("--kernel", str(repository))]
+    if form == "script":
+        return [str(ROOT / "vm/bisect/step.sh"), TEST, *options]
+    return ["make", "-C", str(ROOT), "bisect-step", f"TEST={TEST}", f"ARGS={shlex.join(options)}"]
+
+
+def bisect_run(field: Field, where: Path, step: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Have git drive steps, as somebody does who is in ``where``."""
+    done = subprocess.run(
+        ["git", "bisect", "run", *step], cwd=where, env={**field.environment, "PWD": str(where)}, timeout=280,
+        capture_output=True, text=True, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    print(done.stdout, done.stderr)
+    return done
+
+
+@pytest.mark.parametrize("form", ["python", "script", "make"])
+def test_git_bisect_run_drives_steps_in_any_tree(field: Field, repository: Path, form: str) -> None:
+    field.test("assert number < 5")
+    git(repository, "bisect", "start", "v6", "v0")
+    done = bisect_run(field, repository, steps(field, repository, form))
+    assert f"{git(repository, 'rev-parse', 'v5').strip()} is the first bad commit" in done.stdout
+    log = git(repository, "bisect", "log")
+    assert f"git bisect skip {git(repository, 'rev-parse', 'v3').strip()}" in log
+
+
+@pytest.mark.parametrize("form", ["python", "script", "make"])
+def test_git_bisect_run_ends_when_a_step_fails(field: Field, repository: Path, form: str) -> None:
+    field.test("guest.killed()")
+    git(repository, "bisect", "start", "v6", "v0")
+    git(repository, "checkout", "-q", "v4")
+    done = bisect_run(field, repository, steps(field, repository, form))
+    assert done.returncode != 0
+    assert "first bad commit" not in done.stdout
+    log = [line for line in git(repository, "bisect", "log").splitlines() if line.startswith("git bisect ")]
+    assert len(log) == 1, "nothing was judged but the ends"
+
+
+def test_make_ends_a_bisection_in_which_everything_left_was_skipped(field: Field, repository: Path) -> None:
+    field.test("pytest.skip('lacks it')")
+    git(repository, "bisect", "start", "v6", "v3")
+    done = bisect_run(field, repository, steps(field, repository, "make"))
+    assert done.returncode != 0
+    assert "only 'skip'ped commits left" in done.stderr
+    assert "could be any of" in done.stderr
+
+
+def test_make_refuses_a_tree_that_is_not_bisected(field: Field, repository: Path) -> None:
+    field.test("pass")
+    step = steps(field, repository, "make")
+    done = subprocess.run(
+        step,
+        cwd=repository,
+        env={**field.environment, "PWD": str(repository)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == -signal.SIGTERM, "make's own status would be an answer"
+    assert "no bisection goes on" in done.stderr

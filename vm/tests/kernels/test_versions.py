@@ -1,0 +1,48 @@
+"""Versions of packages: sorted as dpkg sorts them, and matched by whole numbers."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+
+import pytest
+
+from vm.kernels import versions
+
+ORDER = [
+    "5.10.9-1", "5.10.223-1", "6.1.9-1", "6.1.120-1", "6.1.120-2", "6.1.120-10", "6.12.20-1~bpo12+1",
+    "6.12.20-1~deb12u1", "6.12.20-1", "7.3~rc7-1~exp1", "7.3-1~exp1", "7.3-1", "7.3.1-1", "7.3.1+a-1", "1:1.0-1",
+]  # fmt: skip
+
+
+def test_versions_sort_as_dpkg_sorts_them() -> None:
+    for low, high in itertools.pairwise(ORDER):
+        assert subprocess.run(["dpkg", "--compare-versions", low, "lt", high]).returncode == 0, "the list is right"
+    assert sorted(sorted(ORDER), key=versions.key) == ORDER
+
+
+@pytest.mark.parametrize(
+    ("wanted", "version", "expected"),
+    [
+        ("6.1", "6.1.120-1", True),
+        ("6.1", "6.12.20-1", False),
+        ("6.1.1", "6.1.120-1", False),
+        ("6.1.120-1", "6.1.120-10", False),
+        ("6.1.120-1", "6.1.120-1~bpo12+1", True),
+        ("7.3", "7.3~rc7-1~exp1", True),
+        ("7.3-rc7", "7.3~rc7-1~exp1", True),
+        ("7.3-rc6", "7.3~rc7-1~exp1", False),
+        ("7", "7.3~rc7-1~exp1", True),
+        ("", "7.3-1", True),
+    ],
+)
+def test_whole_numbers_match(wanted: str, version: str, *, expected: bool) -> None:
+    assert versions.matches(wanted, version, "release") is expected
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [("6.12", False), ("7.3-rc7", True), ("6.12.94", True), ("6.1.192-2", True), ("", False), ("6", False)],
+)
+def test_exact_is_one_point_release(version: str, *, expected: bool) -> None:
+    assert versions.is_exact(version) is expected
