@@ -194,7 +194,8 @@ def run_pytest(notes: Path, tmp_path: Path, *options: str, **environment: str) -
     (project / "test_it.py").write_text(PROJECT_TEST)
     # The program's counters, under what stands for debugfs.
     (project / "debugfs.py").write_text(
-        f"from pathlib import Path\nfrom vm.coverage import plugin as coverage\ncoverage.DEBUGFS = Path({str(notes)!r})\n"
+        "from pathlib import Path\nfrom vm.coverage import plugin as coverage\n"
+        f"coverage.DEBUGFS = Path({str(notes)!r})\n"
         "import os\ncoverage.EVERY_SECONDS = float(os.environ.get('EVERY', 0))\n"
         f"coverage._cached_notes = lambda: [Path({str(notes)!r})]\n"
     )
