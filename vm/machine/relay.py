@@ -33,6 +33,7 @@ from vm.klog.splats import cause_of_death
 from vm.machine import init as guest_init
 from vm.machine.qemu import command_line
 from vm.machine.spec import Status, Vm
+from vm.machine.witness import EVERY, Witness
 
 _OUR_WORDS = re.compile(r"(\[ *[0-9.]+\] )?vm: ")
 
@@ -68,6 +69,7 @@ class _Machine:
         self.stage = "the kernel did not start its process 1"
         self.to_guest = bytearray()
         self.process: subprocess.Popen[bytes] | None = None
+        self.witness: Witness | None = None
         self.started = time.monotonic()
         self.qmp, self.qmp_other_end = socket.socketpair()
 
@@ -78,6 +80,7 @@ class _Machine:
         os.close(status_write)
         self.qmp_other_end.close()
         signal.signal(signal.SIGUSR1, self._ask_where)
+        self.witness = Witness(self.process.pid, self.directory)
         self._set(state="booting", pid=self.process.pid)
         try:
             return self._relay(self.process, status_read)
@@ -86,6 +89,8 @@ class _Machine:
 
     def end(self, state: str, reason: str) -> None:
         """Record the end; execnet learns of it when our standard output closes."""
+        if self.witness is not None:
+            self.witness.look(now=True)
         self._set(state=state, reason=reason, pid=None)
 
     def _ask_where(self, *_: object) -> None:
@@ -140,6 +145,7 @@ class _Machine:
         """Copy bytes both ways until either side ends; return our exit status."""
         assert process.stdin is not None
         assert process.stdout is not None
+        assert self.witness is not None
         guest_in, guest_out = process.stdin.fileno(), process.stdout.fileno()
         os.set_blocking(guest_in, False)
         os.set_blocking(guest_out, False)
@@ -151,10 +157,14 @@ class _Machine:
         while True:
             if self.to_guest and not self._feed(guest_in):
                 poll.register(guest_in, select.POLLOUT)
-            for descriptor, _ in poll.poll(self._timeout(leaving)):
+            due = self._timeout(leaving)
+            ready = poll.poll(EVERY * 1000 if due is None else min(due, EVERY * 1000))
+            self.witness.look()
+            for descriptor, _ in ready:
                 if descriptor == guest_in:
                     poll.unregister(guest_in)
                 elif descriptor == guest_out:
+                    self.witness.heard()
                     if not _pump(guest_out):
                         return self._ended(process, leaving is not None)
                 elif data := os.read(descriptor, 1 << 16):
@@ -192,7 +202,8 @@ class _Machine:
         """Return milliseconds until something is due, None for nothing."""
         due = leaving
         if self.status.state == "booting" and leaving is None:
-            due = self.started + self.vm.boot_deadline
+            lost = self.witness.lost if self.witness is not None else 0.0
+            due = self.started + self.vm.boot_deadline + lost
         return None if due is None else max(0.0, (due - time.monotonic()) * 1000)
 
     def _take_lines(self, buffer: bytearray) -> None:

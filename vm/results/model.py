@@ -3,7 +3,8 @@
 ``results.json`` is the one stream; every other format is a view of it. Its root object is a :class:`Run` with
 ``"schema": 2`` added. Each dataclass of this module is a JSON object with the same member names, a tuple is
 an array, a :class:`Verdict` its text, an absent time or status ``null``. Members that have a default here may
-be left out. Unknown members are refused: whoever adds or changes one raises ``SCHEMA``.
+be left out, and unknown ones are passed over, so that last quarter's results can be compared with today's. Whoever
+changes what a member means, or takes one away, raises ``SCHEMA``.
 
 Times of day are ISO 8601 in UTC (``2026-11-23T11:45:02Z``), durations are seconds, paths are relative to the
 directory of ``results.json`` where the file lies below it.
@@ -132,6 +133,23 @@ class VM:
 
 
 @dataclass(frozen=True)
+class Stall:
+    """The host kept a VM from running, and what it did then was not taken for a verdict.
+
+    Attributes:
+        vm: name of the :class:`VM`.
+        test: id of the test it was in, or words for what it was doing; the test ran again on a fresh VM.
+        seconds: how long.
+        instead: what it would have been called: the verdict and its reason.
+    """
+
+    vm: str
+    test: str
+    seconds: float
+    instead: str
+
+
+@dataclass(frozen=True)
 class KernelRun:
     """Everything about one kernel of the run.
 
@@ -150,6 +168,7 @@ class KernelRun:
         reason: one line: why it could not be built or booted, empty when it could.
         vms: every machine that was started for it.
         tests: every test expected on it, in order.
+        stalls: of the host, in order.
     """
 
     name: str
@@ -166,6 +185,7 @@ class KernelRun:
     reason: str = ""
     vms: tuple[VM, ...] = ()
     tests: tuple[TestResult, ...] = ()
+    stalls: tuple[Stall, ...] = ()
 
     def counts(self) -> Counter[Verdict]:
         """Return how many tests have each verdict."""
@@ -288,12 +308,11 @@ def _decode_object(kind: Any, value: Any, where: str) -> Any:
         raise _mismatch(where, "an object", value)
     hints = typing.get_type_hints(kind)
     fields = {field.name: field for field in dataclasses.fields(kind)}
-    if unknown := sorted(set(value) - set(fields)):
-        raise _Mismatch(f"{where} has an unknown member {unknown[0]!r}")
     required = [name for name, field in fields.items() if field.default is dataclasses.MISSING]
     if missing := [name for name in required if name not in value]:
         raise _Mismatch(f"{where} lacks {missing[0]!r}")
-    return kind(**{name: _decode(hints[name], each, f"{where}.{name}") for name, each in value.items()})
+    known = {name: each for name, each in value.items() if name in fields}
+    return kind(**{name: _decode(hints[name], each, f"{where}.{name}") for name, each in known.items()})
 
 
 def _mismatch(where: str, expected: str, value: Any) -> _Mismatch:

@@ -215,6 +215,7 @@ class Controller(KernelList):
             [Path(sys.argv[0]).name, *self.config.invocation_params.args],
             int(exitstatus),
             self.session.stopped or "stopped",
+            self.session.stalls.found,
         )
         self.final_table = table.table(run)
         if (xml := self.config.stash.get(xml_key, None)) is not None:
@@ -246,10 +247,21 @@ class Controller(KernelList):
                         terminalreporter.write_sep("-", name)
                         terminalreporter.write_line(text)
         yield
+        self._say_stalls(terminalreporter)
         self._say_known_issues(terminalreporter)
         terminalreporter.write_sep("=", "kernels")
         terminalreporter.write_line(self.final_table)
         terminalreporter.write_line(self.trouble or f"results: {files.shown(self.session.plan.directory)}")
+
+    def _say_stalls(self, terminalreporter: Any) -> None:
+        """Tell what was not taken for a verdict, since the host gave a machine no time."""
+        found = [stall for stalls in self.session.stalls.found.values() for stall in stalls]
+        if found:
+            terminalreporter.write_sep("=", "stalls of the host")
+        for stall in found:
+            terminalreporter.write_line(
+                f"{stall.vm} was kept from running for {stall.seconds:g} s in {stall.test}; no verdict: {stall.instead}"
+            )
 
     def _say_known_issues(self, terminalreporter: Any) -> None:
         """Name the known issues of each kernel, those first that a test has shown."""

@@ -16,6 +16,8 @@ from vm.base import files
 from vm.kernels.resolve import Kernel
 from vm.machine.accel import Accelerator
 from vm.machine.spec import Status, Vm
+from vm.machine.witness import Testimony
+from vm.run import stalls
 
 # What a machine that was told to end may take (vm/machine/relay.py gives it two).
 _SECONDS_TO_LEAVE = 5.0
@@ -32,7 +34,10 @@ class Machine:
         node: xdist's handle.
         only: id of the one test it was started for, empty when it takes what comes.
         running: id of the test it is on, as far as it said.
-        since: monotonic time of its last word.
+        since: time of its last word, by the session's clock.
+        begun: monotonic time at which its test began.
+        lost_before: seconds it had been kept from running by then.
+        reports: of the test it is on, which are held back until the test is over.
         collected: whether it has told its tests.
         hung: why it was killed for silence, or empty.
         reported: whether its coming up was shown.
@@ -45,7 +50,10 @@ class Machine:
     node: WorkerController
     only: str = ""
     running: str | None = None
-    since: float = field(default_factory=time.monotonic)
+    since: float = 0.0
+    begun: float = field(default_factory=time.monotonic)
+    lost_before: float = 0.0
+    reports: list[pytest.TestReport] = field(default_factory=list)
     collected: bool = False
     hung: str = ""
     reported: bool = False
@@ -56,6 +64,23 @@ class Machine:
     def status(self) -> Status:
         """What its process says of it."""
         return Status.load(self.directory)
+
+    @property
+    def testimony(self) -> Testimony | None:
+        """What its process saw of the host."""
+        return Testimony.load(self.directory)
+
+    def begin(self, nodeid: str) -> None:
+        """It says that it begins a test."""
+        self.running = nodeid
+        self.begun = time.monotonic()
+        self.reports.clear()
+        if (said := self.testimony) is not None:
+            self.lost_before = said.lost
+
+    def stall(self) -> float:
+        """Return the seconds it was kept from running, when they explain what became of its test; else 0."""
+        return stalls.seconds_lost(self.testimony, self.lost_before, time.monotonic() - self.begun)
 
     @property
     def console(self) -> Path:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib.metadata
 import json
 import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import pytest
 from vm.base.files import ROOT
 from vm.kernels.resolve import Kernel
 from vm.klog.splats import Splat
-from vm.results.model import VM, Host, KernelRun, Property, Run, TestResult, Verdict
+from vm.results.model import VM, Host, KernelRun, Property, Run, Stall, TestResult, Verdict
 from vm.run.machines import Machine, Plan
 
 # When the phases of a test disagree, the worst counts.
@@ -97,6 +98,7 @@ class Recorder:
         command: Sequence[str],
         exit_status: int,
         stopped: str,
+        stalls: Mapping[str, Sequence[Stall]],
     ) -> Run:
         """Return the record of the whole run.
 
@@ -107,6 +109,7 @@ class Recorder:
             command: of this run.
             exit_status: pytest's.
             stopped: why the run did not go to its end, or empty.
+            stalls: of the host, by label of the kernel.
         """
         machines = list(machines)
         return Run(
@@ -118,7 +121,10 @@ class Recorder:
             host=_host(plan.qemu),
             revision=_revision(),
             kernels=tuple(
-                self._kernel_run(kernel, plan, [m for m in machines if m.kernel is kernel], expected, stopped)
+                dataclasses.replace(
+                    self._kernel_run(kernel, plan, [m for m in machines if m.kernel is kernel], expected, stopped),
+                    stalls=tuple(stalls.get(kernel.name, ())),
+                )
                 for kernel in self.kernels
             ),
         )

@@ -24,12 +24,16 @@ from xdist.dsession import DSession
 from xdist.workermanage import NodeManager, WorkerController
 
 from vm.kernels.resolve import Kernel
+from vm.klog.splats import find_splats
 from vm.run.machines import Machine, Plan, guest_environment, kernel_of_id
 from vm.run.schedule import KernelScheduling
+from vm.run.stalls import TIMES, AwakeClock, Stalls, depends_on_time
 from vm.run.verdicts import Verdicts, of_machine
 
 # Seconds a machine that was sent an NMI has to print where it hangs.
 _LAST_WORDS = 3.0
+# Seconds after which what a machine's parent said last is no longer taken for the present.
+_STALE = 5.0
 
 
 class VmSession(DSession):  # type: ignore[misc]
@@ -51,6 +55,8 @@ class VmSession(DSession):  # type: ignore[misc]
             self.sched.ahead = 2
         self.verdicts = Verdicts(config, self.sched, self._handlefailures)
         self.stopped = ""
+        self.clock = AwakeClock()
+        self.stalls = Stalls()
         self._only = ""
         # Machines to start when another has ended: the kernel, and the one test it is for.
         self.queued: deque[tuple[Kernel, str]] = deque()
@@ -172,10 +178,12 @@ class VmSession(DSession):  # type: ignore[misc]
             except Empty:
                 self._watch()
                 continue
-            self._watch()
             node = arguments.get("node")
             if node is None or node in self._active_nodes:
                 getattr(self, f"worker_{name}")(**arguments)
+            # What machines said while this process was stopped, or busy, comes before any word on their silence.
+            if self.queue.empty():
+                self._watch()
             break
         if self.sched.tests_finished or not self._active_nodes:
             self.triggershutdown()
@@ -211,21 +219,36 @@ class VmSession(DSession):  # type: ignore[misc]
 
     def worker_logstart(self, node: WorkerController, nodeid: str, location: Any) -> None:
         """A test begins."""
-        self._heard(node).running = nodeid
+        self._heard(node).begin(nodeid)
         super().worker_logstart(node, nodeid, location)
 
     def worker_logfinish(self, node: WorkerController, nodeid: str, location: Any) -> None:
-        """A test ended."""
-        self._heard(node).running = None
+        """A test ended: report it, unless the machine was starved in it."""
+        machine = self._heard(node)
+        failed = [rep for rep in machine.reports if rep.failed and depends_on_time(rep.longreprtext)]
+        if failed and (seconds := machine.stall()):
+            reason = failed[0].longreprtext.strip().splitlines()[-1]
+            if not self.stalls.note(machine.kernel.name, machine.name, nodeid, seconds, f"failed: {reason}"):
+                self._run_again(machine, seconds)
+                return
+            machine.reports.clear()
+            self.verdicts.emit(nodeid, machine.kernel.name, "vm lost", f"vm lost: {_starved(reason)}", node)
+        self._deliver(machine)
+        machine.running = None
         self.verdicts.complete.add(nodeid)
         super().worker_logfinish(node, nodeid, location)
 
     def worker_testreport(self, node: WorkerController, rep: pytest.TestReport) -> None:
         """A phase of a test ended."""
-        machine = self._heard(node)
-        if (not rep.skipped or hasattr(rep, "wasxfail")) and (rep.when == "call" or rep.failed):
-            self.verdicts.tested.add(machine.kernel.name)
-        super().worker_testreport(node, rep)
+        self._heard(node).reports.append(rep)
+
+    def _deliver(self, machine: Machine) -> None:
+        """Have everybody know what was held back of the test of a machine."""
+        for rep in machine.reports:
+            if (not rep.skipped or hasattr(rep, "wasxfail")) and (rep.when == "call" or rep.failed):
+                self.verdicts.tested.add(machine.kernel.name)
+            super().worker_testreport(machine.node, rep)
+        machine.reports.clear()
 
     def worker_workerfinished(self, node: WorkerController) -> None:
         """A machine is through: switch it off."""
@@ -266,6 +289,13 @@ class VmSession(DSession):  # type: ignore[misc]
         verdict, reason = of_machine(machine, status)
         if garbled and not machine.hung:
             verdict, reason = "vm lost", f"what came out of the guest's port was not said by its pytest: {error}"
+        if verdict in ("crashed", "hung", "boot failed") and (seconds := self._starved(machine, reason)):
+            culprit, when = self.verdicts.culprit(machine)
+            where = culprit or ("while booting" if not booted else when.strip(" ()"))
+            if not self.stalls.note(machine.kernel.name, machine.name, where, seconds, f"{verdict}: {reason}"):
+                self._run_again(machine, seconds)
+                return
+            verdict, reason = "vm lost", _starved(reason)
         if not booted:
             self._drop(node, ())
             self.verdicts.report_machine(machine, None, verdict, reason)
@@ -279,6 +309,32 @@ class VmSession(DSession):  # type: ignore[misc]
         self._blame(machine, "crashed", "pytest failed in the guest", f"\n{formatted_error}")
         self._dismiss(node)
         self._count_loss(machine, booted=True)
+
+    # ---- stalls
+
+    def _starved(self, machine: Machine, reason: str) -> float:
+        """Return the seconds a machine was kept from running, when it ended of that; else 0."""
+        splats = find_splats(machine.console_text())[-3:] if not depends_on_time(reason) else []
+        if depends_on_time(reason) or any(depends_on_time(splat.title) for splat in splats):
+            return machine.stall()
+        return 0.0
+
+    def _run_again(self, machine: Machine, seconds: float) -> None:
+        """Have a starved machine's test, and what else it was given, run on a fresh one."""
+        machine.verdict, machine.reason = "stalled", f"the host kept it from running for {seconds:.0f} s"
+        self._say(f"{machine.name}: {machine.reason}; {machine.running or 'what it did'} runs again")
+        machine.reports.clear()
+        self._drop(machine.node, ())
+        self._dismiss(machine.node)
+        if not self.shouldstop and self.sched.wants_machine(machine.kernel.name):
+            self._replace(machine.kernel)
+
+    def _replace(self, kernel: Kernel) -> None:
+        """Start a machine for what is left to do: for anything, or for a test that needs one for itself."""
+        if self.sched.shares[kernel.name].collected is None or self.sched.shares[kernel.name].pending:
+            self._start_again(kernel)
+        else:
+            self._start_for_one(kernel)
 
     # ---- machines
 
@@ -341,7 +397,7 @@ class VmSession(DSession):  # type: ignore[misc]
             "version_info": sys.version_info[:3],
             "executable": "",
         }
-        self.machines[node] = Machine(kernel, name, directory, node, only)
+        self.machines[node] = Machine(kernel, name, directory, node, only, since=self.clock())
         self.kernel_of[node] = kernel.name
         self._active_nodes.add(node)
 
@@ -358,6 +414,7 @@ class VmSession(DSession):  # type: ignore[misc]
 
     def _blame(self, machine: Machine, verdict: str, reason: str, details: str = "") -> None:
         """Report how a machine ended as a failure of the test it was on, which nobody is given again."""
+        self._deliver(machine)
         culprit, when = self.verdicts.culprit(machine)
         self._drop(machine.node, [culprit] if culprit else [])
         self.verdicts.report_machine(machine, culprit, verdict, f"{reason}{when}{details}")
@@ -390,14 +447,12 @@ class VmSession(DSession):  # type: ignore[misc]
                 reason = f"the restart budget is used up: {kernel.name} lost {self.losses[kernel.name]} machines"
                 self.sched.close(kernel.name, reason)
                 self.verdicts.report_machine(machine, None, "not run", f"{reason} (--vm-restarts)")
-        elif self.sched.shares[kernel.name].collected is None or self.sched.shares[kernel.name].pending:
-            self._start_again(kernel)
         else:
-            self._start_for_one(kernel)
+            self._replace(kernel)
 
     def _watch(self) -> None:
-        """Kill what has been silent for too long."""
-        now = time.monotonic()
+        """Kill what has been silent for too long, of the time that both it and this process had."""
+        now = self.clock()
         for node in list(self._active_nodes):
             machine = self.machines[node]
             if machine.kernel.name not in self.booted or not machine.reported:
@@ -406,12 +461,18 @@ class VmSession(DSession):  # type: ignore[misc]
                     continue
                 self._show_up(machine)
             limit = self._patience(machine)
-            if not machine.hung and now - machine.since > limit:
+            if not machine.hung and now - machine.since > limit and self._silent(machine) > limit:
                 machine.hung = f"silent for {limit:g} s"
                 machine.since = now
                 machine.signal(signal.SIGUSR1)
             elif machine.hung and now - machine.since > _LAST_WORDS * self.plan.accelerator.factor:
                 machine.signal(signal.SIGKILL)
+
+    def _silent(self, machine: Machine) -> float:
+        """Return the seconds a machine has been silent, by its parent's word, of the time it got from the host."""
+        said = machine.testimony
+        # A parent that is stopped itself is no witness: its machine may have spoken.
+        return said.silent if said is not None and time.monotonic() - said.at < _STALE else 0.0
 
     def _patience(self, machine: Machine) -> float:
         """Return the seconds a machine may be silent now."""
@@ -424,13 +485,13 @@ class VmSession(DSession):  # type: ignore[misc]
 
     def _heard(self, node: WorkerController) -> Machine:
         machine = self.machines[node]
-        machine.since = time.monotonic()
+        machine.since = self.clock()
         return machine
 
     def _show_up(self, machine: Machine) -> None:
         if not machine.reported:
             machine.reported = True
-            machine.since = time.monotonic()
+            machine.since = self.clock()
             seconds = machine.status.boot_seconds
             self._say(f"{machine.name}: up after {seconds:.1f} s" if seconds is not None else f"{machine.name}: up")
 
@@ -439,3 +500,7 @@ class VmSession(DSession):  # type: ignore[misc]
             if self.terminal._tw.width_of_current_line:
                 self.terminal.write_line("")
             self.terminal.write_line(line)
+
+
+def _starved(reason: str) -> str:
+    return f"the host starved it {TIMES} times in this test, the last time it ended so: {reason}"

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -116,6 +117,13 @@ def killed() -> NoReturn:
     """Have QEMU killed from outside."""
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError("survived SIGKILL")
+
+
+def stopped(seconds: float) -> None:
+    """Be kept from running, as by a host that stalls: stopped, until a helper sends SIGCONT."""
+    wake = "import os, signal, sys, time; time.sleep(float(sys.argv[2])); os.kill(int(sys.argv[1]), signal.SIGCONT)"
+    with subprocess.Popen([sys.executable, "-c", wake, str(os.getpid()), str(seconds)], stdin=subprocess.DEVNULL):
+        os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def interpreter_exits(code: int) -> NoReturn:
