@@ -154,7 +154,7 @@ class VmSession(DSession):  # type: ignore[misc]
                 session.shouldfail = self.stopped
                 raise session.Failed(self.stopped) from None
             raise
-        self.verdicts.report_splats_outside_tests(self.machines.values())
+        self.verdicts.report_splats_outside_tests(self.machines.values(), self.stalls)
         self.verdicts.report_missing()
         return True
 

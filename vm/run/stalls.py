@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from vm.klog.splats import Splat
 from vm.machine.witness import Testimony, starved
 from vm.results.model import Stall
 
@@ -44,6 +45,13 @@ def seconds_lost(now: Testimony | None, before: float, ran: float) -> float:
     if starved(now.lost - before, ran):
         return now.lost - before
     return now.recent if now.recent >= _LONG else 0.0
+
+
+def explained(splats: Sequence[Splat], said: Testimony | None) -> float:
+    """Return the seconds a VM lost, when they explain all of ``splats`` of outside its tests; else 0."""
+    if said is None or said.lost < _LONG or not all(depends_on_time(splat.title) for splat in splats):
+        return 0.0
+    return said.lost
 
 
 class Stalls:

@@ -17,6 +17,7 @@ from vm.klog.splats import Splat, find_splats
 from vm.machine.spec import Status
 from vm.run.machines import Machine
 from vm.run.schedule import KernelScheduling
+from vm.run.stalls import Stalls, explained
 
 
 def of_machine(machine: Machine, status: Status) -> tuple[str, str]:
@@ -97,9 +98,10 @@ class Verdicts:
             splats,
         )
 
-    def report_splats_outside_tests(self, machines: Iterable[Machine]) -> None:
+    def report_splats_outside_tests(self, machines: Iterable[Machine], stalls: Stalls) -> None:
         """What a kernel complained of while it booted, or after the last test, is no test's and no less bad.
 
+        What its watchdogs said on a machine that the host starved is a stall, not a verdict.
         Machines that died have been reported with all that was on their consoles.
         """
         seen: set[tuple[str, str]] = set()
@@ -111,8 +113,10 @@ class Verdicts:
             for when, text in (("before its first test", log.boot), ("after its last test", log.after)):
                 splats = [s for s in find_splats(text) if (machine.kernel.name, s.fingerprint) not in seen]
                 seen |= {(machine.kernel.name, splat.fingerprint) for splat in splats}
-                if splats:
-                    titles = "; ".join(splat.title for splat in splats)
+                titles = "; ".join(splat.title for splat in splats)
+                if splats and (lost := explained(splats, machine.testimony)):
+                    stalls.note(machine.kernel.name, machine.name, when, lost, f"failed: {titles}")
+                elif splats:
                     self.emit(
                         f"machine[{machine.name}]::{when.replace(' ', '-')}",
                         machine.kernel.name,

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from vm.klog.splats import Splat
 from vm.machine.witness import Testimony, Witness
-from vm.run.stalls import AwakeClock, depends_on_time, seconds_lost
+from vm.run.stalls import AwakeClock, depends_on_time, explained, seconds_lost
 from vm.tests.harness import Project, Run, poll
 
 
@@ -101,6 +102,15 @@ def test_what_a_slow_host_can_cause(text: str, expected: bool) -> None:
 def test_how_much_is_enough(lost: float, recent: float, ran: float, expected: float) -> None:
     assert seconds_lost(Testimony(0.0, lost, recent), 0.0, ran) == expected
     assert seconds_lost(None, 0.0, ran) == 0.0
+
+
+def test_watchdogs_outside_of_tests_are_explained_by_a_long_stall_only() -> None:
+    stall = Splat("RCU stall", "rcu: INFO: rcu_preempt self-detected stall on CPU")
+    oops = Splat("oops", "BUG: kernel NULL pointer dereference, address: 0000000000000010")
+    assert explained([stall], Testimony(0.0, 64.6)) == 64.6
+    assert explained([stall], Testimony(0.0, 3.0)) == 0.0
+    assert explained([stall], None) == 0.0
+    assert explained([stall, oops], Testimony(0.0, 64.6)) == 0.0
 
 
 def test_time_in_which_we_did_not_run_is_not_counted() -> None:
