@@ -1,4 +1,4 @@
-"""Ways for a guest to misbehave, each a test of its own; run by vm/tests/test_real_vms.py, never collected.
+"""Ways for a guest to misbehave, each a test of its own; run by vm/tests/machine/test_real_vms.py, never collected.
 
 Everything is done with what any kernel offers: sysrq, reboot(2), /dev/kmsg, signals, priorities, memory. User
 space cannot switch interrupts off (since Linux kernel commit c8137ace5638 ("x86/iopl: Restrict iopl() permission
