@@ -32,15 +32,20 @@ def test_machine_that_was_stopped_is_not_silent(project: Project) -> None:
 
 
 def test_controller_that_was_stopped_calls_nobody_silent(project: Project) -> None:
-    project.tests("def test_a():\n    open('begun', 'w').close()\n    time.sleep(1.5)\ndef test_b(): time.sleep(1)\n")
-    with project.started("--vm-deadline=7", "--test-deadline=2", "--accel=kvm") as process:
+    # When the controller comes back, a test is still to run that is silent for longer than a machine called silent has.
+    project.tests(
+        "@pytest.mark.parametrize('n', range(4))\ndef test_n(n):\n    open('begun', 'w').close()\n    time.sleep(4.5)\n"
+    )
+    with project.started("--vm-deadline=12", "--test-deadline=7", "--accel=kvm") as process:
         poll((project.directory / "begun").exists, 60, "the test begins")
         process.send_signal(signal.SIGSTOP)
-        until = time.monotonic() + 9
+        until = time.monotonic() + 13
         poll(lambda: time.monotonic() > until, 60, "the controller was stopped for longer than the deadline")
         process.send_signal(signal.SIGCONT)
         run = project.finish(process)
     assert run.status == 0, run.output
+    assert set(run.outcomes.values()) == {"passed"}
+    assert len(run.machines) == 1
 
 
 LOCKUP = "guest.panic(guest.SOFT_LOCKUP)"
