@@ -10,7 +10,7 @@ from vm.base.command import command
 from vm.base.errors import UsageError
 
 SUBCOMMANDS = {
-    "test": ("vm.run.command", "boot kernels and run tests in them: SPEC… [-- options of pytest]"),
+    "test": ("vm.run.command", "boot kernels and run tests in them: pytest, --kernel SPEC may stand before a path"),
     "kernels": ("vm.kernels.listing", "list the kernels that are cached and those that can be had"),
     "resolve": ("vm.kernels.resolve", "fetch or build what a spec names, and print where it is"),
     "build": ("vm.kernels.build.build", "build kernels and print their images"),

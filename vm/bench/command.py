@@ -96,13 +96,12 @@ def verdict(name: str, value: float) -> str:
 
 
 @command
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Measure and print: ``python -m vm bench --help``. Returns the exit status."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    if words[:1] == ["--loop"]:
-        print(max(plain_loop(Path(words[1])) for _ in range(3)))
+    if list(arguments[:1]) == ["--loop"]:
+        print(max(plain_loop(Path(arguments[1])) for _ in range(3)))
         return 0
-    options = _options(words)
+    options = _options(arguments)
     kernel = resolve([options.kernel] if options.kernel else [], say)[0]
     if kernel.image is None:
         raise UsageError("expected a kernel for a machine, not 'running': give a version or an image")

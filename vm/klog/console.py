@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def tail(text: str, lines: int = 20) -> str:
 
 
 @command
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str]) -> int:
     """Print the splats of console files and why the machines died; exit with 1 when there are any."""
     parser = Parser(prog="python -m vm console", description=main.__doc__)
     parser.add_argument("file", nargs="+", type=Path, help="text of a console")

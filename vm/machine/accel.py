@@ -14,7 +14,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -84,7 +84,7 @@ def probe(
 
 
 @command
-def main(argv: list[str] | None = None) -> None:
+def main(argv: Sequence[str]) -> None:
     """Print the accelerator and why; the command line of ``python -m vm accel``. Returns the exit status."""
     parser = Parser(prog="python -m vm accel", description=main.__doc__)
     parser.add_argument("--accel", default="auto", help="auto (default), kvm or tcg")

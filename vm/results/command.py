@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from vm.base.command import Parser, command
@@ -12,7 +13,7 @@ from vm.results.table import summary_lines, table
 
 
 @command
-def main(argv: list[str] | None = None) -> None:
+def main(argv: Sequence[str]) -> None:
     """Print one view of a results.json; return the exit status."""
     parser = Parser(prog="python -m vm results", description=main.__doc__)
     parser.add_argument("results", metavar="RESULTS.json", type=Path)

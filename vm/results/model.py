@@ -120,7 +120,7 @@ class VM:
     Attributes:
         name: unique within the run: ``6.12.94-0``.
         console: path of its console's text.
-        state: how it ended: ``down``, ``crashed``, ``hung``, ``boot failed``.
+        state: how it ended: ``down``, ``crashed``, ``hung``, ``boot failed``, ``stalled``.
         reason: one line, why it ended like that.
         boot_seconds: from starting QEMU until it took tests, None when it never did.
     """

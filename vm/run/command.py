@@ -1,4 +1,4 @@
-"""``python -m vm test``: pytest with kernels, from the project's root, whatever directory one is in."""
+"""``python -m vm test``: pytest with kernels, to be called from the project's directory."""
 
 from __future__ import annotations
 

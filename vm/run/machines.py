@@ -21,6 +21,8 @@ from vm.run import stalls
 
 # What a machine that was told to end may take (vm/machine/relay.py gives it two).
 _SECONDS_TO_LEAVE = 5.0
+# Seconds after which what a machine's parent said last is no longer taken for the present.
+_STALE = 5.0
 
 
 @dataclass
@@ -81,6 +83,12 @@ class Machine:
     def stall(self) -> float:
         """Return the seconds it was kept from running, when they explain what became of its test; else 0."""
         return stalls.seconds_lost(self.testimony, self.lost_before, time.monotonic() - self.begun)
+
+    def silent(self) -> float:
+        """Return the seconds it has been silent, by its parent's word, of the time it got from the host."""
+        said = self.testimony
+        # A parent that is stopped itself is no witness: its machine may have spoken.
+        return said.silent if said is not None and time.monotonic() - said.at < _STALE else 0.0
 
     @property
     def console(self) -> Path:

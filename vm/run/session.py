@@ -10,7 +10,6 @@ import contextlib
 import shlex
 import signal
 import sys
-import time
 from collections import deque
 from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
@@ -27,13 +26,11 @@ from vm.kernels.resolve import Kernel
 from vm.klog.splats import find_splats
 from vm.run.machines import Machine, Plan, guest_environment, kernel_of_id
 from vm.run.schedule import KernelScheduling
-from vm.run.stalls import TIMES, AwakeClock, Stalls, depends_on_time
+from vm.run.stalls import AwakeClock, Stalls, depends_on_time, given_up
 from vm.run.verdicts import Verdicts, of_machine
 
 # Seconds a machine that was sent an NMI has to print where it hangs.
 _LAST_WORDS = 3.0
-# Seconds after which what a machine's parent said last is no longer taken for the present.
-_STALE = 5.0
 
 
 class VmSession(DSession):  # type: ignore[misc]
@@ -228,11 +225,10 @@ class VmSession(DSession):  # type: ignore[misc]
         failed = [rep for rep in machine.reports if rep.failed and depends_on_time(rep.longreprtext)]
         if failed and (seconds := machine.stall()):
             reason = failed[0].longreprtext.strip().splitlines()[-1]
-            if not self.stalls.note(machine.kernel.name, machine.name, nodeid, seconds, f"failed: {reason}"):
-                self._run_again(machine, seconds)
+            if self._runs_again(machine, nodeid, seconds, f"failed: {reason}"):
                 return
             machine.reports.clear()
-            self.verdicts.emit(nodeid, machine.kernel.name, "vm lost", f"vm lost: {_starved(reason)}", node)
+            self.verdicts.emit(nodeid, machine.kernel.name, "vm lost", f"vm lost: {given_up(reason)}", node)
         self._deliver(machine)
         machine.running = None
         self.verdicts.complete.add(nodeid)
@@ -292,10 +288,9 @@ class VmSession(DSession):  # type: ignore[misc]
         if verdict in ("crashed", "hung", "boot failed") and (seconds := self._starved(machine, reason)):
             culprit, when = self.verdicts.culprit(machine)
             where = culprit or ("while booting" if not booted else when.strip(" ()"))
-            if not self.stalls.note(machine.kernel.name, machine.name, where, seconds, f"{verdict}: {reason}"):
-                self._run_again(machine, seconds)
+            if self._runs_again(machine, where, seconds, f"{verdict}: {reason}"):
                 return
-            verdict, reason = "vm lost", _starved(reason)
+            verdict, reason = "vm lost", given_up(reason)
         if not booted:
             self._drop(node, ())
             self.verdicts.report_machine(machine, None, verdict, reason)
@@ -319,8 +314,13 @@ class VmSession(DSession):  # type: ignore[misc]
             return machine.stall()
         return 0.0
 
-    def _run_again(self, machine: Machine, seconds: float) -> None:
-        """Have a starved machine's test, and what else it was given, run on a fresh one."""
+    def _runs_again(self, machine: Machine, where: str, seconds: float, instead: str) -> bool:
+        """Record a stall; have the test, and what else the machine was given, run on a fresh one.
+
+        False when that test was starved too often for it; the arguments are those of Stalls.note.
+        """
+        if self.stalls.note(machine.kernel.name, machine.name, where, seconds, instead):
+            return False
         machine.verdict, machine.reason = "stalled", f"the host kept it from running for {seconds:.0f} s"
         self._say(f"{machine.name}: {machine.reason}; {machine.running or 'what it did'} runs again")
         machine.reports.clear()
@@ -328,6 +328,7 @@ class VmSession(DSession):  # type: ignore[misc]
         self._dismiss(machine.node)
         if not self.shouldstop and self.sched.wants_machine(machine.kernel.name):
             self._replace(machine.kernel)
+        return True
 
     def _replace(self, kernel: Kernel) -> None:
         """Start a machine for what is left to do: for anything, or for a test that needs one for itself."""
@@ -461,18 +462,12 @@ class VmSession(DSession):  # type: ignore[misc]
                     continue
                 self._show_up(machine)
             limit = self._patience(machine)
-            if not machine.hung and now - machine.since > limit and self._silent(machine) > limit:
+            if not machine.hung and now - machine.since > limit and machine.silent() > limit:
                 machine.hung = f"silent for {limit:g} s"
                 machine.since = now
                 machine.signal(signal.SIGUSR1)
             elif machine.hung and now - machine.since > _LAST_WORDS * self.plan.accelerator.factor:
                 machine.signal(signal.SIGKILL)
-
-    def _silent(self, machine: Machine) -> float:
-        """Return the seconds a machine has been silent, by its parent's word, of the time it got from the host."""
-        said = machine.testimony
-        # A parent that is stopped itself is no witness: its machine may have spoken.
-        return said.silent if said is not None and time.monotonic() - said.at < _STALE else 0.0
 
     def _patience(self, machine: Machine) -> float:
         """Return the seconds a machine may be silent now."""
@@ -500,7 +495,3 @@ class VmSession(DSession):  # type: ignore[misc]
             if self.terminal._tw.width_of_current_line:
                 self.terminal.write_line("")
             self.terminal.write_line(line)
-
-
-def _starved(reason: str) -> str:
-    return f"the host starved it {TIMES} times in this test, the last time it ended so: {reason}"

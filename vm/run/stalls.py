@@ -54,6 +54,11 @@ def explained(splats: Sequence[Splat], said: Testimony | None) -> float:
     return said.lost
 
 
+def given_up(reason: str) -> str:
+    """Return why a test is ``vm lost`` that was starved TIMES times; ``reason`` is how it ended the last time."""
+    return f"the host starved it {TIMES} times in this test, the last time it ended so: {reason}"
+
+
 class Stalls:
     """The stalls of a run, and how often each test met one."""
 

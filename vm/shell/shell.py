@@ -180,7 +180,7 @@ def setup_lines(pyproject: Path) -> str:
 
 
 @command
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Open a shell or run a command in a guest: ``python -m vm shell --help``. Returns the exit status."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)
@@ -339,7 +339,7 @@ def _leave(number: int, _frame: FrameType | None) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser(prog="python -m vm shell", description="A shell, or one command, in a guest as tests have it.")
     add = parser.add_argument
     add("spec", nargs="?", default="", metavar="SPEC", help="kernel (default: the newest packaged one)")
