@@ -85,7 +85,7 @@ class Recorder:
         if verdict is None or (test.verdict is not None and _RANK.index(verdict) <= _RANK.index(test.verdict)):
             return
         test.verdict = verdict
-        test.reason = _reason(report)
+        test.reason = reason_of(report)
         test.details = "" if verdict is Verdict.PASSED else report.longreprtext
         if verdict is Verdict.XFAILED:
             test.known_issue = str(getattr(report, "wasxfail", ""))
@@ -197,7 +197,7 @@ def _verdict(report: pytest.TestReport) -> Verdict | None:
     return Verdict.PASSED if report.when == "call" else None
 
 
-def _reason(report: pytest.TestReport) -> str:
+def reason_of(report: pytest.TestReport) -> str:
     """Return the one line that tells most."""
     if report.passed:
         return ""

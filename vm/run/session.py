@@ -25,6 +25,7 @@ from xdist.workermanage import NodeManager, WorkerController
 from vm.kernels.resolve import Kernel
 from vm.klog.splats import find_splats
 from vm.run.machines import Machine, Plan, guest_environment, kernel_of_id
+from vm.run.record import reason_of
 from vm.run.schedule import KernelScheduling
 from vm.run.stalls import AwakeClock, Stalls, depends_on_time, given_up
 from vm.run.verdicts import Verdicts, of_machine
@@ -224,7 +225,7 @@ class VmSession(DSession):  # type: ignore[misc]
         machine = self._heard(node)
         failed = [rep for rep in machine.reports if rep.failed and depends_on_time(rep.longreprtext)]
         if failed and (seconds := machine.stall()):
-            reason = failed[0].longreprtext.strip().splitlines()[-1]
+            reason = reason_of(failed[0])
             if self._runs_again(machine, nodeid, seconds, f"failed: {reason}"):
                 return
             machine.reports.clear()

@@ -66,6 +66,20 @@ def test_lockup_of_a_starved_machine_runs_again(project: Project) -> None:
     assert "was kept from running for" in run.output
 
 
+RCU = "rcu: INFO: rcu_preempt self-detected stall on CPU"
+
+
+def test_complaint_of_a_starved_machine_that_lives_runs_again(project: Project) -> None:
+    project.tests(
+        "def test_a():\n    if not os.path.exists('once'):\n        open('once', 'w').close()\n"
+        f"        guest.stopped(5)\n        guest.console({RCU!r})\ndef test_b(): pass\n"
+    )
+    run = project.run("--accel=kvm")
+    assert run.status == 0
+    assert run.outcomes == {"test_a[6.1.0-fake]": "passed", "test_b[6.1.0-fake]": "passed"}
+    assert [instead for _, instead in stalls(run)] == [f"failed: the kernel complained: {RCU}"]
+
+
 def test_starved_three_times_is_vm_lost(project: Project) -> None:
     project.tests(f"def test_a():\n    guest.stopped(4)\n    {LOCKUP}\ndef test_b(): pass\n")
     run = project.run("--accel=kvm")
