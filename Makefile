@@ -17,9 +17,12 @@ SUITE ?=
 
 PYTHON := .venv/bin/python
 PYTEST := .venv/bin/pytest
-# Without a kernel: the newest packaged one of this machine's own sources.
-KERNELS := $(if $(strip $(KERNEL)),$(foreach kernel,$(KERNEL),--kernel '$(kernel)'),--kernel '')
-ONE := '$(firstword $(KERNEL))'
+# The runner; without a kernel it takes the newest packaged one of this machine's own sources.
+RUN := $(PYTHON) -m vm test
+# By way of the environment: a path may have spaces and quotes.
+export KERNEL
+KERNELS := --kernels "$$KERNEL"
+ONE := "$$KERNEL"
 
 .PHONY: help
 help: ## show this
@@ -32,7 +35,8 @@ help: ## show this
 	@echo "All options of the runner: .venv/bin/pytest --help (the group 'kernels in virtual machines')."
 
 # A kernel that has to be built needs a compiler and its friends.
-BUILDS := $(strip $(findstring source:,$(KERNEL)) $(findstring +,$(KERNEL)) $(wildcard $(addsuffix /Kconfig,$(KERNEL) $(TREE))))
+BUILDS := $(strip $(findstring source:,$(KERNEL)) $(findstring +,$(KERNEL)) $(wildcard $(addsuffix /Kconfig,$(KERNEL) $(TREE))) \
+    $(shell test -e '$(KERNEL)/Kconfig' && echo a tree with a space in its path))
 
 .PHONY: setup
 setup:
@@ -40,7 +44,7 @@ setup:
 
 .PHONY: test
 test: setup ## boot kernels and run the suite in them
-	@$(PYTEST) $(KERNELS) $(if $(VMS),--vms $(VMS)) $(ARGS) $(TEST)
+	@$(RUN) $(KERNELS) $(if $(VMS),--vms $(VMS)) $(ARGS) $(TEST)
 
 .PHONY: check
 check: setup ## the project's own tests: lint, types, runner, oracles (no kernel is tested)
@@ -60,7 +64,7 @@ kernels: setup ## list cached and available kernels [SUITE=trixie-backports]
 .PHONY: kernel
 kernel: ## build a kernel for these tests, print its image [KERNEL=source:6.12+debug, or path/to/linux]
 	@vm/setup.sh build
-	@$(PYTHON) -m vm build $(foreach kernel,$(KERNEL),'$(kernel)')
+	@$(PYTHON) -m vm build $(if $(KERNEL),$(ONE))
 
 .PHONY: clean-cache
 clean-cache: setup ## remove what was fetched and built, but for what a run uses (by itself the cache keeps to 30 GB)
@@ -68,12 +72,11 @@ clean-cache: setup ## remove what was fetched and built, but for what a run uses
 
 .PHONY: coverage
 coverage: setup ## lines and branches of AF_ALG that the suite reaches [KERNEL=source:6.12+coverage]
-	@$(PYTEST) -p vm.coverage.plugin $(KERNELS) $(if $(VMS),--vms $(VMS)) $(ARGS) $(TEST)
+	@$(RUN) -p vm.coverage.plugin $(KERNELS) $(if $(VMS),--vms $(VMS)) $(ARGS) $(TEST)
 
 .PHONY: algorithms
 algorithms: setup ## every algorithm of a kernel: drivers, oracle, tests, verdict [KERNEL=6.12]
-	@$(PYTEST) $(KERNELS) -q $(if $(VMS),--vms $(VMS)) $(ARGS) tests/algorithms; status=$$?; \
-	    [ $$status -gt 1 ] || { echo; $(PYTHON) -m tests.algorithms.report results/latest || status=$$?; }; exit $$status
+	@$(RUN) --then tests.algorithms.report $(KERNELS) -q $(if $(VMS),--vms $(VMS)) $(ARGS) tests/algorithms
 
 .PHONY: shell
 shell: setup ## a shell in the guest the tests have [KERNEL=6.12]
@@ -87,26 +90,20 @@ gdb: setup ## the same, waiting for gdb [KERNEL=path/to/tree]
 doctor: setup ## say what of AF_ALG works on a kernel, and why not [KERNEL=running]
 	@$(PYTHON) -m vm doctor $(ONE)
 
-# results/latest may be another run's by the time it is looked at.
-OWN_RESULTS = results/side-by-side-$$$$
-
 .PHONY: matrix
 matrix: setup ## several kernels side by side [KERNEL="bullseye/5.10 6.1 6.12"]
-	@$(PYTEST) $(KERNELS) $(if $(VMS),--vms $(VMS)) $(ARGS) --results $(OWN_RESULTS) $(TEST); status=$$?; \
-	    [ $$status -gt 1 ] || { echo; $(PYTHON) -m vm matrix $(OWN_RESULTS)/latest/results.json; }; exit $$status
+	@$(RUN) --then vm.results.matrix $(KERNELS) $(if $(VMS),--vms $(VMS)) $(ARGS) $(TEST)
 
 .PHONY: diff
 diff: setup ## only what changed between two kernels [A=6.1 B=6.12]
-	@$(PYTEST) --kernel '$(A)' --kernel '$(B)' -q $(if $(VMS),--vms $(VMS)) $(ARGS) --results $(OWN_RESULTS) $(TEST); status=$$?; \
-	    [ $$status -gt 1 ] || { echo; $(PYTHON) -m vm diff $(OWN_RESULTS)/latest/results.json; }; exit $$status
+	@$(RUN) --then vm.results.diff --kernel='$(A)' --kernel='$(B)' -q $(if $(VMS),--vms $(VMS)) $(ARGS) $(TEST)
 
 DIFFERENT = bullseye/5.10 bullseye-security/5.10 6.1 6.12 sid/7.2 trixie-backports/7.3
 
 .PHONY: differences
 differences: setup ## write README's table of what differs between kernels, from what they do [KERNEL="6.1 6.12"]
-	@$(PYTEST) $(foreach kernel,$(or $(KERNEL),$(DIFFERENT)),--kernel '$(kernel)') -q $(if $(VMS),--vms $(VMS)) $(ARGS) \
-	    --results $(OWN_RESULTS) tests/errors/test_differences.py && \
-	    $(PYTHON) -m tests.errors.differences $(OWN_RESULTS)/latest/results.json
+	@$(RUN) --kernels '$(or $(KERNEL),$(DIFFERENT))' -q $(if $(VMS),--vms $(VMS)) $(ARGS) \
+	    --then tests.errors.differences tests/errors/test_differences.py
 
 # A space in a test's id: give it in quotes inside of TEST.
 .PHONY: bisect

@@ -85,7 +85,7 @@ python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
 # The stamps say which Python and which pins the environment was made from. Two calls at once: one waits. A changed
 # pin is installed into the environment as it is, under tests that may be running.
 python=$(python3 -c 'import sys; print(sys.version, sys.prefix)')
-pins=$(cksum <requirements.txt)
+pins=$(cat requirements.txt vm/advice/* | cksum)
 if [ "$(cat .venv/python .venv/pins 2>/dev/null)" != "$python
 $pins" ]; then
     (
@@ -99,6 +99,8 @@ $pins" ]; then
             echo "setup: installing pinned packages into .venv"
             .venv/bin/python -m pip install -q --disable-pip-version-check -r requirements.txt ||
                 fail "cannot install requirements.txt into .venv: see pip's messages above"
+            .venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation \
+                --force-reinstall ./vm/advice || fail "cannot install vm/advice into .venv: see pip's messages above"
         fi
         echo "$python" >.venv/python
         echo "$pins" >.venv/pins

@@ -1,6 +1,8 @@
 """Which algorithms a kernel has, and what was tested of them: ``python -m tests.algorithms.report RESULTS``.
 
-RESULTS is the directory of a run (``results/latest``). For each kernel of the run one table: every algorithm that
+RESULTS is the directory of a run (``results/latest``), or the results.json in it.
+
+For each kernel of the run one table: every algorithm that
 AF_ALG could bind, its drivers, the oracle, the tests that ran and their verdict, or why there were none. The exit
 status is 0 when every algorithm was tested and none failed, else 1; 4 when there is no such run.
 """
@@ -79,7 +81,8 @@ def main(arguments: Sequence[str]) -> int:
     if len(arguments) != 1:
         print("expected one argument, the directory of a run; try results/latest", file=sys.stderr)
         return 4
-    directory = Path(arguments[0])
+    given = Path(arguments[0])
+    directory = given.parent if given.suffix == ".json" else given
     try:
         run = json.loads((directory / "results.json").read_text())
     except (OSError, ValueError) as error:

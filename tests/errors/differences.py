@@ -9,9 +9,11 @@ from __future__ import annotations
 import ast
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from vm.base.command import command
 from vm.base.errors import UsageError
 from vm.results import model
 
@@ -53,6 +55,8 @@ def collect(run: model.Run) -> list[Row]:
     for kernel in run.kernels:
         for result in kernel.tests:
             name = result.test.partition("::")[2]
+            if name in answers and not result.verdict.good:
+                raise UsageError(f"{result.nodeid} {result.verdict.value}: its answer is none")
             found = [each.value for each in result.properties if each.name == "answer"]
             if name in answers and found:
                 answers[name][kernel.name] = found[0]
@@ -82,17 +86,20 @@ def in_readme() -> str:
     return README.read_text().partition(BEGIN)[2].partition(END)[0]
 
 
-def main() -> int:
-    try:
-        rows = collect(model.load(Path(sys.argv[1])))
-    except (IndexError, UsageError) as error:
-        print(f"error: {error}" if sys.argv[1:] else __doc__, file=sys.stderr)
-        return 4
+@command
+def main(arguments: Sequence[str]) -> None:
+    """Take the answers of the run whose results.json is given, and show them.
+
+    Raises:
+        UsageError: there is no such run, or it has not all answers.
+    """
+    if len(arguments) != 1:
+        raise UsageError("expected one argument, the results.json of a run (make differences makes one)")
+    rows = collect(model.load(Path(arguments[0])))
     DATA.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     README.write_text(README.read_text().replace(BEGIN + in_readme() + END, BEGIN + table(rows) + END))
     print(table(rows), end="")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -13,7 +13,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def python_path() -> str:
     """Return a PYTHONPATH by which another Python finds the project, and what ours finds."""
-    return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return os.pathsep.join(dict.fromkeys([str(ROOT), *filter(None, given)]))
 
 
 def shown(path: Path) -> str:

@@ -70,6 +70,28 @@ GRAMMAR = (
 )
 
 
+def several(text: str) -> list[str]:
+    """Return the specs in ``text``, which stand apart by white space; the path of a file may have some in it.
+
+    Of two ways to read it the one with the longer path counts: that a kernel's path begins like another's is rare.
+    """
+    words = text.split()
+    specs = []
+    while words:
+        taken = next((n for n in range(len(words), 1, -1) if _is_path(" ".join(words[:n]))), 1)
+        specs.append(" ".join(words[:taken]))
+        del words[:taken]
+    return specs
+
+
+def _is_path(spec: str) -> bool:
+    """Whether a file or directory is of this name, with or without ``+VARIANT`` behind it."""
+    parts = (spec, re.sub(r"(\+[a-z][a-z0-9_-]*)+$", "", spec))
+    with contextlib.suppress(RuntimeError):  # ~nobody-of-that-name
+        return any(os.path.lexists(Path(part).expanduser()) for part in parts)
+    return False
+
+
 def resolve(specs: Sequence[str], progress: Progress) -> list[Kernel]:
     """Return the kernels that ``specs`` name, fetched or built where they have to be, with unique names.
 

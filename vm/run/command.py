@@ -1,25 +1,65 @@
-"""``python -m vm test``: pytest with kernels, to be called from the project's directory."""
+"""``python -m vm test``: pytest with kernels, options and values in any form."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from vm.base.command import command
 
-# Options whose value is a kernel or a path. pytest takes a word that is an existing path for a test, even where it
-# is the value of an option, and moves its root directory there: so they are handed on as one word.
-JOINED = ("--kernel", "--results", "--qemu")
+VALUED = (
+    *("--kernel", "--kernels", "--then", "--vms", "--vms-at-once", "--vm-cpus", "--vm-memory", "--accel"),
+    *("--boot-deadline", "--test-deadline", "--vm-deadline", "--vm-restarts", "--kernel-argument"),
+    *("--qemu", "--results", "--vm-command"),
+)
+"""The runner's options that take a value (vm/run/plugin.py, and main below). pytest takes a word that is an existing
+path for a test, even where it is the value of an option that it does not know yet, and moves its root there."""
 
 
 @command
 def main(arguments: Sequence[str]) -> int:
-    """Run pytest on ``arguments``; without ``--kernel`` on the newest packaged one. Returns pytest's exit status."""
-    words = joined(arguments)
+    """Run pytest on ``arguments``; without a kernel on the newest packaged one. Returns pytest's exit status.
+
+    Two options are for make: ``--kernels TEXT``, every kernel in one word; and ``--then MODULE``, whose
+    ``main([RESULTS.json])`` shows the results when the run came to its end. Its exit status counts when pytest's is 0.
+    """
+    words = [word for given in joined(arguments) for word in _each_kernel(given)]
+    views = [word.partition("=")[2] for word in words if word.startswith("--then=")]
+    words = [word for word in words if not word.startswith("--then=")]
     if not any(word.startswith("--kernel=") for word in words):
         words.insert(0, "--kernel=")
-    return int(pytest.main(words))
+    run = _Run()
+    status = int(pytest.main(words, plugins=[run]))
+    for module in views if status <= pytest.ExitCode.TESTS_FAILED and run.directory else ():
+        print(flush=True)
+        viewed = importlib.import_module(module).main([f"{run.directory}/results.json"])
+        status = status or int(viewed or 0)
+    return status
+
+
+class _Run:
+    """Remembers where results are: ``latest`` may be those of another run by the time it is looked at."""
+
+    def __init__(self) -> None:
+        self.directory: Path | None = None
+
+    @pytest.hookimpl
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        controller: Any = session.config.pluginmanager.get_plugin("vm-controller")
+        if hasattr(controller, "session"):  # none collects only
+            self.directory = controller.session.plan.directory
+
+
+def _each_kernel(word: str) -> list[str]:
+    if not word.startswith("--kernels="):
+        return [word]
+    from vm.kernels.resolve import several
+
+    return [f"--kernel={spec}" for spec in several(word.partition("=")[2])]
 
 
 def joined(arguments: Sequence[str]) -> list[str]:
@@ -27,6 +67,6 @@ def joined(arguments: Sequence[str]) -> list[str]:
     words: list[str] = []
     rest = iter(arguments)
     for word in rest:
-        value = next(rest, None) if word in JOINED else None
+        value = next(rest, None) if word in VALUED else None
         words.append(word if value is None else f"{word}={value}")
     return words

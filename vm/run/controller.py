@@ -28,6 +28,7 @@ from vm.machine.accel import Accelerator, probe
 from vm.results import junit, table, write
 from vm.results.model import LETTERS
 from vm.run import known, skips
+from vm.run.command import joined
 from vm.run.machines import Plan
 from vm.run.plugin import EXPECTED
 from vm.run.record import Recorder
@@ -60,6 +61,11 @@ def prepare(config: pytest.Config) -> None:
         raise pytest.UsageError(f"cannot write results: {error}; give another directory by --results DIR") from error
     if not config.option.xmlpath:
         config.option.xmlpath = str(directory / "junit.xml")
+    # What guests are told: pytest there, too, takes a path that stands alone for a test.
+    given = config.invocation_params
+    config.invocation_params = dataclasses.replace(given, args=tuple(joined(list(map(str, given.args)))))
+    # By this the processes of machines find the project, whatever the working directory.
+    os.environ["PYTHONPATH"] = files.python_path()
 
 
 class KernelList:
@@ -115,7 +121,10 @@ class Controller(KernelList):
     def _command(self, kernel: Kernel) -> str:
         """Return the command that runs the suite on one kernel once more."""
         thorough = " --thorough" if self.config.option.thorough else ""
-        return f"{files.shown(Path(sys.prefix) / 'bin' / 'pytest')} --kernel {shlex.quote(_exact(kernel))}{thorough}"
+        words = shlex.join([files.shown(Path(sys.prefix) / "bin" / "pytest"), f"--kernel={_exact(kernel)}"])
+        # Ids of tests are relative to the project's directory, and paths to the one we are in.
+        there = self.config.rootpath
+        return words + thorough if Path.cwd() == there else f"cd {shlex.quote(str(there))} && {words}{thorough}"
 
     def _plan(self) -> Plan:
         option = self.config.option
@@ -298,7 +307,10 @@ def _room(memory: int) -> int:
 
 def _exact(kernel: Kernel) -> str:
     """Return a spec that means this kernel and no newer one: ``6.12`` may be another tomorrow."""
-    if not kernel.version or kernel.image is None or Path(kernel.spec).exists() or kernel.spec.startswith("source:"):
+    path, plus, fragments = kernel.spec.partition("+")
+    if Path(path).exists():
+        return f"{Path(path).absolute()}{plus}{fragments}"
+    if not kernel.version or kernel.image is None or kernel.spec.startswith("source:"):
         return kernel.spec
     suite, slash, _ = kernel.spec.rpartition("/")
     return f"{suite}{slash}{kernel.version}" if slash else kernel.version

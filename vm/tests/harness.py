@@ -174,6 +174,8 @@ class Project:
         fake: str | None = "",
         environment: Mapping[str, str] | None = None,
         qemu: str | None = None,
+        program: str = "pytest",
+        below: str = "",
     ) -> Iterator[subprocess.Popen[str]]:
         """Start ``pytest --kernel …`` in a process group of its own; kill what is left of it at the end.
 
@@ -183,9 +185,11 @@ class Project:
             fake: behaviours of the fake guest; None for a real QEMU.
             environment: variables to set.
             qemu: path of the QEMU to use, a stub by default.
+            program: ``pytest``, or ``vm test``.
+            below: the working directory, relative to the project's.
         """
         specs = [kernel if kernel == "running" else self.kernel(kernel) for kernel in kernels]
-        command = [sys.executable, "-m", "pytest", *(f"--kernel={spec}" for spec in specs)]
+        command = [sys.executable, "-m", *program.split(), *(f"--kernel={spec}" for spec in specs)]
         command += [f"--results={self.results}", f"--qemu={qemu or self.qemu}", "--vms=1"]
         command += [f"--vm-command={FAKE_GUEST} {fake}"] if fake is not None else []
         env = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(self.temporary), "COLUMNS": "150"}
@@ -193,7 +197,7 @@ class Project:
             env.pop(name, None)
         process = subprocess.Popen(
             [*command, *arguments],
-            cwd=self.directory,
+            cwd=self.directory / below,
             env={**env, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

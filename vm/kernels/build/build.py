@@ -31,7 +31,7 @@ from vm.kernels.build import kconfig, sources
 from vm.kernels.build import make as build_make
 from vm.kernels.build.plan import Plan
 from vm.kernels.build.symbols import scan
-from vm.kernels.resolve import BZIMAGE, SOURCE_PREFIX, SUITE, VERSION, Kernel, resolve_one
+from vm.kernels.resolve import BZIMAGE, SOURCE_PREFIX, SUITE, VERSION, Kernel, resolve_one, several
 
 KEPT_RESULTS = 3
 
@@ -305,7 +305,7 @@ def _read_json(path: Path) -> dict[str, str] | None:
 def main(arguments: Sequence[str]) -> int:
     """Build each of ``arguments`` (specs of any kind) and print its image: ``python -m vm build SPEC…``."""
     try:
-        for spec in arguments:
+        for spec in (spec for text in arguments for spec in several(text)):
             print(resolve_one(spec, say).image)
     except BuildFailed as error:
         say(f"error: {error}")
