@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import re
@@ -27,7 +28,7 @@ from vm.klog.splats import Splat
 from vm.machine.accel import Accelerator, probe
 from vm.results import junit, table, write
 from vm.results.model import LETTERS
-from vm.run import known, skips
+from vm.run import known, skipped, skips
 from vm.run.command import joined
 from vm.run.machines import Plan
 from vm.run.plugin import EXPECTED
@@ -91,6 +92,7 @@ class Controller(KernelList):
             super().__init__(config)
             try:
                 self.skips = _skip_budget(config)
+                self.kinds = _kinds(config)
                 issues = known.load_for(config)
                 self.accelerator = _accelerator(self.kernels, config)
             except UsageError as error:
@@ -258,6 +260,7 @@ class Controller(KernelList):
         yield
         self._say_stalls(terminalreporter)
         self._say_known_issues(terminalreporter)
+        self._say_skipped(terminalreporter)
         terminalreporter.write_sep("=", "kernels")
         terminalreporter.write_line(self.final_table)
         terminalreporter.write_line(self.trouble or f"results: {files.shown(self.session.plan.directory)}")
@@ -271,6 +274,21 @@ class Controller(KernelList):
             terminalreporter.write_line(
                 f"{stall.vm} was kept from running for {stall.seconds:g} s in {stall.test}; no verdict: {stall.instead}"
             )
+
+    def _say_skipped(self, terminalreporter: Any) -> None:
+        """Tell what the kernels do not have; each has the list among its results."""
+        lines = []
+        for kernel in self.kernels:
+            reasons = self.recorder.skipped(kernel.name)
+            if line := skipped.summary(kernel.name, reasons, self.kinds):
+                lines.append(line)
+                with contextlib.suppress(OSError):  # the disk is full: that is told of with the results
+                    place = self.session.plan.directory / "kernels" / kernel.name
+                    place.mkdir(parents=True, exist_ok=True)
+                    files.replace_text(place / "skipped", skipped.listing(reasons))
+        if lines:
+            terminalreporter.write_sep("=", "skipped")
+            terminalreporter.write_line("\n".join(lines))
 
     def _say_known_issues(self, terminalreporter: Any) -> None:
         """Name the known issues of each kernel, those first that a test has shown."""
@@ -289,6 +307,12 @@ def _skip_budget(config: pytest.Config) -> list[skips.Rule] | None:
     if not named:
         return None
     return skips.load(config.rootpath / named)
+
+
+def _kinds(config: pytest.Config) -> list[skipped.Kind]:
+    """Read what people are told of skips, from the same file."""
+    named = config.getini("skip_budget")
+    return skipped.load(config.rootpath / named) if named else []
 
 
 def _accelerator(kernels: Sequence[Kernel], config: pytest.Config) -> Accelerator:

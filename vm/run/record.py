@@ -10,6 +10,7 @@ import platform
 import shutil
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,6 +90,10 @@ class Recorder:
         test.details = "" if verdict is Verdict.PASSED else report.longreprtext
         if verdict is Verdict.XFAILED:
             test.known_issue = str(getattr(report, "wasxfail", ""))
+
+    def skipped(self, label: str) -> Counter[str]:
+        """Return how many tests of a kernel were skipped for each reason."""
+        return Counter(test.reason for test in self.tests[label].values() if test.verdict is Verdict.SKIPPED)
 
     def run(
         self,

@@ -138,7 +138,7 @@ class Verdicts:
                     self.emit(test, label, "not run", f"not run: {reason}")
             if label not in self.tested and self.expected(label):
                 # All skipped is no result, and certainly no good one.
-                text = f"not run: every test of {label} was skipped, see the reasons above"
+                text = f"not run: every test of {label} was skipped, the reasons are listed below"
                 self.emit(f"machine[{label}]::not-run", label, "not run", text)
 
     def emit(
@@ -161,6 +161,8 @@ class Verdicts:
             splats: what the kernel complained of.
         """
         item = self.items.get(nodeid)
+        if item is None and (session := self.config.pluginmanager.get_plugin("session")) is not None:
+            session.testscollected += 1  # Or progress would end above 100 %.
         path = nodeid.split("::")[0]
         report = pytest.TestReport(
             nodeid=nodeid,

@@ -215,6 +215,7 @@ def test_one_machine_that_does_not_boot_leaves_its_work_to_the_next(project: Pro
     assert set(cases.values()) == {"passed"}
     assert run.status == 1, "a machine that did not boot is a failure of its own"
     assert run.verdicts["machine[6.1.0-fake-2]::boot-failed"] == "boot failed"
+    assert max(map(int, re.findall(r"\[ *(\d+)%\]", run.output))) == 100
     assert "QEMU exited with status 1" in run.output
 
 
