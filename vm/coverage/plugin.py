@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -94,7 +95,7 @@ class Sender:
 
     def __init__(self, debugfs: Path) -> None:
         self.debugfs = debugfs
-        self.sent = 0.0
+        self.sent = -math.inf
         self.last = False
 
     @pytest.hookimpl(wrapper=True)
