@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +92,9 @@ def forbid_apt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "run", refuse)
 
 
-def nobody() -> str:
-    """Return the address of a port that nobody serves."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{free.getsockname()[1]}"
+@contextlib.contextmanager
+def nobody() -> Iterator[str]:
+    """Give the address of a port that refuses connections, and that no other program is given meanwhile."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}"

@@ -70,10 +70,10 @@ def machine(mirror: World, passable: Path, monkeypatch: pytest.MonkeyPatch) -> M
 
 
 @pytest.fixture
-def cut_off(mirror: World, passable: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    """Return a machine that cannot reach the mirror."""
-    world = archive.served_by(mirror, nobody(), passable / "world")
-    return Machine(world, passable, monkeypatch)
+def cut_off(mirror: World, passable: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    """Give a machine that cannot reach the mirror."""
+    with nobody() as address:
+        yield Machine(archive.served_by(mirror, address, passable / "world"), passable, monkeypatch)
 
 
 @pytest.fixture

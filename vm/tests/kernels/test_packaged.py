@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -207,6 +208,12 @@ def test_no_network_and_nothing_cached_is_said(cut_off: Machine) -> None:
         cut_off.resolve("6.1")
     assert re.match(r"no network, .*no cached kernel matches '6.1' \(cached: nothing\)$", str(refusal.value))
     assert cut_off.leftovers() == []
+
+
+def test_a_mirror_that_cannot_be_reached_is_nobody_elses_port(cut_off: Machine) -> None:
+    port = int(cut_off.world.address.rpartition(":")[2])
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind(("127.0.0.1", port))
 
 
 def test_no_network_takes_what_is_cached_and_says_so(cut_off: Machine, mirror: World) -> None:
