@@ -38,23 +38,26 @@ help: ## show this
 BUILDS := $(strip $(findstring source:,$(KERNEL)) $(findstring +,$(KERNEL)) $(wildcard $(addsuffix /Kconfig,$(KERNEL) $(TREE))) \
     $(shell test -e '$(KERNEL)/Kconfig' && echo a tree with a space in its path))
 
-.PHONY: setup
+.PHONY: setup setup-build
 setup:
 	@vm/setup.sh $(if $(BUILDS),build)
+setup-build:
+	@vm/setup.sh build
 
 .PHONY: test
 test: setup ## boot kernels and run the suite in them
 	@$(RUN) $(KERNELS) $(if $(VMS),--vms $(VMS)) $(ARGS) $(TEST)
 
+# Tests of building and of coverage compile.
 .PHONY: check
-check: setup ## the project's own tests: lint, types, runner, oracles (no kernel is tested)
+check: setup-build ## the project's own tests: lint, types, runner, oracles (no kernel is tested)
 	$(PYTHON) -m ruff check -q
 	$(PYTHON) -m ruff format -q --check
 	$(PYTHON) -m mypy --no-error-summary vm tests/afalg
 	$(PYTEST) -q -m 'not vm' -n 2 $(ARGS) $(or $(TEST),vm/tests tests/selftests)
 
 .PHONY: check-vm
-check-vm: setup ## the runner's tests that boot real machines
+check-vm: setup-build ## the runner's tests that boot real machines
 	$(PYTEST) -q -m vm $(ARGS) $(or $(TEST),vm/tests)
 
 .PHONY: kernels
@@ -62,8 +65,7 @@ kernels: setup ## list cached and available kernels [SUITE=trixie-backports]
 	@$(PYTHON) -m vm kernels $(foreach suite,$(SUITE),--suite '$(suite)')
 
 .PHONY: kernel
-kernel: ## build a kernel for these tests, print its image [KERNEL=source:6.12+debug, or path/to/linux]
-	@vm/setup.sh build
+kernel: setup-build ## build a kernel for these tests, print its image [KERNEL=source:6.12+debug, or path/to/linux]
 	@$(PYTHON) -m vm build $(if $(KERNEL),$(ONE))
 
 .PHONY: clean-cache

@@ -4,7 +4,8 @@
 #
 # usage: vm/setup.sh [build]      "build" also asks for what compiling kernels needs
 set -eu
-cd "$(dirname "$0")/.."
+# Its real path: links on the way to the checkout may change.
+cd -P "$(dirname "$0")/.."
 
 fail() {
     echo "setup: $*" >&2
@@ -82,27 +83,33 @@ fi
 python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
     fail "needs Python 3.10 or newer, found $(python3 -V 2>&1); put a newer python3 first on PATH"
 
-# The stamps say which Python and which pins the environment was made from. Two calls at once: one waits. A changed
-# pin is installed into the environment as it is, under tests that may be running.
-python=$(python3 -c 'import sys; print(sys.version, sys.prefix)')
+# The stamps say from which Python and pins the environment was made, and where: its scripts name that place, so that
+# one which was moved or copied with its checkout does not work. A stamp goes before what it vouches for is changed, and
+# comes back after: what an interrupted call leaves does not look whole. Two calls at once: one waits. A changed pin is
+# installed into the environment as it is, under tests that may be running.
+origin() {
+    python3 -c 'import os, sys; print(sys.version, sys.prefix, os.path.realpath(".venv"))'
+}
 pins=$(cat requirements.txt vm/advice/* | cksum)
-if [ "$(cat .venv/python .venv/pins 2>/dev/null)" != "$python
+if [ "$(cat .venv/python .venv/pins 2>/dev/null)" != "$(origin)
 $pins" ]; then
     (
         flock 9
-        if [ "$(cat .venv/python 2>/dev/null)" != "$python" ]; then
+        if [ "$(cat .venv/python 2>/dev/null)" != "$(origin)" ]; then
             echo "setup: making .venv"
+            [ -L .venv ] || rm -f .venv/python # one that is linked is another checkout's
             rm -rf .venv
             python3 -m venv .venv
         fi
         if [ "$(cat .venv/pins 2>/dev/null)" != "$pins" ]; then
             echo "setup: installing pinned packages into .venv"
+            rm -f .venv/pins
             .venv/bin/python -m pip install -q --disable-pip-version-check -r requirements.txt ||
                 fail "cannot install requirements.txt into .venv: see pip's messages above"
             .venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation \
                 --force-reinstall ./vm/advice || fail "cannot install vm/advice into .venv: see pip's messages above"
         fi
-        echo "$python" >.venv/python
+        origin >.venv/python
         echo "$pins" >.venv/pins
     ) 9>.venv.lock
 fi
