@@ -33,6 +33,19 @@ def text_of(path: Path) -> str:
         return ""
 
 
+def identity(path: Path) -> str:
+    """Return words that differ when ``path`` is another file, or its content has been changed since.
+
+    Size and time of modification alone do not tell: packages and reproducible builds set that time. Nobody sets the
+    time of change (stat(2), st_ctime).
+
+    Raises:
+        OSError: it is not there.
+    """
+    status = path.stat()
+    return f"{path.resolve()} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
+
+
 def first_existing(paths: Iterable[Path]) -> Path | None:
     """Return the first of ``paths`` that exists, None when none does."""
     return next((path for path in paths if path.exists()), None)

@@ -16,8 +16,9 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-from vm.base import cache, process
+from vm.base import cache, files, process
 from vm.base.errors import UsageError
+from vm.kernels import installed
 
 # Part of every cache key: raise it when WANTED or what is done with a module changes.
 RULES = 1
@@ -54,19 +55,18 @@ WANTED = (
 # Kept by the above, and of no use: tests that run for minutes when loaded, buses that no guest has.
 UNWANTED = ("lib/test_", "lib/tests/", "lib/memory-notifier", "lib/pm-notifier", "lib/notifier-error")
 
-SUFFIXES = (".ko", ".ko.gz", ".ko.xz", ".ko.zst")
 # Ends a signed module (kernel: include/linux/module_signature.h); stripping would undo the signature.
 SIGNATURE_MARK = b"~Module signature appended~\n"
 TABLES = ("modules.builtin", "modules.builtin.modinfo", "modules.order")
 
 
-def view(files: dict[str, Path], tables: Path, release: str) -> Path:
-    """Return a directory of the cache that holds ``lib/modules/<release>`` made from ``files``.
+def view(modules: dict[str, Path], tables: Path, release: str) -> Path:
+    """Return a directory of the cache that holds ``lib/modules/<release>`` made from ``modules``.
 
-    It is made anew when a file's size or time of change differs; the files themselves are left alone.
+    It is made anew when one of the files is another, or was changed; the files themselves are left alone.
 
     Args:
-        files: each module's file, by its path below ``kernel/`` without suffix (``crypto/af_alg``).
+        modules: each module's file, by its path below ``kernel/`` without suffix (``crypto/af_alg``).
         tables: the directory of ``modules.builtin`` and the like; missing ones are left out.
         release: ``uname -r`` of the kernel.
 
@@ -74,23 +74,11 @@ def view(files: dict[str, Path], tables: Path, release: str) -> Path:
         UsageError: as for install().
     """
     state = hashlib.sha256(f"{RULES}\0{release}".encode())
-    for name, file in sorted([*files.items(), *((table, tables / table) for table in TABLES)]):
+    for name, file in sorted([*modules.items(), *((table, tables / table) for table in TABLES)]):
         if file.is_file():
-            status = file.stat()
-            state.update(f"\0{name}\0{file.resolve()}\0{status.st_size}\0{status.st_mtime_ns}".encode())
+            state.update(f"\0{name}\0{files.identity(file)}".encode())
     path = cache.cache_dir() / "modules" / f"{release}-{state.hexdigest()[:12]}"
-    return cache.entry(path, lambda temporary: install_files(files, tables, temporary, release))
-
-
-def find(source: Path) -> dict[str, Path]:
-    """Return the modules installed in ``source`` (``…/lib/modules/<release>``), as view() wants them."""
-    base = source / "kernel"
-    found = {}
-    for file in base.rglob("*.ko*"):
-        if file.name.endswith(SUFFIXES):
-            path = file.relative_to(base).as_posix()
-            found[path[: path.rindex(".ko")]] = file
-    return found
+    return cache.entry(path, lambda temporary: install_files(modules, tables, temporary, release))
 
 
 def install(source: Path, target: Path, release: str) -> None:
@@ -104,21 +92,22 @@ def install(source: Path, target: Path, release: str) -> None:
     Raises:
         UsageError: a program is missing, or a module cannot be read.
     """
-    install_files(find(source), source, target, release)
+    install_files(installed.find(source), source, target, release)
 
 
-def install_files(files: dict[str, Path], tables: Path, target: Path, release: str) -> None:
+def install_files(modules: dict[str, Path], tables: Path, target: Path, release: str) -> None:
     """Do the same for modules that are not laid out yet.
 
     Args:
-        files: each module's file, by its path below ``kernel/`` without suffix (``crypto/af_alg``).
+        modules: each module's file, by its path below ``kernel/`` without suffix (``crypto/af_alg``).
         tables: the directory of ``modules.builtin`` and the like; missing ones are left out.
         target: as for install().
         release: as for install().
     """
     root = target / "lib" / "modules" / release
-    root.mkdir(parents=True)
-    for name, content in _closure(files).items():
+    # Also for the modules that are elsewhere: their names begin with ../
+    (root / "kernel").mkdir(parents=True)
+    for name, content in _closure(modules).items():
         file = root / "kernel" / f"{name}.ko"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
@@ -136,23 +125,33 @@ def install_files(files: dict[str, Path], tables: Path, target: Path, release: s
 
 
 def wanted(name: str) -> bool:
-    """Say whether the module ``name`` (``crypto/af_alg``: below ``kernel/``, no suffix) is kept by itself."""
+    """Say whether the module ``name`` (``crypto/af_alg``: below ``kernel/``, no suffix) is kept by itself.
+
+    One from outside of ``kernel/`` (``../extra/crypto/af_alg``) is kept when it would be in there.
+    """
+    if name.startswith("../"):
+        name = name.split("/", 2)[-1]
     if name.startswith(UNWANTED):
         return False
     return any(name.startswith(rule) if rule.endswith("/") else name == rule for rule in WANTED)
 
 
-def _closure(files: dict[str, Path]) -> dict[str, bytes]:
+def _closure(modules: dict[str, Path]) -> dict[str, bytes]:
     """Return the content of the wanted modules and of all that they depend on."""
-    by_name = {_name(path): path for path in files}
+    by_name = {_name(path): path for path in modules}
     kept: dict[str, bytes] = {}
-    waiting = sorted(filter(wanted, files))
+    waiting = sorted(name for name in modules if wanted(name) or _is_foreign_algorithm(name, modules[name]))
     while waiting:
         path = waiting.pop()
         if path not in kept:
-            kept[path] = _content(files[path])
+            kept[path] = _content(modules[path])
             waiting += [by_name[name] for name in _needs(kept[path]) if name in by_name]
     return kept
+
+
+def _is_foreign_algorithm(name: str, file: Path) -> bool:
+    """Whether a module from outside of ``kernel/``, wherever it may be there, is loaded for AF_ALG."""
+    return name.startswith("../") and re.search(rb"\0alias=(crypto-|algif-|net-pf-38\0)", _content(file)) is not None
 
 
 def _name(path: str) -> str:

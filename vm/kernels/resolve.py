@@ -14,8 +14,9 @@ from vm.base.command import command, say
 from vm.base.errors import BuildFailed, UsageError
 from vm.base.files import first_existing
 from vm.base.progress import Progress
+from vm.base.words import plural
 from vm.kernels import image as images
-from vm.kernels import modules, packaged, versions
+from vm.kernels import installed, modules, packaged, versions
 from vm.kernels.build import kconfig
 
 
@@ -194,8 +195,16 @@ def _image(spec: str, path: Path, progress: Progress) -> Kernel:
     else:
         # One of our own cache is pruned already.
         ready = (lib.parents[2] / "kernel.json").exists()
-        view = lib.parents[2] if ready else _view(modules.find(lib), lib, release)
+        view = lib.parents[2] if ready else _installed(lib, release, progress)
     return Kernel(versions.printable(release), spec, release, path, view, config, release, vmlinux)
+
+
+def _installed(lib: Path, release: str, progress: Progress) -> Path | None:
+    found = installed.find(lib)
+    if others := installed.replaced(lib, found):
+        more = ", …" if len(others) > 3 else ""
+        progress(f"{lib}: {plural(len(others), 'module')} from outside of kernel/: {', '.join(others[:3])}{more}")
+    return _view(found, lib, release)
 
 
 def _tree(spec: str, path: Path, progress: Progress) -> Kernel:

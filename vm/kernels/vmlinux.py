@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vm.base import cache
+from vm.base.files import identity
 
 # Documentation/arch/x86/boot.rst: setup_sects, payload_offset, payload_length. The protected-mode part follows
 # the setup sectors and the boot sector; a setup_sects of 0 means 4.
@@ -33,8 +34,7 @@ def cached(image: Path) -> Path | None:
     Returns:
         None when QEMU cannot boot it that way: no PVH entry, or a compression that nothing here unpacks.
     """
-    state = image.stat()
-    key = hashlib.sha256(f"{image.resolve()} {state.st_size} {state.st_mtime_ns}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(identity(image).encode()).hexdigest()[:16]
     made = cache.entry(
         cache.cache_dir() / "vmlinux" / f"{image.name}-{key}", lambda temporary: _write(temporary, image)
     )

@@ -10,6 +10,7 @@ from virtme import cpiowriter, mkinitramfs, modfinder, virtmods
 
 from vm.base import cache
 from vm.base.errors import UsageError
+from vm.base.files import identity
 
 # virtme-ng's own /init mounts the root without caching and cannot be told otherwise; a later member of the
 # archive replaces an earlier one. Otherwise the same steps: modules in order, root, on to process 1.
@@ -68,8 +69,7 @@ def cached(modules: Path | None, release: str) -> Path | None:
     tool = busybox()
     key = hashlib.sha256(_INIT)
     for file in [tool, *files]:
-        state = file.stat()
-        key.update(f"{file} {state.st_size} {state.st_mtime_ns}\n".encode())
+        key.update(f"{identity(file)}\n".encode())
     made = cache.entry(
         cache.cache_dir() / "initramfs" / f"{release}-{key.hexdigest()[:16]}",
         lambda temporary: _write(temporary / "initramfs", tool, files),

@@ -97,6 +97,21 @@ def test_image_beside_its_modules_as_fedora_and_debian_7_have_it(tmp_path: Path)
     assert found.config == config
 
 
+def test_modules_installed_by_make_with_one_directory_win_over_the_kernels_own(tmp_path: Path) -> None:
+    path = put(tmp_path / f"root/boot/vmlinuz-{RELEASE}", bzimage(RELEASE))
+    top = tmp_path / "root/lib/modules" / RELEASE
+    put_modules(top)
+    before = resolve(path)
+    changed = module("af_alg") + b"changed"
+    put(top / "updates/crypto/af_alg.ko", changed)
+    said: list[str] = []
+    found = kernel.resolve_one(str(path), said.append)
+    assert kept_of(found)["crypto/af_alg"] == changed
+    assert set(kept_of(found)) == KEPT
+    assert found.modules != before.modules
+    assert said == [f"{top}: 1 module from outside of kernel/: updates/crypto/af_alg.ko"]
+
+
 def test_modules_of_another_release_are_not_taken(tmp_path: Path) -> None:
     path = put(tmp_path / "root/boot/bzImage", bzimage(RELEASE))
     put_modules(tmp_path / "root/lib/modules/6.12.4")
