@@ -108,6 +108,7 @@ def install_files(modules: dict[str, Path], tables: Path, target: Path, release:
     # Also for the modules that are elsewhere: their names begin with ../
     (root / "kernel").mkdir(parents=True)
     for name, content in _closure(modules).items():
+        _require_same_release(modules[name], content, release)
         file = root / "kernel" / f"{name}.ko"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
@@ -122,6 +123,18 @@ def install_files(modules: dict[str, Path], tables: Path, target: Path, release:
         if "No space left" in result.errors:
             raise OSError(errno.ENOSPC, "No space left on device", str(root))
         raise UsageError(f"depmod failed for {release}: {result.errors.strip().splitlines()[-1:]}")
+
+
+def _require_same_release(file: Path, content: bytes, release: str) -> None:
+    """Raise UsageError for a module that the kernel would refuse (kernel/module: same_magic, "version magic")."""
+    magic = re.search(rb"\0vermagic=([^\0]+)\0", content)
+    words = magic[1].decode(errors="replace").split() if magic else []
+    # With CONFIG_MODVERSIONS the symbols' checksums count instead.
+    if words and words[0] != release and "modversions" not in words:
+        raise UsageError(
+            f"{file} is of {words[0]}, the kernel's image of {release}, which cannot load it; "
+            "build image and modules together, and install both"
+        )
 
 
 def wanted(name: str) -> bool:

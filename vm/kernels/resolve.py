@@ -15,8 +15,8 @@ from vm.base.errors import BuildFailed, UsageError
 from vm.base.files import first_existing
 from vm.base.progress import Progress
 from vm.base.words import plural
+from vm.kernels import built, installed, modules, packaged, versions
 from vm.kernels import image as images
-from vm.kernels import installed, modules, packaged, versions
 from vm.kernels.build import kconfig
 
 
@@ -183,24 +183,26 @@ def _image(spec: str, path: Path, progress: Progress) -> Kernel:
     release = image.release
     path = path.absolute()
     if path.parts[-4:] == BZIMAGE.parts and (path.parents[3] / ".config").exists():
-        return _built(spec, path.parents[3])
+        return _built(spec, path.parents[3], progress)
     folders = path.resolve().parents
     lib = first_existing(folder / lib / "modules" / release for folder in folders for lib in ("lib", "usr/lib"))
     beside = [path.with_name(f"config-{release}"), path.with_name("config")]
     config = first_existing([*beside, *([lib / "config"] if lib else [])])
     vmlinux = first_existing([Path(f"/usr/lib/debug/boot/vmlinux-{release}")])
+    found = {} if lib is None else installed.find(lib)
+    if config is not None:
+        built.require_visible(kconfig.read_config(config), found, str(path))
     view = None
     if lib is None:
         progress(f"no lib/modules/{release} beside {path}: everything it needs must be built in")
     else:
         # One of our own cache is pruned already.
         ready = (lib.parents[2] / "kernel.json").exists()
-        view = lib.parents[2] if ready else _installed(lib, release, progress)
+        view = lib.parents[2] if ready else _installed(lib, found, release, progress)
     return Kernel(versions.printable(release), spec, release, path, view, config, release, vmlinux)
 
 
-def _installed(lib: Path, release: str, progress: Progress) -> Path | None:
-    found = installed.find(lib)
+def _installed(lib: Path, found: dict[str, Path], release: str, progress: Progress) -> Path | None:
     if others := installed.replaced(lib, found):
         more = ", …" if len(others) > 3 else ""
         progress(f"{lib}: {plural(len(others), 'module')} from outside of kernel/: {', '.join(others[:3])}{more}")
@@ -209,39 +211,35 @@ def _installed(lib: Path, release: str, progress: Progress) -> Path | None:
 
 def _tree(spec: str, path: Path, progress: Progress) -> Kernel:
     if (path / BZIMAGE).exists() and (path / ".config").exists():
-        return _built(spec, path)
+        return _built(spec, path, progress)
     if (path / "Kbuild").exists() and (path / "Makefile").exists():
+        if (path / ".config").exists():
+            progress(f"{path} has a .config but no {BZIMAGE}: built apart, with kconfigs/ and not with that")
         return _build(spec, progress)
+    if source := built.source_of(path):
+        raise UsageError(
+            f"{path} is a build directory (O=) of {source} without .config and {BZIMAGE}: "
+            f"run make -C {path} bzImage modules, or give {source}"
+        )
     raise UsageError(
         f"{path} is no kernel tree: it has neither {BZIMAGE} and .config (a built one) "
         "nor Kbuild and Makefile (a source tree)"
     )
 
 
-def _built(spec: str, tree: Path) -> Kernel:
+def _built(spec: str, tree: Path, progress: Progress) -> Kernel:
     """A build tree: its modules are where the compiler left them, listed in modules.order."""
     tree = tree.resolve()
     image = images.read(tree / BZIMAGE)
     release = image.release
-    view = _view(_built_modules(tree), tree, release)
+    built.require_current(tree)
+    files = built.modules(tree)
+    built.require_visible(kconfig.read_config(tree / ".config"), files, str(tree))
+    if built.is_stale(tree, image):
+        progress(f"{tree}: vmlinux is not the one in {BZIMAGE}, which is booted; else run make -C {tree} bzImage")
+    view = _view(files, tree, release)
     vmlinux = first_existing([tree / "vmlinux"])
     return Kernel(versions.printable(release), spec, release, tree / BZIMAGE, view, tree / ".config", release, vmlinux)
-
-
-def _built_modules(tree: Path) -> dict[str, Path]:
-    files = {}
-    with contextlib.suppress(FileNotFoundError):
-        for line in (tree / "modules.order").read_text().splitlines():
-            # "kernel/crypto/af_alg.ko" before 6.3, "crypto/af_alg.o" since.
-            name = line.strip().removeprefix("kernel/").removesuffix(".ko").removesuffix(".o")
-            files[name] = tree / f"{name}.ko"
-    missing = [file for file in files.values() if not file.exists()]
-    if missing:
-        raise UsageError(
-            f"{tree} is built in part: modules.order names {len(missing)} modules that are not there "
-            f"({missing[0].relative_to(tree)}, …); run make -C {tree} modules"
-        )
-    return files
 
 
 def _view(files: dict[str, Path], tables: Path, release: str) -> Path | None:

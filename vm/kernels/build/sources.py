@@ -19,7 +19,7 @@ from pathlib import Path
 from vm.base import cache, process, prune
 from vm.base.errors import UsageError
 from vm.base.progress import Progress
-from vm.kernels import packaged, versions
+from vm.kernels import built, packaged, versions
 from vm.kernels.apt import apt_get
 from vm.kernels.apt import packages as apt
 from vm.kernels.build.kconfig import Series
@@ -59,6 +59,8 @@ def local(path: Path) -> Tree:
     path = path.expanduser()
     if not path.is_dir():
         raise UsageError(f"no directory {path}; expected a kernel source tree")
+    if source := built.source_of(path):
+        raise UsageError(f"{path} is a build directory (O=); variants are built of its sources: give {source}+…")
     if not all((path / name).exists() for name in ("Makefile", "Kbuild", "Kconfig", "arch/x86/Makefile")):
         raise UsageError(
             f"{path} is no kernel source tree for x86: it lacks Makefile, Kbuild, Kconfig or arch/x86; "
