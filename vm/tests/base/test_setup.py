@@ -63,6 +63,7 @@ class Checkout:
         self.commands, self.asked = place / "commands", place / "asked"
         (self.directory / "vm").mkdir(parents=True)
         shutil.copy(ROOT / "vm/setup.sh", self.directory / "vm")
+        shutil.copytree(ROOT / "vm/advice", self.directory / "vm/advice")
         self.pin("")
         self.asked.touch()
         self.commands.mkdir()
@@ -189,6 +190,13 @@ def test_an_environment_that_was_removed_in_part_is_made_anew(checkout: Checkout
     # The first Python again.
     assert checkout.setup() == MADE
     assert checkout.works()
+
+
+def test_what_pytest_finds_of_ours_is_installed_again_when_it_changed(checkout: Checkout) -> None:
+    checkout.setup()
+    (checkout.directory / "vm/advice/af_alg_advice.py").write_text("changed\n")
+    assert checkout.setup() == "setup: installing pinned packages into .venv\n"
+    assert checkout.setup() == ""
 
 
 def test_pins_that_could_not_be_installed_are_tried_again(checkout: Checkout) -> None:
