@@ -15,7 +15,7 @@ from pathlib import Path
 
 from vm.base.command import command
 from vm.base.errors import UsageError
-from vm.results import model
+from vm.results import events, model
 
 HERE = Path(__file__).parent
 DATA = HERE / "differences.json"
@@ -95,7 +95,7 @@ def main(arguments: Sequence[str]) -> None:
     """
     if len(arguments) != 1:
         raise UsageError("expected one argument, the results.json of a run (make differences makes one)")
-    rows = collect(model.load(Path(arguments[0])))
+    rows = collect(events.load(Path(arguments[0])))
     DATA.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     README.write_text(README.read_text().replace(BEGIN + in_readme() + END, BEGIN + table(rows) + END))
     print(table(rows), end="")

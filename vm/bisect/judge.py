@@ -19,7 +19,7 @@ from pathlib import Path
 from vm.base.errors import UsageError
 from vm.base.files import ROOT
 from vm.base.progress import Progress
-from vm.results import model
+from vm.results import events, model
 from vm.results.model import TestResult, Verdict
 
 # Of several runs, this many bad ones make a kernel bad: one may be chance, when the bug is a race.
@@ -161,7 +161,7 @@ def _run_once(spec: str, hunt: Hunt, searched: Sequence[str], directory: Path) -
     if status not in (0, 1):
         return Judgement("stop", f"pytest ended with {status}: {_last_line(place)}", runs=1, log=log)
     try:
-        run = model.load(place / "latest" / "results.json")
+        run = events.load(place / "latest" / "results.json")
     except UsageError as error:
         return Judgement("stop", str(error), runs=1, log=log)
     return _judged(run, hunt, searched, log)

@@ -43,8 +43,10 @@ def main(arguments: list[str] | None = None) -> int:
     directory = Path((arguments or sys.argv[1:])[0])
     # SIGKILL, not SIGTERM: we leave no files behind that anybody would have to remove.
     die_with_parent()
-    # Ctrl-C is the controller's to handle; it closes our input, and the machine ends in order.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C, and what timeout(1) sends to the whole group, is the controller's to handle; it closes our input, and the
+    # machine ends in order.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     vm = Vm.load(directory)
     machine = _Machine(vm, directory)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from vm.base.command import Parser, command
 from vm.base.errors import UsageError
-from vm.results import model
+from vm.results import events
 from vm.results.matrix import Difference, differences, shortened
 from vm.results.model import KernelRun, Verdict
 
@@ -92,7 +92,7 @@ def choose(paths: Sequence[Path], a: str, b: str) -> tuple[tuple[Path, KernelRun
     Raises:
         UsageError: there are no two, or none of that name; a file cannot be read.
     """
-    found = [(path, kernel) for path in paths for kernel in model.load(path).kernels]
+    found = [(path, kernel) for path in paths for kernel in events.load(path).kernels]
     names = ", ".join(kernel.name for _, kernel in found)
     if len(found) < 2:
         raise UsageError(f"expected results of two kernels, found {names or 'none'}; give a run of two, or two files")

@@ -16,7 +16,7 @@ from pathlib import Path
 from vm.base.command import Parser, command
 from vm.base.errors import UsageError
 from vm.base.words import plural
-from vm.results import model
+from vm.results import events
 from vm.results.model import LETTERS, KernelRun, Verdict
 
 ABSENT = "absent"
@@ -134,7 +134,7 @@ def load(paths: Sequence[Path]) -> list[KernelRun]:
     Raises:
         UsageError: one of them cannot be read.
     """
-    return [kernel for path in paths for kernel in model.load(path).kernels]
+    return [kernel for path in paths for kernel in events.load(path).kernels]
 
 
 @command

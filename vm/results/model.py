@@ -1,6 +1,6 @@
 """What one run found out, as plain data, and its JSON.
 
-``results.json`` is the one stream; every other format is a view of it. Its root object is a :class:`Run` with
+``results.json`` has everything of a run that came to its end. Its root object is a :class:`Run` with
 ``"schema": 2`` added. Each dataclass of this module is a JSON object with the same member names, a tuple is
 an array, a :class:`Verdict` its text, an absent time or status ``null``. Members that have a default here may
 be left out, and unknown ones are passed over, so that last quarter's results can be compared with today's. Whoever
@@ -271,27 +271,31 @@ def parse(text: str, name: str = "results.json") -> Run:
         hint = "use the revision of this suite that wrote it" if schema > SCHEMA else "run the tests again"
         raise UsageError(f"{name} has schema {schema}, this revision reads schema {SCHEMA}; {hint}")
     try:
-        return typing.cast(Run, _decode(Run, data, "run"))
-    except _Mismatch as error:
+        return typing.cast(Run, decode(Run, data, "run"))
+    except Mismatch as error:
         raise UsageError(f"{name} does not keep to schema {SCHEMA}: {error}; run the tests again") from None
 
 
-class _Mismatch(Exception):
+class Mismatch(Exception):
     """A value that is not of its type; its text names the place, the expectation and what came."""
 
 
-def _decode(kind: Any, value: Any, where: str) -> Any:
-    """Return ``value`` of JSON as the type ``kind`` of this module; ``where`` names it in errors."""
+def decode(kind: Any, value: Any, where: str) -> Any:
+    """Return ``value`` of JSON as the type ``kind``, a dataclass or what it consists of; ``where`` names it in errors.
+
+    Raises:
+        Mismatch: it is of another type, or lacks a member.
+    """
     if dataclasses.is_dataclass(kind):
         return _decode_object(kind, value, where)
     if typing.get_origin(kind) is tuple:
         if not isinstance(value, list):
             raise _mismatch(where, "an array", value)
         (item, _) = typing.get_args(kind)
-        return tuple(_decode(item, each, f"{where}[{index}]") for index, each in enumerate(value))
+        return tuple(decode(item, each, f"{where}[{index}]") for index, each in enumerate(value))
     if isinstance(kind, types.UnionType):
         (some,) = (each for each in typing.get_args(kind) if each is not type(None))
-        return None if value is None else _decode(some, value, where)
+        return None if value is None else decode(some, value, where)
     if isinstance(kind, type) and issubclass(kind, Enum):
         if value not in [member.value for member in kind]:
             raise _mismatch(where, "one of " + ", ".join(str(member.value) for member in kind), value)
@@ -308,13 +312,14 @@ def _decode_object(kind: Any, value: Any, where: str) -> Any:
         raise _mismatch(where, "an object", value)
     hints = typing.get_type_hints(kind)
     fields = {field.name: field for field in dataclasses.fields(kind)}
-    required = [name for name, field in fields.items() if field.default is dataclasses.MISSING]
+    unset = dataclasses.MISSING
+    required = [name for name, field in fields.items() if field.default is unset and field.default_factory is unset]
     if missing := [name for name in required if name not in value]:
-        raise _Mismatch(f"{where} lacks {missing[0]!r}")
+        raise Mismatch(f"{where} lacks {missing[0]!r}")
     known = {name: each for name, each in value.items() if name in fields}
-    return kind(**{name: _decode(hints[name], each, f"{where}.{name}") for name, each in known.items()})
+    return kind(**{name: decode(hints[name], each, f"{where}.{name}") for name, each in known.items()})
 
 
-def _mismatch(where: str, expected: str, value: Any) -> _Mismatch:
+def _mismatch(where: str, expected: str, value: Any) -> Mismatch:
     found = json.dumps(value)
-    return _Mismatch(f"{where}: expected {expected}, found {found if len(found) <= 40 else found[:39] + '…'}")
+    return Mismatch(f"{where}: expected {expected}, found {found if len(found) <= 40 else found[:39] + '…'}")

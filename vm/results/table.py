@@ -66,6 +66,8 @@ def summary_lines(run: Run) -> list[str]:
             lines.append(f"{kernel.name}: no test was run")
         for test in kernel.tests:
             lines += _bad(kernel, test)
+    if run.finished is None:
+        lines.append("this run was cut off: what is not run may be well or not")
     return [*lines, _totals(run)]
 
 

@@ -28,9 +28,9 @@ from vm.klog.splats import Splat
 from vm.machine.accel import Accelerator, probe
 from vm.results import junit, table, write
 from vm.results.model import LETTERS
-from vm.run import known, skipped, skips
+from vm.run import known, skipped, skips, stop
 from vm.run.command import joined
-from vm.run.machines import Plan
+from vm.run.machines import Plan, kernel_of_id
 from vm.run.plugin import EXPECTED
 from vm.run.record import Recorder
 from vm.run.session import VmSession
@@ -65,6 +65,8 @@ def prepare(config: pytest.Config) -> None:
     # What guests are told: pytest there, too, takes a path that stands alone for a test.
     given = config.invocation_params
     config.invocation_params = dataclasses.replace(given, args=tuple(joined(list(map(str, given.args)))))
+    stop.bear_lost_output()
+    stop.as_ctrl_c()
     # By this the processes of machines find the project, whatever the working directory.
     os.environ["PYTHONPATH"] = files.python_path()
 
@@ -104,7 +106,6 @@ class Controller(KernelList):
         self.config = config
         self.final_table = ""
         self.trouble = ""
-        self.recorder = Recorder(self.kernels)
         self.configs = {kernel.name: skips.read_config(kernel.config) for kernel in self.kernels}
         self.versions = {kernel.name: known.version_of(kernel) for kernel in self.kernels}
         # What may take a kernel down is kept apart even where nothing is expected.
@@ -114,7 +115,9 @@ class Controller(KernelList):
         self.commands = {kernel.name: self._command(kernel) for kernel in self.kernels}
         # Which tests come last is the same for all kernels.
         config.stash[EXPECTED] = known.expectations(issues, "")
-        self.session = VmSession(config, self._plan())
+        plan = self._plan()
+        self.recorder = Recorder(plan, [Path(sys.argv[0]).name, *map(str, config.invocation_params.args)])
+        self.session = VmSession(config, plan, self.recorder)
         config.pluginmanager.register(self.session, "dsession")
         # Lines per file make no sense when several machines answer at once.
         if reporter := config.pluginmanager.get_plugin("terminalreporter"):
@@ -176,6 +179,27 @@ class Controller(KernelList):
             return None
         return verdict, OWN_VERDICTS[verdict], (verdict.upper(), {"red": True})
 
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Note what is to be reported, so that a run which is killed can say what is missing."""
+        labels = [kernel.name for kernel in self.kernels]
+        found: dict[str, list[str]] = {label: [] for label in labels}
+        for item in session.items:
+            if (label := kernel_of_id(item.nodeid, labels)) is not None:
+                found[label].append(item.nodeid)
+        for label, nodeids in found.items():
+            self.recorder.collected(label, nodeids)
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """Note that a test begins."""
+        if (label := kernel_of_id(nodeid, self.commands)) is not None:
+            on = (machine.name for machine in self.session.machines.values() if machine.running == nodeid)
+            self.recorder.begin(label, nodeid, next(on, ""))
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        """Note its verdict: all of its reports are here."""
+        if (label := kernel_of_id(nodeid, self.commands)) is not None:
+            self.recorder.end(label, nodeid)
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Record it, and put below every failure how to run exactly that again."""
@@ -188,6 +212,8 @@ class Controller(KernelList):
             expect.judge_loss(report, self.session.verdicts.items.get(report.nodeid), self.expected[label])
         again = self.rerun(label, report.nodeid)
         self.recorder.add(report, label, again, machine.name if machine else "")
+        if hasattr(report, "verdict"):
+            self.recorder.end(label, report.nodeid)  # By the host: no guest says that this test is over.
         if report.failed and getattr(report, "verdict", "") != "not run":
             report.sections.append(("run this again", again))
 
@@ -217,16 +243,14 @@ class Controller(KernelList):
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Write the results; JUnit's are written by pytest right after, with what is added here."""
+        stop.no_more()
         # Machines say their last facts on the way out.
         self.session.nodemanager.teardown_nodes()
         run = self.recorder.run(
-            self.session.plan,
             self.session.machines.values(),
             self.session.verdicts.expected,
-            [Path(sys.argv[0]).name, *self.config.invocation_params.args],
             int(exitstatus),
             self.session.stopped or "stopped",
-            self.session.stalls.found,
         )
         self.final_table = table.table(run)
         if (xml := self.config.stash.get(xml_key, None)) is not None:
@@ -236,6 +260,8 @@ class Controller(KernelList):
             write.write(run, self.session.plan.directory)
         except UsageError as error:
             self.trouble = str(error)
+        self.trouble = self.trouble or self.recorder.stream.trouble
+        if self.trouble:
             session.exitstatus = session.exitstatus or pytest.ExitCode.INTERNAL_ERROR
 
     @pytest.hookimpl(wrapper=True)

@@ -1,9 +1,8 @@
-"""From pytest's reports to one record of the run (vm/results/model.py), and that into the run's directory."""
+"""From pytest's reports to the stream of the run (vm/results/events.py), as they come."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import importlib.metadata
 import json
 import platform
@@ -11,7 +10,7 @@ import shutil
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,8 @@ import pytest
 from vm.base.files import ROOT
 from vm.kernels.resolve import Kernel
 from vm.klog.splats import Splat
+from vm.results import events
+from vm.results.events import Stream
 from vm.results.model import VM, Host, KernelRun, Property, Run, Stall, TestResult, Verdict
 from vm.run.machines import Machine, Plan
 
@@ -58,12 +59,43 @@ class _Test:
 
 
 class Recorder:
-    """Collects what became of every test of every kernel."""
+    """Collects what becomes of every test of every kernel, and has it on the disk at once.
 
-    def __init__(self, kernels: Sequence[Kernel]) -> None:
-        self.kernels = kernels
-        self.started = _now()
-        self.tests: dict[str, dict[str, _Test]] = {kernel.name: {} for kernel in kernels}
+    Args:
+        plan: what is run on.
+        command: of this run.
+    """
+
+    def __init__(self, plan: Plan, command: Sequence[str]) -> None:
+        self.plan = plan
+        self.tests: dict[str, dict[str, _Test]] = {kernel.name: {} for kernel in plan.kernels}
+        self.stream = Stream(plan.directory / events.NAME)
+        began = events.RunBegan(plan.directory.name, _now(), tuple(command), _host(plan.qemu), _revision())
+        self.stream.add(began)
+        for kernel in plan.kernels:
+            self.stream.add(events.KernelSeen(self._kernel_run(kernel, [])))
+
+    def collected(self, label: str, nodeids: Sequence[str]) -> None:
+        """Take the ids of tests that a kernel should report."""
+        tests = tuple(without_kernel(nodeid, label) for nodeid in nodeids)
+        self.stream.add(events.Collected(label, tests, tuple(nodeids)))
+
+    def vm_began(self, machine: Machine) -> None:
+        """A machine was started."""
+        console = str(machine.console.relative_to(self.plan.directory))
+        self.stream.add(events.VmSeen(machine.kernel.name, VM(machine.name, console), _now()))
+
+    def vm_ended(self, machine: Machine) -> None:
+        """A machine is down."""
+        self.stream.add(events.VmSeen(machine.kernel.name, _vm(machine, self.plan.directory), _now()))
+
+    def stalled(self, label: str, stall: Stall) -> None:
+        """Take a stall of the host."""
+        self.stream.add(events.Stalled(label, stall))
+
+    def begin(self, label: str, nodeid: str, vm: str) -> None:
+        """A machine begins a test."""
+        self.stream.add(events.TestBegan(label, nodeid, vm, _now()))
 
     def add(self, report: pytest.TestReport, label: str, rerun: str, vm: str) -> None:
         """Take one report about the kernel ``label``.
@@ -91,80 +123,68 @@ class Recorder:
         if verdict is Verdict.XFAILED:
             test.known_issue = str(getattr(report, "wasxfail", ""))
 
+    def end(self, label: str, nodeid: str) -> None:
+        """A test is over: what its reports said is its result."""
+        if (test := self.tests[label].get(nodeid)) is not None:
+            self.stream.add(events.TestEnded(label, _result(test, label), _now()))
+
     def skipped(self, label: str) -> Counter[str]:
         """Return how many tests of a kernel were skipped for each reason."""
         return Counter(test.reason for test in self.tests[label].values() if test.verdict is Verdict.SKIPPED)
 
     def run(
         self,
-        plan: Plan,
         machines: Iterable[Machine],
         expected: Callable[[str], Sequence[str]],
-        command: Sequence[str],
         exit_status: int,
         stopped: str,
-        stalls: Mapping[str, Sequence[Stall]],
     ) -> Run:
-        """Return the record of the whole run.
+        """Return the record of the whole run, which has ended.
 
         Args:
-            plan: what was run on.
             machines: every one that was started.
             expected: ids of the tests that a kernel should have reported.
-            command: of this run.
             exit_status: pytest's.
             stopped: why the run did not go to its end, or empty.
-            stalls: of the host, by label of the kernel.
         """
         machines = list(machines)
-        return Run(
-            id=plan.directory.name,
-            started=self.started,
-            finished=_now(),
-            command=tuple(command),
-            exit_status=exit_status,
-            host=_host(plan.qemu),
-            revision=_revision(),
-            kernels=tuple(
-                dataclasses.replace(
-                    self._kernel_run(kernel, plan, [m for m in machines if m.kernel is kernel], expected, stopped),
-                    stalls=tuple(stalls.get(kernel.name, ())),
-                )
-                for kernel in self.kernels
-            ),
-        )
+        for kernel in self.plan.kernels:
+            own = [machine for machine in machines if machine.kernel is kernel]
+            for machine in own:
+                self.vm_ended(machine)
+            self._end_missing(kernel.name, expected(kernel.name), stopped)
+            self.stream.add(events.KernelSeen(self._kernel_run(kernel, own)))
+        self.stream.add(events.RunEnded(_now(), exit_status))
+        self.stream.close()
+        return self.stream.fold.run()
 
-    def _kernel_run(
-        self,
-        kernel: Kernel,
-        plan: Plan,
-        machines: Sequence[Machine],
-        expected: Callable[[str], Sequence[str]],
-        stopped: str,
-    ) -> KernelRun:
-        tests = self.tests[kernel.name]
-        for nodeid in expected(kernel.name):
+    def _end_missing(self, label: str, expected: Sequence[str], stopped: str) -> None:
+        tests = self.tests[label]
+        for nodeid in expected:
             if nodeid not in tests or tests[nodeid].verdict is None:
                 missing = tests.setdefault(nodeid, _Test(nodeid))
                 missing.verdict, missing.reason = Verdict.NOT_RUN, f"the run ended early: {stopped}"
+                self.end(label, nodeid)
+
+    def _kernel_run(self, kernel: Kernel, machines: Sequence[Machine]) -> KernelRun:
+        """Return what is known of a kernel, but for its tests, machines and stalls."""
         facts = _facts(machines)
-        files = _keep_facts(kernel, facts, plan.directory)
+        files = _keep_facts(kernel, facts, self.plan.directory)
         boots = [machine.status.boot_seconds for machine in machines]
+        accelerator = self.plan.accelerator
         return KernelRun(
             name=kernel.name,
             spec=kernel.spec,
             release=facts.get("release", kernel.release),
             version=kernel.version,
-            accelerator=plan.accelerator.name if kernel.image else "",
-            accelerator_reason=plan.accelerator.reason if kernel.image else "",
+            accelerator=accelerator.name if kernel.image else "",
+            accelerator_reason=accelerator.reason if kernel.image else "",
             boot_seconds=tuple(seconds for seconds in boots if seconds is not None),
             cmdline=facts.get("cmdline", ""),
             config=files.get("config", ""),
             proc_crypto=files.get("proc_crypto", ""),
             taint=facts.get("taint", 0),
             reason=kernel.trouble or next((m.reason for m in machines if m.verdict == "boot failed"), ""),
-            vms=tuple(_vm(machine, plan.directory) for machine in machines),
-            tests=tuple(_result(test, kernel.name) for test in tests.values()),
         )
 
 

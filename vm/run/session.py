@@ -25,7 +25,7 @@ from xdist.workermanage import NodeManager, WorkerController
 from vm.kernels.resolve import Kernel
 from vm.klog.splats import find_splats
 from vm.run.machines import Machine, Plan, guest_environment, kernel_of_id
-from vm.run.record import reason_of
+from vm.run.record import Recorder, reason_of
 from vm.run.schedule import KernelScheduling
 from vm.run.stalls import AwakeClock, Stalls, depends_on_time, given_up
 from vm.run.verdicts import Verdicts, of_machine
@@ -37,11 +37,12 @@ _LAST_WORDS = 3.0
 class VmSession(DSession):  # type: ignore[misc]
     """xdist's controller with machines for workers."""
 
-    def __init__(self, config: pytest.Config, plan: Plan) -> None:
+    def __init__(self, config: pytest.Config, plan: Plan, recorder: Recorder) -> None:
         super().__init__(config)
         # Its "gw0 [50] / gw1 [50]" and "node down" say less than the lines written here.
         config.pluginmanager.unregister(name="terminaldistreporter")
         self.plan = plan
+        self.recorder = recorder
         self.machines: dict[WorkerController, Machine] = {}
         self.kernel_of: dict[Any, str] = {}
         self.started: dict[str, int] = {kernel.name: 0 for kernel in plan.kernels}
@@ -54,7 +55,7 @@ class VmSession(DSession):  # type: ignore[misc]
         self.verdicts = Verdicts(config, self.sched, self._handlefailures)
         self.stopped = ""
         self.clock = AwakeClock()
-        self.stalls = Stalls()
+        self.stalls = Stalls(recorder.stalled)
         self._only = ""
         # Machines to start when another has ended: the kernel, and the one test it is for.
         self.queued: deque[tuple[Kernel, str]] = deque()
@@ -400,6 +401,7 @@ class VmSession(DSession):  # type: ignore[misc]
             "executable": "",
         }
         self.machines[node] = Machine(kernel, name, directory, node, only, since=self.clock())
+        self.recorder.vm_began(self.machines[node])
         self.kernel_of[node] = kernel.name
         self._active_nodes.add(node)
 

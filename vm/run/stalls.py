@@ -60,9 +60,14 @@ def given_up(reason: str) -> str:
 
 
 class Stalls:
-    """The stalls of a run, and how often each test met one."""
+    """The stalls of a run, and how often each test met one.
 
-    def __init__(self) -> None:
+    Args:
+        tell: is told of each, with the label of its kernel.
+    """
+
+    def __init__(self, tell: Callable[[str, Stall], None] = lambda *_: None) -> None:
+        self.tell = tell
         self.found: dict[str, list[Stall]] = {}
         self.times: Counter[tuple[str, str]] = Counter()
 
@@ -76,7 +81,9 @@ class Stalls:
             seconds: how long it was kept from running.
             instead: the verdict that this would have been, with its reason.
         """
-        self.found.setdefault(label, []).append(Stall(vm, test, round(seconds, 1), instead))
+        stall = Stall(vm, test, round(seconds, 1), instead)
+        self.found.setdefault(label, []).append(stall)
+        self.tell(label, stall)
         self.times[label, test] += 1
         return self.times[label, test] >= TIMES
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from vm.results import events
 from vm.tests.harness import Project, Run, poll
 
 # A test that says it has begun and then goes on for longer than anybody waits.
@@ -33,11 +34,13 @@ def interrupted(project: Project, process: subprocess.Popen[str], number: int = 
     return project.finish(process, seconds=20)
 
 
-def test_interrupt_in_a_test(project: Project) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_interrupt_in_a_test(project: Project, number: signal.Signals) -> None:
+    """By Ctrl-C, timeout(1) or a CI system, a terminal that closes: each reaches the whole process group."""
     project.tests(LONG)
     with project.started("-v") as process:
         wait_until_in_test(project)
-        run = interrupted(project, process)
+        run = interrupted(project, process, number)
         project.assert_nothing_left()
     assert run.status == 2
     assert run.seconds < 10
@@ -46,6 +49,64 @@ def test_interrupt_in_a_test(project: Project) -> None:
     assert run.outcomes["test_a[6.1.0-fake]"] == "passed", "what was known is not lost"
     assert run.verdicts["t/test_it.py::test_a[6.1.0-fake]"] == "passed"
     assert run.verdicts["t/test_it.py::test_c[6.1.0-fake]"] == "not run"
+
+
+def test_make_passes_on_a_signal_that_the_group_has_already(project: Project) -> None:
+    """Under ``timeout 590 make test`` pytest is told twice; the second must not cut off the results."""
+    project.tests(LONG)
+    with project.started() as process:
+        wait_until_in_test(project)
+        for _ in range(3):
+            os.kill(process.pid, signal.SIGTERM)
+        run = project.finish(process, seconds=20)
+    assert run.status == 2
+    assert "stopped by SIGTERM" in run.output
+    assert run.verdicts["t/test_it.py::test_a[6.1.0-fake]"] == "passed"
+    for name in ("junit.xml", "results.ktap", "results.json", "environment.json"):
+        assert (run.directory / name).stat().st_size
+
+
+def test_what_pytest_knew_when_it_was_killed_is_on_the_disk(project: Project) -> None:
+    """SIGKILL leaves no time for anything. Before, such a run left no verdict."""
+    project.tests(LONG)
+    with project.started() as process:
+        wait_until_in_test(project)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait(20)
+        project.assert_nothing_left()
+    directory = (project.results / "latest").resolve()
+    (kernel,) = events.load(directory).kernels
+    assert {test.test: (test.verdict.value, test.reason) for test in kernel.tests} == {
+        "t/test_it.py::test_a": ("passed", ""),
+        "t/test_it.py::test_long": ("not run", "the run was cut off while it ran"),
+        "t/test_it.py::test_c": ("not run", "the run was cut off before it"),
+    }
+    assert [vm.name for vm in kernel.vms] == ["6.1.0-fake-1"]
+
+
+def test_output_that_nobody_reads_any_more(project: Project) -> None:
+    """``make test | less``, and q: the run stops, and its results are there. Before, they were lost."""
+    project.tests("@pytest.mark.parametrize('n', range(20))\ndef test_n(n): time.sleep(0.3)\n")
+    with project.started("-v") as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "PASSED" in line:
+                break
+        process.stdout.close()
+        assert process.wait(20) == 2
+        project.assert_nothing_left()
+    verdicts = [test.verdict.value for test in events.load(project.results / "latest").kernels[0].tests]
+    assert len(verdicts) == 20
+    assert set(verdicts) == {"passed", "not run"}
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "iso-8859-1", "utf-8"])
+def test_characters_that_the_terminal_does_not_have(project: Project, encoding: str) -> None:
+    project.tests("def test_a(): assert False, 'ℵ₀ × ∞ …'\n")
+    run = project.run(environment={"PYTHONIOENCODING": encoding, "TERM": "dumb"})
+    assert run.status == 1
+    assert list(run.verdicts.values()) == ["failed"]
+    assert "INTERNALERROR" not in run.output
 
 
 def test_interrupt_while_booting(project: Project) -> None:

@@ -1,0 +1,300 @@
+"""The stream of a run: ``events.jsonl``, one event a line, written as things happen and never changed.
+
+Everything else about a run is made of it: a :class:`Run` is its fold, of a run that came to its end and of one that was
+killed. Each line is a JSON object; ``"event"`` names its kind, the other members are those of the kind's class below,
+in the form of vm/results/model.py. Unknown kinds and members are passed over, and so is a line that was not finished
+when the host died. ``"schema"`` in the first line is raised when the meaning of a member changes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from vm.base.errors import UsageError
+from vm.results import model
+from vm.results.model import VM, Host, KernelRun, Run, Stall, TestResult, Verdict
+
+SCHEMA = 1
+NAME = "events.jsonl"
+CUT_OFF = "the run was cut off"
+_SYNC_EVERY = 5.0
+
+
+@dataclass(frozen=True)
+class RunBegan:
+    """Members as of :class:`Run`."""
+
+    event: ClassVar[str] = "run began"
+
+    id: str
+    started: str
+    command: tuple[str, ...] = ()
+    host: Host = field(default_factory=Host)
+    revision: str = ""
+
+
+@dataclass(frozen=True)
+class KernelSeen:
+    """What is known of a kernel, without its VMs, tests and stalls: when the run begins, and again at its end."""
+
+    event: ClassVar[str] = "kernel"
+
+    kernel: KernelRun
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Tests that are to be reported for a kernel; a later one adds to them.
+
+    Attributes:
+        kernel: its name.
+        tests: ids of pytest, without the kernel; ``nodeids`` are those with it, in the same order.
+    """
+
+    event: ClassVar[str] = "collected"
+
+    kernel: str
+    tests: tuple[str, ...]
+    nodeids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class VmSeen:
+    """A VM was started, or ended: the last one counts."""
+
+    event: ClassVar[str] = "vm"
+
+    kernel: str
+    vm: VM
+    time: str = ""
+
+
+@dataclass(frozen=True)
+class TestBegan:
+    """A VM began a test."""
+
+    __test__: ClassVar[bool] = False  # pytest: not a class of tests
+    event: ClassVar[str] = "test began"
+
+    kernel: str
+    nodeid: str
+    vm: str = ""
+    time: str = ""
+
+
+@dataclass(frozen=True)
+class TestEnded:
+    """A test has a verdict; a later one for the same test replaces it."""
+
+    __test__: ClassVar[bool] = False
+    event: ClassVar[str] = "test ended"
+
+    kernel: str
+    result: TestResult
+    time: str = ""
+
+
+@dataclass(frozen=True)
+class Stalled:
+    """The host kept a VM from running."""
+
+    event: ClassVar[str] = "stalled"
+
+    kernel: str
+    stall: Stall
+
+
+@dataclass(frozen=True)
+class RunEnded:
+    """Members as of :class:`Run`."""
+
+    event: ClassVar[str] = "run ended"
+
+    finished: str
+    exit_status: int
+
+
+Event = RunBegan | KernelSeen | Collected | VmSeen | TestBegan | TestEnded | Stalled | RunEnded
+_KINDS: Mapping[str, type[Event]] = {
+    kind.event: kind for kind in (RunBegan, KernelSeen, Collected, VmSeen, TestBegan, TestEnded, Stalled, RunEnded)
+}
+
+
+class Fold:
+    """Takes events in order; what they come to so far is a :class:`Run`."""
+
+    def __init__(self) -> None:
+        self.began = RunBegan("", "")
+        self.ended: RunEnded | None = None
+        self.kernels: dict[str, KernelRun] = {}
+        self.expected: dict[str, dict[str, str]] = {}
+        self.running: dict[str, TestBegan] = {}
+        self.tests: dict[str, dict[str, TestResult]] = {}
+        self.vms: dict[str, dict[str, VM]] = {}
+        self.stalls: dict[str, list[Stall]] = {}
+
+    def take(self, event: Event) -> None:
+        """Add one."""
+        match event:
+            case RunBegan():
+                self.began = event
+            case RunEnded():
+                self.ended = event
+            case KernelSeen():
+                self.kernels[event.kernel.name] = event.kernel
+            case Collected():
+                self.expected.setdefault(event.kernel, {}).update(zip(event.nodeids, event.tests, strict=False))
+            case VmSeen():
+                self.vms.setdefault(event.kernel, {})[event.vm.name] = event.vm
+            case TestBegan():
+                self.running[event.nodeid] = event
+            case TestEnded():
+                self.running.pop(event.result.nodeid, None)
+                self.tests.setdefault(event.kernel, {})[event.result.nodeid] = event.result
+            case Stalled():
+                self.stalls.setdefault(event.kernel, []).append(event.stall)
+
+    def run(self) -> Run:
+        """Return the run so far: one without an end was cut off, and its missing tests are not run."""
+        began, ended = self.began, self.ended
+        return Run(
+            id=began.id,
+            started=began.started,
+            finished=ended.finished if ended else None,
+            command=began.command,
+            exit_status=ended.exit_status if ended else None,
+            host=began.host,
+            revision=began.revision,
+            kernels=tuple(self._kernel(kernel) for kernel in self.kernels.values()),
+        )
+
+    def _kernel(self, kernel: KernelRun) -> KernelRun:
+        tests = dict(self.tests.get(kernel.name, {}))
+        for nodeid, test in self.expected.get(kernel.name, {}).items():
+            if nodeid not in tests:
+                tests[nodeid] = self._missing(nodeid, test)
+        return dataclasses.replace(
+            kernel,
+            vms=tuple(self.vms.get(kernel.name, {}).values()),
+            tests=tuple(tests.values()),
+            stalls=tuple(self.stalls.get(kernel.name, ())),
+        )
+
+    def _missing(self, nodeid: str, test: str) -> TestResult:
+        if (begun := self.running.get(nodeid)) is not None:
+            return TestResult(test, nodeid, Verdict.NOT_RUN, reason=f"{CUT_OFF} while it ran", vm=begun.vm)
+        return TestResult(test, nodeid, Verdict.NOT_RUN, reason=f"{CUT_OFF} before it")
+
+
+class Stream:
+    """Writes the events of a run, each at once.
+
+    A disk that is full loses events and no more: ``trouble`` says so, and what is written next stands in a line of its
+    own.
+
+    Args:
+        path: of the stream; it does not exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.fold = Fold()
+        self.trouble = ""
+        self._torn = False
+        self._synced = time.monotonic()
+        self._descriptor = -1
+        try:
+            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            self.trouble = f"cannot write {path}: {error.strerror}"
+
+    def add(self, event: Event) -> None:
+        """Take an event and write it down."""
+        self.fold.take(event)
+        line = encode(event).encode(errors="backslashreplace")
+        try:
+            self._write(b"\n" + line if self._torn else line)
+        except OSError as error:
+            self.trouble = self.trouble or f"cannot write {self.path}: {error.strerror}"
+
+    def close(self) -> None:
+        """Have what was written on the disk."""
+        if self._descriptor >= 0:
+            with contextlib.suppress(OSError):
+                os.fdatasync(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _write(self, line: bytes) -> None:
+        if self._descriptor < 0:
+            return
+        self._torn = True
+        while line:
+            line = line[os.write(self._descriptor, line) :]
+        self._torn = False
+        # For a host that dies. Not after every event: that would be thousands of times.
+        if time.monotonic() - self._synced > _SYNC_EVERY:
+            os.fdatasync(self._descriptor)
+            self._synced = time.monotonic()
+
+
+def encode(event: Event) -> str:
+    """Return the line of an event, with its newline."""
+    schema = {"schema": SCHEMA} if isinstance(event, RunBegan) else {}
+    return json.dumps({"event": event.event, **schema, **dataclasses.asdict(event)}) + "\n"
+
+
+def fold(lines: Iterable[str], name: str) -> Run:
+    """Return the run that a stream comes to.
+
+    Args:
+        lines: of the stream; those that are no event are passed over.
+        name: says in errors where they come from.
+
+    Raises:
+        UsageError: it is no stream of a run, or of a newer schema.
+    """
+    folded, began = Fold(), False
+    for line in lines:
+        try:
+            said: Any = json.loads(line)
+        except ValueError:
+            continue
+        kind = _KINDS.get(said.pop("event", "")) if isinstance(said, dict) else None
+        if kind is None:
+            continue
+        if kind is RunBegan and (schema := said.get("schema", 0)) != SCHEMA:
+            raise UsageError(
+                f"{name} has schema {schema}, this revision reads schema {SCHEMA}; use the one that wrote it"
+            )
+        with contextlib.suppress(model.Mismatch):
+            folded.take(model.decode(kind, said, kind.event))
+            began = began or kind is RunBegan
+    if not began:
+        raise UsageError(f"no run began in {name}; give the directory of a run")
+    return folded.run()
+
+
+def load(path: Path) -> Run:
+    """Return a run from its directory, its ``results.json`` or its stream, whole or cut off.
+
+    Raises:
+        UsageError: there is none, or it cannot be read.
+    """
+    place = path if path.is_dir() else path.parent
+    stream = place / NAME
+    if path.name == NAME or (not (place / "results.json").exists() and stream.exists()):
+        try:
+            with open(stream, encoding="utf-8", errors="replace") as lines:
+                return fold(lines, str(stream))
+        except OSError as error:
+            raise UsageError(f"cannot read {stream}: {error.strerror}; give the directory of a run") from error
+    return model.load(path / "results.json" if path.is_dir() else path)

@@ -1,0 +1,68 @@
+"""Ends that come from outside: a run that is told to stop, or that nobody reads any more, still leaves its results."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import signal
+import sys
+from types import FrameType
+
+# A pipe without a reader, a terminal that was closed.
+_GONE = (errno.EPIPE, errno.EIO)
+# What time limits (timeout(1), CI systems) and terminals that close send.
+_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+
+
+def as_ctrl_c() -> None:
+    """Have signals that would kill this process end the run as Ctrl-C does; the first counts, make sends another.
+
+    What is ignored, as under nohup(1), stays ignored.
+    """
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _stop)
+
+
+def no_more() -> None:
+    """From now on results are written, and the run ends anyway."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def bear_lost_output() -> None:
+    """Have standard output bear that its reader goes (``| less``), and characters that its encoding does not have.
+
+    The run is stopped then. It must not fail over words that nobody reads.
+    """
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stdout.flush()
+        old = sys.stdout
+        raw = _Output(old.fileno(), "w", closefd=False)
+        buffer = io.BufferedWriter(raw)
+        sys.stdout = io.TextIOWrapper(
+            buffer, encoding=old.encoding, errors="backslashreplace", line_buffering=old.isatty()
+        )
+
+
+class _Output(io.FileIO):
+    """Writes to what may go away."""
+
+    def write(self, data: object) -> int:
+        try:
+            return super().write(data)  # type: ignore[arg-type]
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, self.fileno())
+        os.close(nothing)
+        signal.raise_signal(signal.SIGHUP)
+        return len(memoryview(data).cast("B"))  # type: ignore[arg-type]
+
+
+def _stop(number: int, _frame: FrameType | None) -> None:
+    no_more()
+    raise KeyboardInterrupt(f"stopped by {signal.Signals(number).name}")
