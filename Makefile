@@ -21,6 +21,8 @@ PYTEST := .venv/bin/pytest
 RUN := $(PYTHON) -m vm test
 # By way of the environment: a path may have spaces and quotes.
 export KERNEL
+# Files of the project are UTF-8, whatever the locale is.
+export PYTHONUTF8 := 1
 KERNELS := --kernels "$$KERNEL"
 ONE := "$$KERNEL"
 
