@@ -16,6 +16,8 @@ from vm.machine.spec import Vm
 
 # Hidden in the guest by empty file systems, so that tests can write there and nothing of the host shows.
 COVERED = ("/tmp", "/var/tmp", "/run")
+# Hidden by what a guest has of its own there; a cache may be in /dev/shm.
+_HIDDEN = (*COVERED, "/dev")
 OVERLAID = ("/etc", "/root", "/home", "/var/lib", "/var/cache", "/var/log")
 
 # What process 1 does, by mode. The last line of a shell or a command gives the host time to read the one
@@ -105,14 +107,14 @@ def _writable(vm: Vm) -> list[str]:
 
 
 def _kept_paths(vm: Vm, directory: Path) -> list[str]:
-    """Return the directories the guest needs that lie below the ones it covers, outermost only."""
+    """Return the directories the guest needs that lie below the ones it hides, outermost only."""
     needed = [ROOT, directory, Path(sys.prefix), Path(sys.base_prefix), Path(vm.cwd)]
     needed += [Path(vm.modules)] if vm.modules else []
     needed += [Path(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
-    below = {str(path.resolve()) for path in needed if str(path.resolve()).startswith(tuple(c + "/" for c in COVERED))}
+    below = {str(path.resolve()) for path in needed if str(path.resolve()).startswith(tuple(h + "/" for h in _HIDDEN))}
     outermost = sorted(path for path in below if not any(str(p) in below for p in Path(path).parents))
     if len(outermost) > 6:
-        raise UsageError(f"too many directories below {', '.join(COVERED)} are needed in the guest: {outermost}")
+        raise UsageError(f"too many directories below {', '.join(_HIDDEN)} are needed in the guest: {outermost}")
     return outermost
 
 
