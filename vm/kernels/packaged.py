@@ -3,8 +3,9 @@
 A kernel is one (ABI name, package version) pair, made of one package or of several: up to 6.18
 ``linux-image-<abi>`` has everything; since then it is only a name, and the files are in
 ``linux-binary-<abi>`` (the image), ``linux-modules-<abi>`` and ``linux-base-<abi>`` (config and tables) of
-the same version. Only the generic flavour is offered: the cloud flavour has no 9p, and the kernels are
-Debian's, whose ABI names end in the architecture.
+the same version. Ubuntu's ``linux-image-<abi>`` is the image alone, ``linux-modules-<abi>`` has config, tables and
+modules, but for those of ``linux-modules-extra-<abi>``. Only the generic flavour is offered: the cloud flavours have
+no 9p. It is told by its ABI name, which ends in the architecture (Debian) or in ``generic`` (Ubuntu).
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ from vm.kernels.apt import sources as apt_sources
 
 UNPACK_DEADLINE = 600.0
 
-ABI = re.compile(rf"(\d[\w.+~-]*-{apt_get.ARCHITECTURE})$")
+ABI = re.compile(rf"(\d[\w.+~-]*-{apt_get.ARCHITECTURE}|\d+\.\d+\.\d+-\d+-generic)$")
 OTHER_FLAVOURS = re.compile(r"-(cloud|rt)-")
+_NAME = re.compile(r"linux-(image|base|binary|modules-extra|modules)(-unsigned)?-(\d.*)")
 
 
 @dataclass(frozen=True)
@@ -245,10 +247,12 @@ def _candidates(lists: apt.Lists) -> Iterator[Candidate]:
 
 def _role(name: str) -> tuple[str, str]:
     """Split a package name: ("image", "6.1.0-50-amd64"); the ABI is empty for what is no part of a kernel."""
-    unsigned = name.endswith("-unsigned") or "-unsigned-" in name
-    plain = name.removeprefix("linux-").removesuffix("-unsigned").replace("-unsigned-", "-", 1)
-    kind, _, abi = plain.partition("-")
-    return kind + ("-unsigned" if unsigned else ""), abi if ABI.match(abi) else ""
+    unsigned = name.endswith("-unsigned")
+    found = _NAME.fullmatch(name.removesuffix("-unsigned"))
+    if found is None:
+        return "", ""
+    role = found[1] + ("-unsigned" if unsigned or found[2] else "")
+    return role, found[3] if ABI.match(found[3]) else ""
 
 
 def _candidate(suite: str, abi: str, version: str, parts: dict[str, apt.Package]) -> Candidate | None:
@@ -258,6 +262,8 @@ def _candidate(suite: str, abi: str, version: str, parts: dict[str, apt.Package]
     if named and not re.search(r"\blinux-(binary|modules)-", named.depends):
         return Candidate(suite, abi, version, (named, *_optional(parts)))
     needed = {"binary": parts.get("binary") or parts.get("binary-unsigned"), "modules": parts.get("modules")}
+    if named and "linux-binary-" not in named.depends:
+        needed["binary"] = named
     missing = [f"linux-{role}-{abi}" for role, part in needed.items() if part is None]
     present = [part for part in needed.values() if part is not None]
     if not present and named is None:
@@ -267,7 +273,7 @@ def _candidate(suite: str, abi: str, version: str, parts: dict[str, apt.Package]
 
 def _optional(parts: dict[str, apt.Package]) -> Iterable[apt.Package]:
     # Its config and module tables help, and nothing fails to boot without them.
-    return [parts["base"]] if "base" in parts else []
+    return [parts[role] for role in ("base", "modules-extra") if role in parts]
 
 
 # -- unpacking ---------------------------------------------------------------------------------------------

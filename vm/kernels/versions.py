@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import re
 
+# Ubuntu's packages: the release that was branched from, the ABI, the upload: 6.8.0-45.45, 6.8.0-45.45~22.04.1.
+UBUNTU = re.compile(r"(\d+\.\d+\.0-\d+)\.\d")
+
 
 def upstream(version: str) -> str:
-    """Return the kernel's own version in a package version: ``6.1.192`` in ``6.1.192-2``."""
-    return version.rpartition("-")[0] or version
+    """Return the kernel's own version in a package version: ``6.1.192`` in ``6.1.192-2``.
+
+    Ubuntu's tell none of a stable release; theirs is the release with its ABI: ``6.8.0-45`` in ``6.8.0-45.45``.
+    """
+    if ubuntu := UBUNTU.match(version):
+        return ubuntu[1]
+    return _before_revision(version)
 
 
 def printable(version: str) -> str:
@@ -17,19 +25,21 @@ def printable(version: str) -> str:
 
 def is_exact(version: str) -> bool:
     """Say whether ``version`` names one point release: three numbers, or a package revision."""
-    return bool(re.match(r"\d+\.\d+(\.\d+|.*-)", version))
+    return bool(re.match(r"\d+\.\d+(\.\d+|.*-)", version)) and not re.fullmatch(r"\d+\.\d+\.0", version)
 
 
 def matches(wanted: str, version: str, release: str) -> bool:
     """Say whether the kernel of package ``version`` and ``release`` is one of those that ``wanted`` names.
 
     Whole numbers count: ``6.1`` is every 6.1.x and no 6.12. ``7.3`` is its release candidates too, where
-    they are all there is.
+    they are all there is. An ABI may stand without what follows it: ``6.8.0-45``, ``6.1.0-50``.
     """
     wanted = re.sub(r"-(rc\d)", r"~\1", wanted)
     if not wanted or wanted in (version, release, upstream(version)):
         return True
-    return upstream(version).startswith((f"{wanted}.", f"{wanted}~")) or version.startswith(
+    if "-" in wanted and release.startswith(f"{wanted}-"):
+        return True
+    return upstream(version).startswith((f"{wanted}.", f"{wanted}~", f"{wanted}-")) or version.startswith(
         (f"{wanted}~", f"{wanted}+")
     )
 
@@ -37,7 +47,11 @@ def matches(wanted: str, version: str, release: str) -> bool:
 def key(version: str) -> tuple[int, list[tuple[list[int], int]], list[tuple[list[int], int]]]:
     """Return the sort key of a Debian version: deb-version(7), "Sorting algorithm"."""
     epoch, _, rest = version.rpartition(":")
-    return int(epoch or 0), _parts(upstream(rest)), _parts(rest.rpartition("-")[2] if "-" in rest else "0")
+    return int(epoch or 0), _parts(_before_revision(rest)), _parts(rest.rpartition("-")[2] if "-" in rest else "0")
+
+
+def _before_revision(version: str) -> str:
+    return version.rpartition("-")[0] or version
 
 
 def _parts(text: str) -> list[tuple[list[int], int]]:

@@ -131,7 +131,8 @@ def version_of(kernel: Kernel) -> str:
     if re.match(r"\d+\.\d+(\.\d+)?-rc\d", kernel.version):
         return version_in(kernel.version)  # of a source tree
     if kernel.version and kernel.version != kernel.release:
-        return kernel.version
+        # Which stable releases went into one of Ubuntu's, its version does not tell.
+        return "" if versions.UBUNTU.match(kernel.version) else kernel.version
     if kernel.image is None:
         return running()
     try:

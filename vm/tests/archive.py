@@ -112,6 +112,29 @@ def split(abi: str, version: str, *, without: Sequence[str] = (), unsigned: bool
     return [Deb(names[part], version, files[part], depends.get(part, "")) for part in files if part not in without]
 
 
+def ubuntu(abi: str, version: str, *, without: Sequence[str] = ()) -> list[Deb]:
+    """Return a kernel as Ubuntu packs it: the image alone, what belongs to it, and the rarer modules."""
+    top = f"lib/modules/{abi}"
+    tree = tree_files(abi, compressed=True)
+    extra = {f"{top}/{path}": content for path, content in tree.items() if "/9p/" in path}
+    files = {
+        "image": {f"boot/vmlinuz-{abi}": bzimage(abi)},
+        "modules": {
+            f"boot/config-{abi}": f"CONFIG_LOCALVERSION={version}\n".encode(),
+            f"boot/System.map-{abi}": b"",
+            **{f"{top}/{path}": content for path, content in tree.items() if f"{top}/{path}" not in extra},
+        },
+        "modules-extra": extra,
+    }
+    needs = {
+        "image": f"kmod, linux-base (>= 4.5ubuntu1~16.04.1), linux-modules-{abi}",
+        "modules-extra": f"linux-image-{abi} | linux-image-unsigned-{abi}, wireless-regdb",
+    }
+    return [
+        Deb(f"linux-{part}-{abi}", version, files[part], needs.get(part, "")) for part in files if part not in without
+    ]
+
+
 def meta(name: str, target: str, version: str) -> Deb:
     """Return a package that only names another: linux-image-amd64."""
     return Deb(name, version, {}, f"{target} (= {version})")

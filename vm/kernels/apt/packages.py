@@ -31,7 +31,7 @@ OFFLINE_VARIABLE = "AFALG_OFFLINE"
 FRESH_SECONDS = 6 * 3600.0
 # A refresh this recent is not repeated for a version that is not there.
 JUST_NOW_SECONDS = 60.0
-KEPT_PACKAGES = re.compile(r"linux-(image|base|binary|modules|source)(-unsigned)?-\d")
+KEPT_PACKAGES = re.compile(r"linux-(image|base|binary|modules|modules-extra|source)(-unsigned)?-\d")
 GENERATIONS_KEPT = 2
 REFRESH_DEADLINE = 600.0
 DOWNLOAD_DEADLINE = 3600.0

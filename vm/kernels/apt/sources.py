@@ -129,13 +129,24 @@ def _official(sources: Sequence[Source]) -> list[Source]:
 
     Third parties use the release's name as a suite too (deb https://…/apt bookworm main). The distribution's
     archives are told by their path, which nearly all mirrors, snapshots and mirror lists keep; where none has
-    that path, all are taken.
+    that path, all are taken. Third parties of Ubuntu have the same path (…/ppa/ubuntu), but not its other suites
+    and components.
     """
     usable = [source for source in sources if "main" in source.components]
     path = re.compile(r"/debian(-security)?(/\d{8}T\d{6}Z)?(\.list)?/?$")
+    ubuntu = re.compile(r"/ubuntu(-ports)?/?$")
     return [
-        source for source in usable if any(map(path.search, source.uris)) or any(map(_is_security, source.suites))
+        source
+        for source in usable
+        if any(map(path.search, source.uris))
+        or any(map(_is_security, source.suites))
+        or (any(map(ubuntu.search, source.uris)) and not _may_be_third_party(source))
     ] or usable
+
+
+def _may_be_third_party(source: Source) -> bool:
+    pockets = any(suite.endswith(("-updates", "-backports", "-proposed")) for suite in source.suites)
+    return not pockets and source.components == ("main",)
 
 
 def _is_security(suite: str) -> bool:

@@ -248,3 +248,69 @@ def test_real_suites_have_kernels(suite: str, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("AFALG_CACHE", str(tmp_path))
     found = packaged.candidates(suite, lambda _line: None)
     assert any(not candidate.missing for candidate in found)
+
+
+def test_ubuntus_index_names_its_generic_kernels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    index = (Path(__file__).parents[1] / "data/ubuntu.packages").read_text()
+    lists = apt.Lists("noble", tmp_path, tuple(apt._parse_index(index)))
+    monkeypatch.setattr(apt, "renewed", lambda _suite, _progress, **_age: [lists])
+    (whole, *partial) = packaged.candidates("noble", lambda _line: None)
+    assert (whole.release, whole.version, whole.missing) == ("6.8.0-45-generic", "6.8.0-45.45", ())
+    abi = "6.8.0-45-generic"
+    assert [p.name for p in whole.packages] == [f"linux-{r}-{abi}" for r in ("image", "modules", "modules-extra")]
+    assert whole.size == 14662346 + 34932930 + 114645640
+    assert [(c.version, c.missing) for c in partial] == [
+        ("6.8.0-44.44", ("linux-binary-6.8.0-44-generic",)),
+    ]
+
+
+@pytest.fixture
+def ubuntu(passable: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """Return a machine whose sources are as those of GitHub's runners: Ubuntu, its updates, and a third party."""
+    world = archive.build(
+        passable,
+        {
+            "ubuntu noble": archive.ubuntu("6.8.0-31-generic", "6.8.0-31.31"),
+            "ubuntu noble-updates": [
+                *archive.ubuntu("6.8.0-45-generic", "6.8.0-45.45"),
+                *archive.ubuntu("6.8.0-1024-azure", "6.8.0-1024.26"),
+                *archive.ubuntu("6.8.0-44-generic", "6.8.0-44.44", without=["modules-extra"]),
+                archive.meta("linux-image-generic", "linux-image-6.8.0-45-generic", "6.8.0-45.45"),
+            ],
+            "ubuntu jammy": archive.ubuntu("5.15.0-25-generic", "5.15.0-25.25"),
+            "ppa noble": archive.ubuntu("6.9.0-1-generic", "6.9.0-1.1"),
+        },
+    )
+    trust = f"Signed-By: {world.root}/key.gpg" if archive.HAS_GPG else "Trusted: yes"
+    (world.root / "third").mkdir()
+    (world.root / "third/ubuntu").symlink_to(world.root / "ppa")
+    world.sources.write_text(
+        f"Types: deb\nURIs: {world.address}/third/ubuntu\nSuites: noble\nComponents: main\n{trust}\n\n"
+        f"Types: deb\nURIs: {world.address}/ubuntu\nSuites: noble noble-updates\n"
+        f"Components: main universe restricted multiverse\n{trust}\n"
+    )
+    world.sources.with_name("security.list").unlink()
+    (passable / "machine").mkdir()
+    return Machine(world, passable / "machine", monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("spec", "version"),
+    [
+        ("", "6.8.0-45.45"),
+        ("6.8", "6.8.0-45.45"),
+        ("6.8.0-44", "6.8.0-44.44"),
+        ("6.8.0-31-generic", "6.8.0-31.31"),
+        ("noble/6.8", "6.8.0-31.31"),
+        ("jammy/5.15", "5.15.0-25.25"),
+    ],
+)
+def test_kernels_of_ubuntu_are_found_and_laid_out(ubuntu: Machine, spec: str, version: str) -> None:
+    (found,) = ubuntu.resolve(spec)
+    assert found.version == version
+    assert found.name == version.rpartition(".")[0]
+    assert found.config is not None
+    assert found.modules is not None
+    tree = found.modules / "lib/modules" / found.release / "kernel"
+    kept = {path.relative_to(tree).with_suffix("").as_posix() for path in tree.rglob("*.ko")}
+    assert kept == (KEPT if spec != "6.8.0-44" else KEPT - {"net/9p/9pnet"}), "of all its packages"

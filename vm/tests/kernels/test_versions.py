@@ -10,7 +10,8 @@ import pytest
 from vm.kernels import versions
 
 ORDER = [
-    "5.10.9-1", "5.10.223-1", "6.1.9-1", "6.1.120-1", "6.1.120-2", "6.1.120-10", "6.12.20-1~bpo12+1",
+    "5.10.9-1", "5.10.223-1", "6.1.9-1", "6.1.120-1", "6.1.120-2", "6.1.120-10",
+    "6.8.0-9.9", "6.8.0-45.45~22.04.1", "6.8.0-45.45", "6.8.0-45.46", "6.8.0-101.101", "6.12.20-1~bpo12+1",
     "6.12.20-1~deb12u1", "6.12.20-1", "7.3~rc7-1~exp1", "7.3-1~exp1", "7.3-1", "7.3.1-1", "7.3.1+a-1", "1:1.0-1",
 ]  # fmt: skip
 
@@ -34,6 +35,14 @@ def test_versions_sort_as_dpkg_sorts_them() -> None:
         ("7.3-rc6", "7.3~rc7-1~exp1", False),
         ("7", "7.3~rc7-1~exp1", True),
         ("", "7.3-1", True),
+        ("6.8", "6.8.0-45.45", True),
+        ("6.8.0", "6.8.0-45.45", True),
+        ("6.8.0-45", "6.8.0-45.45", True),
+        ("6.8.0-45", "6.8.0-45.45~22.04.1", True),
+        ("6.8.0-45.45", "6.8.0-45.45~22.04.1", True),
+        ("6.8.0-4", "6.8.0-45.45", False),
+        ("6.8.0-45.4", "6.8.0-45.45", False),
+        ("6.8.1", "6.8.0-45.45", False),
     ],
 )
 def test_whole_numbers_match(wanted: str, version: str, *, expected: bool) -> None:
@@ -42,7 +51,22 @@ def test_whole_numbers_match(wanted: str, version: str, *, expected: bool) -> No
 
 @pytest.mark.parametrize(
     ("version", "expected"),
-    [("6.12", False), ("7.3-rc7", True), ("6.12.94", True), ("6.1.192-2", True), ("", False), ("6", False)],
+    [
+        ("6.12", False),
+        ("7.3-rc7", True),
+        ("6.12.94", True),
+        ("6.1.192-2", True),
+        ("", False),
+        ("6", False),
+        ("6.8.0", False),
+        ("6.8.0-45", True),
+        ("6.8.0-45.45", True),
+    ],
 )
 def test_exact_is_one_point_release(version: str, *, expected: bool) -> None:
     assert versions.is_exact(version) is expected
+
+
+@pytest.mark.parametrize(("wanted", "expected"), [("6.1.0-50", True), ("6.1.0-5", False), ("6.1.0", False)])
+def test_an_abi_is_named_without_its_flavour(wanted: str, *, expected: bool) -> None:
+    assert versions.matches(wanted, "6.1.176-1", "6.1.0-50-amd64") is expected

@@ -107,6 +107,7 @@ def test_the_version_in_what_a_kernel_calls_itself(banner: str, version: str) ->
         ("6.1.0-50-amd64", "6.1.176-1", "6.1.176-1"),
         ("5.10.251", "5.10.251-5+debug", "5.10.251-5+debug"),
         ("7.3.0-rc1-afalg", "7.3.0-rc1+debug", "7.3~rc1"),
+        ("6.8.0-45-generic", "6.8.0-45.45~22.04.1", ""),
     ],
 )
 def test_the_version_of_a_package_or_a_source_tree(release: str, version: str, found: str) -> None:
