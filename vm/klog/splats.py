@@ -50,14 +50,15 @@ HARMLESS: tuple[tuple[str, str], ...] = (
     (r"\S.*: page allocation failure: order:", "an allocation may fail; it is the caller's to cope"),
     (r"unchecked MSR access error", "QEMU's processors lack registers that kernels probe at boot"),
     (r"BUG: arch topology borken", "QEMU's processor topology without a real one's levels"),
-    (r"WARNING: kernel not compiled with|WARNING: .*mitigation", "a notice of a processor flaw"),
+    (r"WARNING: kernel not compiled with|WARNING: .*mitigation", "a notice of a processor flaw, never at code"),
     (r"sysrq: ", "asked for: Show Blocked State and the like print traces"),
 )
 
 # Kind and first words of each title, in order of precedence. From kernel/panic.c, lib/bug.c,
 # arch/*/mm/fault.c, arch/x86/kernel/{traps,dumpstack}.c, mm/kasan, mm/kfence, kernel/kcsan, mm/kmsan, lib/ubsan.c,
 # kernel/locking/lockdep.c, kernel/sched/core.c, kernel/{hung_task,watchdog}.c, kernel/rcu/tree_stall.h,
-# lib/{refcount,list_debug}.c, mm/slub.c, mm/{usercopy,oom_kill,page_alloc,kmemleak}.c, Linux 5.10 to 6.12.
+# lib/{refcount,list_debug}.c, mm/{slub,usercopy,oom_kill,page_alloc,kmemleak}.c, fs/{super,open}.c, net/core/dev.c,
+# Linux 5.10 to 6.12; a task that "can't die" is linux-next's.
 TITLES: tuple[tuple[str, str], ...] = (
     ("kernel panic", r"Kernel panic - not syncing|PANIC: double fault"),
     ("KASAN", r"BUG: KASAN:|KASAN: \S+ in range"),
@@ -70,6 +71,7 @@ TITLES: tuple[tuple[str, str], ...] = (
     ("workqueue lockup", r"BUG: workqueue lockup"),
     ("hung task", r"INFO: task \S.* blocked for more than \d+ seconds"),
     ("hung task", r"INFO: task \S.* blocked in I/O wait for more than \d+ seconds"),
+    ("hung task", r"INFO: task \S.* can't die for more than \d+ seconds"),
     ("RCU stall", r"(rcu: )?(INFO: )?rcu\w* (self-detected stall|detected (expedited )?stalls?\b)"),
     ("RCU stall", r"(rcu: )?rcu\w* kthread (starved|timer wakeup)"),
     (
@@ -91,6 +93,8 @@ TITLES: tuple[tuple[str, str], ...] = (
         "slab corruption",
         r"(cache_from_obj|virt_to_cache): |kmem_cache_destroy \S+: Slab cache still has objects",
     ),
+    ("VFS", r"VFS: (Busy inodes after unmount of|Close: file count is 0)"),
+    ("net device", r"unregister_netdevice: waiting for \S+ to become free"),
     ("usercopy", r"usercopy: Kernel memory (exposure|overwrite) attempt detected"),
     ("fortify", r"(\w+: )?detected (buffer overflow|field-spanning)"),
     ("stack corruption", r"BUG: (\S+ )?stack guard page was hit|Thread overran stack|BUG: stack "),
@@ -110,8 +114,8 @@ TITLES: tuple[tuple[str, str], ...] = (
 # Which title is only the consequence of an event right above it: its kind, and the kinds of that event.
 _CRASHES = frozenset({"BUG", "Oops", "general protection fault", "page fault", "NULL pointer dereference"})
 _CONSEQUENCES: dict[str, frozenset[str]] = {
-    "WARNING": frozenset({"refcount_t", "list corruption", "slab corruption", "fortify", "usercopy"}),
-    "BUG": frozenset({"list corruption", "slab corruption", "fortify", "usercopy", "lockdep"}),
+    "WARNING": frozenset({"refcount_t", "list corruption", "slab corruption", "fortify", "usercopy", "VFS"}),
+    "BUG": frozenset({"list corruption", "slab corruption", "fortify", "usercopy", "lockdep", "VFS"}),
     "Oops": _CRASHES
     | {"list corruption", "slab corruption", "fortify", "usercopy", "KASAN", "KFENCE", "stack corruption"},
     "KASAN": _CRASHES,
@@ -129,7 +133,10 @@ _CARRIED_OUT = (
     r"|RCU Stall|nmi_watchdog|NMI|Aiee, |Attempted to kill |Out of memory|System is deadlocked|BUG!"
 )
 # Titles that no trace follows: without this a later trace of another thing would be theirs.
-_NO_TRACE = r"kmemleak: \d+ new|(Memory cgroup out|Out) of memory: Kill|BUG: (Bad rss|non-zero pgt|MAX_)"
+_NO_TRACE = (
+    r"kmemleak: \d+ new|(Memory cgroup out|Out) of memory: Kill|BUG: (Bad rss|non-zero pgt|MAX_)"
+    r"|VFS: |unregister_netdevice: "
+)
 # The kernel's own warnings name the code; drivers print "WARNING: ..." for advice.
 _AT_CODE = r"WARNING: (CPU: \d+ PID: \d+ at |.*\bat \S+\+0x[0-9a-f]+/0x)"
 
@@ -137,7 +144,7 @@ _AT_CODE = r"WARNING: (CPU: \d+ PID: \d+ at |.*\bat \S+\+0x[0-9a-f]+/0x)"
 _HINT = re.compile(
     r"BUG|WARNING|PANIC|panic|Oops|Internal error|SAN: |LOCKUP|INFO: |rcu|refcount_t|list_|slab|_cache"
     r"|usercopy|detected |overran|Unable to|general protection|\[#|ut of memory|oom-killer|unreferenced|kmemleak"
-    r"|traps: |\]: |FAULT_INJ|allocation failure|unchecked MSR|sysrq: |NMI "
+    r"|VFS: |_netdevice: |traps: |\]: |FAULT_INJ|allocation failure|unchecked MSR|sysrq: |NMI "
 )
 _CUT_HERE = r"-+\[ cut here \]-+|={20,}"
 _RULE = r"={20,}"
@@ -245,7 +252,10 @@ def _kind(lines: Sequence[Line], position: int) -> str | None:
 
 
 def _is_harmless(text: str) -> bool:
-    return _HINT.search(text) is not None and any(re.match(pattern, text) for pattern, _ in HARMLESS)
+    # Of what the kernel warns at its code no word makes it harmless: spectre_v2_select_mitigation is a function.
+    if _HINT.search(text) is None or re.match(_AT_CODE, text):
+        return False
+    return any(re.match(pattern, text) for pattern, _ in HARMLESS)
 
 
 def _kind_by_words(text: str) -> str | None:

@@ -19,7 +19,7 @@ TIMES = 3
 """A test that was starved so often is not tried again: ``vm lost``."""
 
 _OF_TIME = re.compile(
-    r"soft ?lockup|hard LOCKUP|workqueue lockup|hung_task: |blocked (in I/O wait )?for more than \d+ s"
+    r"soft ?lockup|hard LOCKUP|workqueue lockup|hung_task: |(blocked( in I/O wait)?|can't die) for more than \d+ s"
     r"|rcu\w* (self-detected stall|detected (expedited )?stalls?|kthread (starved|timer wakeup))|IO-APIC \+ timer"
     r"|deadline: not finished after|still blocked after \d|silent for \d|not up after \d|Timeout|timed out"
 )

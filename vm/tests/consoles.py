@@ -188,6 +188,7 @@ SPELLINGS = {
     "RCU starved": ("RCU stall", "rcu: rcu_preempt kthread starved for 2500 jiffies! g1289 f0x0 RCU_GP_WAIT_FQS(5)"),
     # kernel/hung_task.c
     "hung task": ("hung task", "INFO: task python3:321 blocked for more than 120 seconds."),
+    "hung task killed": ("hung task", "INFO: task python3:321 can't die for more than 143 seconds."),
     "hung task I/O": ("hung task", "INFO: task python3:321 blocked in I/O wait for more than 120 seconds."),
     # lib/refcount.c, lib/list_debug.c
     "refcount leak": ("refcount_t", "refcount_t: saturated; leaking memory."),
@@ -204,6 +205,13 @@ SPELLINGS = {
         "usercopy",
         "usercopy: Kernel memory overwrite attempt detected to SLUB object 'kmalloc-64' (offset 0, size 99)!",
     ),
+    # fs/super.c of 5.10 and since 6.1, fs/open.c
+    "busy inodes": ("VFS", "VFS: Busy inodes after unmount of loop0. Self-destruct in 5 seconds.  Have a nice day..."),
+    "busy inodes new": ("VFS", "VFS: Busy inodes after unmount of loop0 (ext4)"),
+    "closed twice": ("VFS", "VFS: Close: file count is 0"),
+    "closed twice new": ("VFS", "VFS: Close: file count is 0 (f_op=alg_proto_ops [af_alg])"),
+    # net/core/dev.c
+    "net device": ("net device", "unregister_netdevice: waiting for lo to become free. Usage count = 2"),
     # lib/string_helpers.c
     "fortify": ("fortify", "detected buffer overflow in strlen"),
     # arch/x86/kernel/dumpstack.c of 5.10
@@ -255,6 +263,8 @@ NEAR_MISSES = {
     "stack corruption": ["stackdepot: allocating hash table via alloc_large_system_hash"],
     "kernel panic": ["Kernel command line: console=ttyS0 panic=-1 oops=panic", "sysrq: Trigger a crash"],
     "out of memory": ["oom_reaper: reaped process 126 (python3), now anon-rss:0kB", "OOM killer enabled."],
+    "VFS": ["VFS: Disk quotas dquot_6.6.0", "VFS: Mounted root (9p filesystem) readonly on device 0:19."],
+    "net device": ["netdevice: lo: left promiscuous mode", "lo: unregister_netdevice is not called"],
     "memory leak": ["kmemleak: Kernel memory leak detector initialized (mem pool available: 15244)"],
 }
 

@@ -26,7 +26,7 @@ def test_captured_console_has_exactly_these_splats(name: str) -> None:
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_every_spelling_is_found_with_its_kind_and_place(spelling: str) -> None:
     kind, title = SPELLINGS[spelling]
-    traceless = kind == "out of memory"
+    traceless = kind in ("out of memory", "VFS", "net device")
     (splat,) = find_splats(stamped(f"{title}\n{'' if traceless else TRACE}random: crng init done\nall is well"))
     assert (splat.kind, splat.title) == (kind, title)
     assert "crng init done" not in splat.text
@@ -58,6 +58,30 @@ def test_the_trace_of_a_harmless_line_makes_no_splat_of_it_or_of_advice_above(li
     assert find_splats(stamped(f"{line}\n{TRACE}")) == []
     assert find_splats(stamped(f"WARNING: take care\n{line}\n{TRACE}")) == []
     assert len(find_splats(stamped(f"WARNING: take care\n{TRACE}"))) == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "WARNING: CPU: 0 PID: 0 at arch/x86/kernel/cpu/bugs.c:1487 spectre_v2_select_mitigation+0x1b/0x20",
+        "WARNING: arch/x86/kernel/cpu/bugs.c:1487 at spectre_v2_select_mitigation+0x1b/0x20, CPU#0: swapper/0",
+        "WARNING: CPU: 0 PID: 1 at kernel/sysrq: kernel not compiled with+0x1/0x2",
+    ],
+)
+def test_what_the_kernel_warns_of_at_its_code_is_never_harmless(line: str) -> None:
+    (splat,) = find_splats(stamped(f"-----------[ cut here ]------------\n{line}\n{TRACE}"))
+    assert (splat.kind, splat.title) == ("WARNING", line)
+
+
+@pytest.mark.parametrize("title", [title for kind, title in SPELLINGS.values() if kind == "VFS"])
+@pytest.mark.parametrize(
+    "line", ["WARNING: CPU: 0 PID: 9 at fs/open.c:1514 filp_flush+0x1/0x2", "kernel BUG at fs/x.c:9!"]
+)
+def test_a_corrupted_file_is_one_event_with_the_warning_or_bug_that_follows(title: str, line: str) -> None:
+    """CHECK_DATA_CORRUPTION (include/linux/bug.h): words, then WARN or BUG."""
+    (splat,) = find_splats(stamped(f"------------[ cut here ]------------\n{title}\n{line}\n{TRACE}"))
+    assert (splat.kind, splat.title) == ("VFS", title)
+    assert splat.fingerprint == "VFS: skcipher_recvmsg < sock_read_iter < new_sync_read"
 
 
 def test_advice_is_not_made_a_splat_by_a_later_trace_of_another_thing() -> None:
