@@ -24,6 +24,7 @@ ENVIRONMENT_VARIABLE = "AFALG_CACHE"
 # What the user can put right, as the cause of an OSError; anything else is a defect and keeps its traceback.
 FULL = (errno.ENOSPC, errno.EDQUOT)
 CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+LOCKLESS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 def cache_dir() -> Path:
@@ -63,7 +64,7 @@ def locked(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[N
     with _lock_file(path) as lock:
         if not _taken(lock):
             waiting()
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            _lock(lock, fcntl.LOCK_EX)
             _sign(lock)
         yield
 
@@ -85,7 +86,7 @@ def hold(path: Path) -> Path:
     try:
         if path not in _held:
             lock = _lock_file(path)
-            fcntl.flock(lock, fcntl.LOCK_SH)
+            _lock(lock, fcntl.LOCK_SH)
             _held[path] = lock
         os.utime(f"{path}.lock")
     except OSError as error:
@@ -107,9 +108,7 @@ def remove(path: Path) -> bool:
     It vanishes whole: what a kill leaves of it is under a name that nobody reads.
     """
     with _lock_file(path) as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _lock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB):
             return False
         if path.is_dir():
             grave = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
@@ -176,7 +175,7 @@ def entry(path: Path, make: Callable[[Path], None], waiting: Callable[[], None] 
                     told = True
                     waiting()
                 # Shared: the run that makes it will not let go of it before it ends.
-                fcntl.flock(lock, fcntl.LOCK_SH)
+                _lock(lock, fcntl.LOCK_SH)
     return path
 
 
@@ -200,15 +199,33 @@ def _sweep(path: Path) -> None:
 
 def _lock_file(path: Path) -> IO[str]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Not emptied by opening: it says who holds it.
-    return open(f"{path}.lock", "a")
+    # Not emptied by opening: it says who holds it. For reading as well: where flock(2) is done by locks of fcntl(2), on
+    # NFS, a shared one needs a file that can be read, an exclusive one a file that can be written.
+    return open(f"{path}.lock", "a+")
+
+
+def _lock(lock: IO[str], operation: int) -> bool:
+    """Call flock(2); say whether the lock was had, which it always is without LOCK_NB.
+
+    Raises:
+        UsageError: the file system has no locks (NFS without its lock service).
+    """
+    try:
+        fcntl.flock(lock, operation)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno in LOCKLESS:
+            raise UsageError(
+                f"cannot lock {lock.name}: {error.strerror}; set {ENVIRONMENT_VARIABLE} to a directory on a local disk"
+            ) from error
+        raise
+    return True
 
 
 def _taken(lock: IO[str]) -> bool:
     """Take the exclusive lock and sign it, unless somebody else has it."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not _lock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB):
         return False
     _sign(lock)
     return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import re
 import signal
@@ -188,3 +189,56 @@ def test_cache_that_cannot_be_made_is_one_line(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("AFALG_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(UsageError, match=r"cannot create the cache directory .*; set AFALG_CACHE to a directory"):
         cache.cache_dir()
+
+
+# flock(2), "NFS details": there it is a lock of fcntl(2), which wants a file that is open in the right way.
+AS_ON_NFS = """
+import errno, fcntl, os
+local = fcntl.flock
+def flock(file, operation):
+    mode = fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE
+    refused = {fcntl.LOCK_SH: os.O_WRONLY, fcntl.LOCK_EX: os.O_RDONLY}
+    if refused.get(operation & ~fcntl.LOCK_NB) == mode:
+        raise OSError(errno.EBADF, "Bad file descriptor")
+    local(file, operation)
+fcntl.flock = flock
+"""
+EVERY_LOCK = """
+import sys
+from pathlib import Path
+from vm.base import cache
+path = Path(sys.argv[1])
+with cache.locked(path):
+    print(cache.holder(path).split()[0])
+cache.entry(path, lambda temporary: None)
+cache.hold(path)
+print(cache.remove(path), cache._held.pop(path).close(), cache.remove(path))
+"""
+
+
+def test_locks_can_be_had_on_nfs(tmp_path: Path) -> None:
+    code = AS_ON_NFS + EVERY_LOCK
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "one")], cwd=ROOT, capture_output=True, text=True, timeout=SECONDS
+    )
+    assert (run.stderr, run.stdout.splitlines()) == ("", ["process", "False None True"])
+
+
+@pytest.mark.parametrize(("mode", "operation"), [("a", fcntl.LOCK_SH), ("r", fcntl.LOCK_EX)])
+def test_a_lock_of_fcntl_wants_a_file_that_is_open_in_the_right_way(tmp_path: Path, mode: str, operation: int) -> None:
+    """What AS_ON_NFS does the kernel does; and how the cache opens its files serves for both."""
+    (tmp_path / "one.lock").touch()
+    with open(tmp_path / "one.lock", mode) as file, pytest.raises(OSError, match="Bad file descriptor"):
+        fcntl.lockf(file, operation)
+    with cache._lock_file(tmp_path / "one") as file:
+        fcntl.lockf(file, operation)
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def refuse(*_arguments: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(UsageError, match=r"one\.lock: .*; set AFALG_CACHE to a directory on a local disk"):
+        cache.entry(tmp_path / "one", fill)
