@@ -9,6 +9,7 @@ import contextlib
 import errno
 import fcntl
 import glob
+import math
 import os
 import shutil
 import tempfile
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
+from vm.base import files
 from vm.base.errors import UsageError
 
 ENVIRONMENT_VARIABLE = "AFALG_CACHE"
@@ -97,9 +99,18 @@ def hold(path: Path) -> Path:
 
 
 def last_used(path: Path) -> float:
-    """Return when a run last took ``path`` or worked on it, as a time of the epoch."""
+    """Return when a run last took ``path`` or worked on it, as a time of the epoch.
+
+    One that a clock was ahead for is counted from now on: it would outlive all that is used.
+    """
     lock = Path(f"{path}.lock")
-    return (lock if lock.exists() else path).stat().st_mtime
+    stamped = lock if lock.exists() else path
+    when = stamped.stat().st_mtime
+    if math.isfinite(files.age(when)):
+        return when
+    with contextlib.suppress(OSError):
+        os.utime(stamped)
+    return time.time()
 
 
 def remove(path: Path) -> bool:

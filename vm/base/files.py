@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -44,6 +46,20 @@ def identity(path: Path) -> str:
     """
     status = path.stat()
     return f"{path.resolve()} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
+
+
+SKEW = 60.0
+"""Seconds by which two clocks may differ, those of a file server and of its client."""
+
+
+def age(then: float) -> float:
+    """Return the seconds since ``then``, a time of the epoch.
+
+    What is of the future was written by a clock that was ahead, nobody knows when: it is infinitely old, so that it is
+    renewed and removed like anything old, and not kept until that time has come.
+    """
+    passed = time.time() - then
+    return max(passed, 0.0) if passed >= -SKEW else math.inf
 
 
 def first_existing(paths: Iterable[Path]) -> Path | None:

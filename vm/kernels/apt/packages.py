@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -18,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from vm.base import cache, process
+from vm.base import cache, files, process
 from vm.base.errors import UsageError
 from vm.base.progress import Progress
 from vm.kernels.apt import apt_get
@@ -80,7 +81,7 @@ class Lists:
     @property
     def age(self) -> float:
         """Seconds since the refresh."""
-        return time.time() - int(self.directory.name)
+        return files.age(int(self.directory.name))
 
 
 def ask(online: Callable[[float], _Answer], offline: Callable[[str], _Answer]) -> _Answer:
@@ -182,11 +183,11 @@ def download(lists: Lists, packages: Sequence[Package], into: Path, progress: Pr
     configuration = apt_get.configure(into.parent, lists.directory / "source.sources", lists.directory / "lists")
     wanted = [f"{package.name}:{ARCHITECTURE}={package.version}" for package in packages]
     apt_get.run(lists.suite, configuration, ["download", *wanted], into, total, DOWNLOAD_DEADLINE, progress)
-    files = [_only(into, package) for package in packages]
-    for file, package in zip(files, packages, strict=True):
+    fetched = [_only(into, package) for package in packages]
+    for file, package in zip(fetched, packages, strict=True):
         if file.stat().st_size != package.size:
             raise UsageError(f"{file.name} has {file.stat().st_size} bytes, the index says {package.size}")
-    return files
+    return fetched
 
 
 def _home(suite: str, text: str) -> Path:
@@ -196,9 +197,9 @@ def _home(suite: str, text: str) -> Path:
 
 
 def _generations(home: Path) -> list[Path]:
-    """Return the generations in ``home``, newest first."""
+    """Return the generations in ``home``, newest first; those of a clock that was ahead last."""
     names = [path for path in home.glob("*") if path.name.isdigit()]
-    return sorted(names, key=lambda path: int(path.name), reverse=True)
+    return sorted(names, key=lambda path: (files.age(int(path.name)), -int(path.name)))
 
 
 def _update(suite: str, text: str, work: Path, present: Lists | None, progress: Progress) -> None:
@@ -216,13 +217,13 @@ def _update(suite: str, text: str, work: Path, present: Lists | None, progress: 
 
 def _read_index(work: Path) -> list[Package]:
     configuration = str(work / "apt.conf")
-    files = process.run(
+    indexes = process.run(
         ["apt-get", "-c", configuration, "indextargets", "--format", "$(FILENAME)", "Created-By: Packages"],
         deadline=60,
     ).output.split()
-    if not files:
+    if not indexes:
         return []  # apt keeps no index of a suite that has no packages
-    index = process.run([str(HELPER), "-c", configuration, "cat-file", *files], deadline=120)
+    index = process.run([str(HELPER), "-c", configuration, "cat-file", *indexes], deadline=120)
     if index.status:
         raise UsageError(f"apt cannot read the index it fetched: {apt_get.complaint(index)}")
     return list(dict.fromkeys(_parse_index(index.output)))
@@ -242,7 +243,8 @@ def _parse_index(text: str) -> Iterator[Package]:
 
 def _keep(work: Path, home: Path) -> None:
     """Move what a refresh made in ``work`` to a new generation in ``home``, and remove the oldest ones."""
-    newest = max((int(path.name) for path in _generations(home)), default=0)
+    taken = [int(path.name) for path in _generations(home)]
+    newest = max((name for name in taken if math.isfinite(files.age(name))), default=0)
 
     def move(temporary: Path) -> None:
         for name in ("packages.json", "source.sources"):

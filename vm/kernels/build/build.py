@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -226,23 +227,23 @@ MARKER = "running"
 
 
 def _mend(out: Path) -> None:
-    """After a build that was killed, have all that it may have left half written made again.
+    """Have made again what make takes for finished and is not: the last of a killed build, and what is of the future.
 
     A target of kbuild is finished when its command file (``.x.o.cmd``) is written, after it. One that is
-    newer than its command file was cut off; one of the last seconds may have a cut off command file.
+    newer than its command file was cut off; one of the last seconds may have a cut off command file. To make, what a
+    clock that was ahead has dated is newer than every change since.
     """
-    marker = out / MARKER
-    if not marker.exists():
-        return
-    commands = list(out.rglob(".*.cmd"))
-    newest = max((c.stat().st_mtime for c in commands), default=0.0)
-    for each in commands:
-        target = each.with_name(each.name[1:-4])
-        written = each.stat().st_mtime
-        if written > newest - 2 or (target.exists() and target.stat().st_mtime > written):
-            each.unlink()
+    killed = (out / MARKER).exists()
+    written = {file: file.stat().st_mtime for file in out.rglob(".*.cmd")}
+    future = {file for file, when in written.items() if math.isinf(files.age(when))}
+    newest = max((when for file, when in written.items() if file not in future), default=0.0)
+    for file, when in written.items():
+        target = file.with_name(file.name[1:-4])
+        cut_off = killed and (when > newest - 2 or (target.exists() and target.stat().st_mtime > when))
+        if cut_off or file in future:
+            file.unlink()
             target.unlink(missing_ok=True)
-    marker.unlink()
+    (out / MARKER).unlink(missing_ok=True)
 
 
 def _has_modules(plan: Plan) -> bool:
@@ -272,11 +273,9 @@ def _results(plan: Plan) -> Path:
 
 def _prune(plan: Plan, newest: Path) -> None:
     """Remove old results of this build: not the newest ones, nor what a run of today may still boot."""
-    entries = sorted(
-        (p for p in _results(plan).glob("[!.]*") if p.is_dir()), key=lambda p: p.stat().st_mtime, reverse=True
-    )
-    for entry in entries[KEPT_RESULTS:]:
-        if entry != newest and time.time() - entry.stat().st_mtime > 24 * 3600:
+    ages = {entry: files.age(entry.stat().st_mtime) for entry in _results(plan).glob("[!.]*") if entry.is_dir()}
+    for entry in sorted(ages, key=lambda entry: ages[entry])[KEPT_RESULTS:]:
+        if entry != newest and ages[entry] > 24 * 3600:
             cache.remove(entry)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -183,3 +184,15 @@ def test_the_command_says_how_much_is_free_now(home: Path, capsys: pytest.Captur
     put(home / "kernels/a", 100)
     assert prune.main(["--all"]) == 0
     assert capsys.readouterr().out == f"0.0 GB freed in {home}\n"
+
+
+def test_what_a_clock_that_was_ahead_has_dated_is_counted_from_now_on(home: Path) -> None:
+    put(home / "kernels/a", time.time() - 1000)
+    put(home / "sources/b", time.time() + 1e7)
+    lock = home / "sources/b.lock"
+    list(prune.entries())
+    assert abs(lock.stat().st_mtime - time.time()) < 60
+    os.utime(lock, (time.time() - 2000, time.time() - 2000))
+    put(home / "built/k/c", time.time())
+    (said,) = to_limit()
+    assert said.startswith("removed from the cache: sources/b ")

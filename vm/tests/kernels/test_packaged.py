@@ -9,6 +9,7 @@ import re
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import pytest
 from vm.base.errors import UsageError
 from vm.kernels import packaged
 from vm.kernels.apt import packages as apt
+from vm.kernels.apt import sources as apt_sources
 from vm.tests import archive
 from vm.tests.apt_machine import Machine, forbid_apt
 from vm.tests.archive import KEPT, World
@@ -150,6 +152,27 @@ def test_old_lists_are_renewed_for_a_series(machine: Machine) -> None:
     machine.said.clear()
     machine.resolve("trixie/6.12")
     assert machine.said == ["trixie: asking the mirror what kernels there are"]
+
+
+def test_lists_of_a_clock_that_was_ahead_are_renewed_and_replaced(machine: Machine) -> None:
+    machine.resolve("trixie/6.12")
+    machine.age_lists(-1e7)
+    machine.said.clear()
+    machine.resolve("trixie/6.12")
+    assert machine.said == ["trixie: asking the mirror what kernels there are"]
+    machine.said.clear()
+    machine.resolve("trixie/6.12")
+    assert machine.said == [], "those of today are taken, not those of the future"
+    lists = apt.kept("trixie", apt_sources.machine_sources())
+    assert lists is not None
+    assert lists.age < 60
+    # The next refresh removes what is of the future, as it does the oldest.
+    for older in (2, 1):
+        (lists.directory).rename(lists.directory.with_name(str(int(time.time()) - 100000 * older)))
+        machine.resolve("trixie/6.12")
+        lists = apt.kept("trixie", apt_sources.machine_sources())
+        assert lists is not None
+    assert all(int(path.name) <= time.time() + 1 for path in machine.cache.glob("apt/trixie-*/*/"))
 
 
 def test_same_package_in_two_suites_is_one_entry(passable: Path, monkeypatch: pytest.MonkeyPatch) -> None:
