@@ -16,9 +16,11 @@ from vm.base.files import identity
 # archive replaces an earlier one. Otherwise the same steps: modules in order, root, on to process 1.
 _INIT = b"""#!/bin/sh
 mount -t proc none /proc
-for word in $(cat /proc/cmdline); do
+line=$(cat /proc/cmdline)
+init=${line##* init=\\"}
+init=${init%%\\"*}
+for word in $line; do
     case $word in
-    init=*) init=${word#init=} ;;
     rootflags=*) flags=${word#rootflags=} ;;
     esac
 done

@@ -70,6 +70,11 @@ def output_port(name: str, descriptor: int) -> list[str]:
     ]
 
 
+def option_value(value: object) -> str:
+    """Return a value as it stands in an option of QEMU that has several, where a comma ends it unless it is doubled."""
+    return str(value).replace(",", ",,")
+
+
 def _cmdline(vm: Vm, directory: Path, theirs: list[str]) -> list[str]:
     """Return the words of the kernel's command line; ``theirs`` are virtme-ng's."""
     return [
@@ -79,7 +84,8 @@ def _cmdline(vm: Vm, directory: Path, theirs: list[str]) -> list[str]:
         # An emulated timer is late on a busy host, and the kernel panics: "IO-APIC + timer doesn't work".
         *(["no_timer_check"] if vm.accelerator == "tcg" else []),
         *vm.kernel_arguments,
-        f"init={directory}/init",
+        # Quoted, as the kernel and our RAM disk understand it (Documentation/admin-guide/kernel-parameters.rst).
+        f'init="{directory}/init"',
     ]
 
 
@@ -136,7 +142,12 @@ def _terminal(vm: Vm, directory: Path) -> list[str]:
         # One terminal for both: the kernel's messages and the shell. Ctrl-A X ends the machine.
         both = ["-chardev", "stdio,id=console,signal=off,mux=on", "-mon", "chardev=console"]
         return [*both, "-serial", "chardev:console"]
-    console = ["-chardev", f"file,id=console,path={directory}/console.log", "-serial", "chardev:console"]
+    console = [
+        "-chardev",
+        f"file,id=console,path={option_value(directory / 'console.log')}",
+        "-serial",
+        "chardev:console",
+    ]
     if vm.mode == "command":
         return console
     worker = ["-chardev", "stdio,id=worker,signal=off,mux=off"]

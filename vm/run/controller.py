@@ -53,9 +53,9 @@ def prepare(config: pytest.Config) -> None:
     if getattr(config.option, "usepdb", False):
         raise pytest.UsageError("--pdb cannot reach into a guest: use make shell KERNEL=… and run pytest there")
     place = str(Path(config.option.results or ROOT / "results").absolute())
-    if not re.fullmatch(r"(/[\w.+:@,~%=-]+)+", place, re.ASCII):
+    if not re.fullmatch(r"(/[\w.+:@,~%= -]+)+", place, re.ASCII):
         # Names in it travel over the kernel's command line.
-        raise pytest.UsageError(f"results cannot be in {place!r}: give --results DIR, a path without spaces and quotes")
+        raise pytest.UsageError(f"results cannot be in {place!r}: give --results DIR, a path of ASCII without quotes")
     try:
         directory = config.stash[RUN_DIRECTORY] = _new_directory(Path(config.option.results or ROOT / "results"))
     except OSError as error:

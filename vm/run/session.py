@@ -378,7 +378,7 @@ class VmSession(DSession):  # type: ignore[misc]
         try:
             directory.mkdir(parents=True)
             self.plan.describe(kernel, name, guest_environment(self.config)).save(directory)
-            python = f"{shlex.quote(sys.executable)} -m vm.machine.relay {directory}"
+            python = f"{shlex.quote(sys.executable)} -m vm.machine.relay {shlex.quote(str(directory))}"
         except OSError as error:
             raise pytest.UsageError(
                 f"cannot write results: {error}; give another directory by --results DIR"

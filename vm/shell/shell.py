@@ -36,7 +36,7 @@ from vm.kernels.resolve import Kernel, resolve
 from vm.klog.splats import cause_of_death
 from vm.machine import init as guest_init
 from vm.machine.accel import DEFAULT_QEMU, Accelerator, probe
-from vm.machine.qemu import command_line, output_port
+from vm.machine.qemu import command_line, option_value, output_port
 from vm.machine.spec import Vm
 from vm.shell.ports import PortStatus, Stream, copy
 
@@ -250,7 +250,7 @@ def _environment(kernel: Kernel, directory: Path) -> dict[str, str]:
 def _gdb_stub(directory: Path) -> list[str]:
     # A socket in a directory of ours, not a port: whoever reaches the stub owns the guest, which reads the
     # host's files as we do.
-    chardev = f"socket,id=gdb,path={directory}/gdb,server=on,wait=off"
+    chardev = f"socket,id=gdb,path={option_value(directory / 'gdb')},server=on,wait=off"
     return ["-chardev", chardev, "-gdb", "chardev:gdb", "-S"]
 
 

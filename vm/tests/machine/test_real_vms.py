@@ -93,6 +93,16 @@ def test_boot_that_fails_says_why(tmp_path: Path, arguments: str, reason: str) -
     project.assert_nothing_left()
 
 
+def test_results_may_be_in_a_directory_with_spaces_and_commas(tmp_path: Path) -> None:
+    """Its name is in options of QEMU, in the kernel's command line, and in the guest's scripts."""
+    project = Project(tmp_path, FACTOR)
+    project.tests("def test_a(): pass\n")
+    run = project.run(KERNEL, "--results=one, two,", kernels=[], fake=None, qemu="qemu-system-x86_64")
+    assert run.status == 0, run.output
+    (console,) = project.directory.glob("one, two,/latest/vms/*/console.log")
+    assert "test_a" in console.read_text()
+
+
 def test_file_that_only_looks_like_a_kernel(tmp_path: Path) -> None:
     project = Project(tmp_path, FACTOR)
     project.tests("def test_a(): pass\n")
