@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +31,16 @@ fixed = ["6.1.10", "99.0"]
 crashes = true
 """
 """One issue of some kernels before 6.5, and one of nearly all, the running one too, which takes them down."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible() -> Iterator[None]:
+    """Have what the tests start obey Ctrl-C: a shell has what it starts in the background ignore it (``&``)."""
+    before = signal.getsignal(signal.SIGINT)
+    if before == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

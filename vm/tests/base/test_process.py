@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,11 @@ def test_helper_that_takes_too_long_is_ended_with_its_children(tmp_path: Path) -
         process.run(["sh", "-c", script], deadline=1)
     status = Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}/stat")
     poll(lambda: not status.exists() or status.read_text().split()[2] == "Z", 5, "it goes on")
+
+
+def test_what_tests_start_obeys_ctrl_c_even_when_they_were_started_in_the_background() -> None:
+    command = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGINT)"]
+    assert subprocess.run(command, capture_output=True, timeout=30).returncode == -signal.SIGINT
 
 
 def test_missing_helper_is_named() -> None:
