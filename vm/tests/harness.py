@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from pathlib import Path
 from vm.base.files import ROOT
 from vm.tests.archive import bzimage
 
-FAKE_GUEST = f"{sys.executable} -m vm.tests.fake_guest"
+FAKE_GUEST = shlex.join([sys.executable, "-m", "vm.tests.fake_guest"])
 SECONDS = 90.0
 
 # A scratch project loads the plugin as the real one does.

@@ -35,11 +35,16 @@ def git(path: Path, *arguments: str) -> str:
     return subprocess.run(["git", "-C", str(path), *arguments], check=True, capture_output=True, text=True).stdout
 
 
-BUILD = (
-    f"{sys.executable} -c \"import sys; sys.path.insert(0, '{ROOT}'); from vm.tests.archive import bzimage;"
-    "r = open('release').read().strip(); assert r != 'broken', 'cannot compile';"
-    "open('bzImage-' + r, 'wb').write(bzimage(r)); print('bzImage-' + r)\""
-)
+BUILD_SCRIPT = f"""\
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from vm.tests.archive import bzimage
+release = open("release").read().strip()
+assert release != "broken", "cannot compile"
+open(f"bzImage-{{release}}", "wb").write(bzimage(release))
+print(f"bzImage-{{release}}")
+"""
+BUILD = shlex.join([sys.executable, "-c", BUILD_SCRIPT])
 
 
 def test_the_commit_is_found_and_the_users_tree_is_left_alone(field: Field, repository: Path) -> None:

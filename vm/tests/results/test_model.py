@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections import Counter
@@ -169,9 +170,9 @@ def test_command_line_refuses_bad_input_in_one_line(tmp_path: Path, capsys: pyte
 def test_command_line_ends_quietly_when_its_reader_does(tmp_path: Path) -> None:
     many = run(kernel("k", *[Verdict.FAILED] * 2000))
     write.write(many, tmp_path)
-    script = f"{sys.executable} -m vm results {tmp_path}/results.json --format json | head -1"
+    results = shlex.join([sys.executable, "-m", "vm", "results", f"{tmp_path}/results.json", "--format", "json"])
     done = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", script],
+        ["bash", "-o", "pipefail", "-c", f"{results} | head -1"],
         cwd=Path(__file__).parents[3],
         capture_output=True,
         text=True,
