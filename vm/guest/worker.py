@@ -12,6 +12,7 @@ import faulthandler
 import json
 import os
 import platform
+import re
 import signal
 import subprocess
 import threading
@@ -46,7 +47,7 @@ class GuestPlugin:
 
     Args:
         test_deadline: seconds a test may take unless its marker ``deadline(seconds)`` says otherwise.
-        factor: what both are multiplied by (a slow accelerator).
+        factor: what both are multiplied by (a slow accelerator or kernel).
         modules: modules to load before the first test; one that does not exist is not an error here.
         sysctls: ``name=value`` to set, where the sysctl exists.
         in_machine: whether this is a guest, which may be changed.
@@ -183,7 +184,7 @@ class Watchdog:
         """Give the block ``seconds`` times ``factor``, then raise DeadlineExceeded in it."""
         self.limit_text = f"deadline: not finished after {seconds * factor:g} s"
         if factor != 1:
-            self.limit_text += f" ({seconds:g} s, times {factor:g} for the accelerator)"
+            self.limit_text += f" ({seconds:g} s, times {factor:g} for accelerator and kernel)"
         self.due = time.monotonic() + seconds * factor
         try:
             yield
@@ -223,7 +224,15 @@ def facts() -> dict[str, Any]:
         "taint": taint.read(),
         "lsm": text_of(Path("/sys/kernel/security/lsm")).strip(),
         "cpus": os.cpu_count(),
+        "processor": _cpuinfo("model name"),
+        "processor_flags": _cpuinfo("flags"),
     }
+
+
+def _cpuinfo(field: str) -> str:
+    """Return what /proc/cpuinfo says of the first processor: which drivers a kernel uses depends on it."""
+    found = re.search(rf"^{field}\s*: (.*)$", text_of(Path("/proc/cpuinfo")), re.MULTILINE)
+    return found[1].strip() if found else ""
 
 
 def set_sysctl(assignment: str) -> None:

@@ -8,19 +8,18 @@ the host does not let it set, or where every exit is so slow that plain emulatio
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from vm.base import files
 from vm.base.command import Parser, command
 from vm.base.errors import UsageError
+from vm.machine import profile
 
 KVM_DEVICE = Path("/dev/kvm")
 FACTORS = {"kvm": 1.0, "tcg": 10.0}
@@ -47,22 +46,21 @@ def probe(
     qemu: str = DEFAULT_QEMU,
     requested: str = "auto",
     seconds: float = DEFAULT_SECONDS,
-    remembered: Path | None = None,
+    cpu: str = "",
 ) -> Accelerator:
     """Return the accelerator that runs code on this machine, KVM before TCG.
 
-    The same question is answered once per process, and once per ``remembered`` when that file is given.
+    The same question is answered once per process.
 
     Args:
         qemu: name or path of the QEMU executable.
         requested: ``auto``; or ``kvm`` or ``tcg`` for that one and no other.
         seconds: how long KVM may take to run one boot sector; TCG gets ten times as long.
-        remembered: a file that keeps the answer for other processes, such as one in the run's results;
-            written when missing, rewritten when it answers another question or cannot be read.
+        cpu: processor model of the guests, in QEMU's words; empty for the usual one.
 
     Raises:
         UsageError: no such QEMU, ``requested`` or ``seconds`` make no sense, the requested accelerator
-            does not run code here, or not even TCG does.
+            does not run code here, or not even TCG does; or not with that processor.
     """
     if requested not in ("auto", "kvm", "tcg"):
         raise UsageError(f"expected accelerator auto, kvm or tcg, not {requested!r}")
@@ -74,12 +72,9 @@ def probe(
             f"expected QEMU as {qemu!r}, found no such executable; install the package qemu-system-x86 "
             "(Debian: apt-get install qemu-system-x86)"
         )
-    question = f"{path} {requested} {seconds}"
+    question = (path, requested, seconds, cpu)
     if question not in _answers:
-        answer = _recall(remembered, question) or _decide(path, requested, seconds)
-        _answers[question] = answer
-    if remembered is not None:
-        _remember(remembered, question, _answers[question])
+        _answers[question] = _decide(path, requested, seconds, cpu)
     return _answers[question]
 
 
@@ -102,17 +97,11 @@ def main(argv: Sequence[str]) -> None:
 _BOOT_SECTOR = bytes.fromhex("b010e6f4f4").ljust(510, b"\0") + b"\x55\xaa"
 _CODE_RAN = (0x10 << 1) | 1
 
-# The processor virtme-ng gives its guests: a host may run code on one kind and not on another.
-# TCG of QEMU 7.2 corrupts the flags on cmpxchg16b, hence -cx16.
-_GUEST = {
-    "kvm": ("-accel", "kvm", "-cpu", "host"),
-    "tcg": ("-accel", "tcg", "-machine", "q35", "-cpu", "max,-cx16"),
-}
 # Real KVM runs a boot sector in a fraction of a second. Slower than this, it must beat TCG to be taken.
 _SUSPICIOUS_SECONDS = 1.0
 _SECONDS_TO_DIE = 5.0
 
-_answers: dict[str, Accelerator] = {}
+_answers: dict[tuple[str, str, float, str], Accelerator] = {}
 
 
 @dataclass(frozen=True)
@@ -123,10 +112,10 @@ class _Attempt:
     seconds: float
 
 
-def _decide(qemu: str, requested: str, seconds: float) -> Accelerator:
+def _decide(qemu: str, requested: str, seconds: float, cpu: str) -> Accelerator:
     if requested == "tcg":
-        return _tcg(qemu, seconds, "requested")
-    kvm = _Attempt(trouble, 0.0) if (trouble := _trouble_with_device()) else _boot(qemu, "kvm", seconds)
+        return _tcg(qemu, seconds, "requested", cpu)
+    kvm = _Attempt(trouble, 0.0) if (trouble := _trouble_with_device()) else _boot(qemu, "kvm", seconds, cpu)
     if kvm.failure is None and (requested == "kvm" or kvm.seconds <= _SUSPICIOUS_SECONDS):
         return _accelerator("kvm", f"ran code in {kvm.seconds:.2f} s")
     if requested == "kvm":
@@ -134,18 +123,20 @@ def _decide(qemu: str, requested: str, seconds: float) -> Accelerator:
             f"expected KVM to run code here as requested: {kvm.failure}; use tcg, or auto to let the probe choose"
         )
     if kvm.failure is not None:
-        return _tcg(qemu, seconds, f"no KVM: {kvm.failure}")
-    tcg = _boot(qemu, "tcg", seconds * FACTORS["tcg"])
+        return _tcg(qemu, seconds, f"no KVM: {kvm.failure}", cpu)
+    tcg = _boot(qemu, "tcg", seconds * FACTORS["tcg"], cpu)
     times = f"a boot sector took {kvm.seconds:.2f} s under KVM"
     if tcg.failure is None and tcg.seconds < kvm.seconds:
         return _accelerator("tcg", f"KVM is slower than emulation: {times}, {tcg.seconds:.2f} s under TCG")
     return _accelerator("kvm", f"ran code, but slowly: {times}")
 
 
-def _tcg(qemu: str, seconds: float, reason: str) -> Accelerator:
-    failure = _boot(qemu, "tcg", seconds * FACTORS["tcg"]).failure
+def _tcg(qemu: str, seconds: float, reason: str, cpu: str) -> Accelerator:
+    failure = _boot(qemu, "tcg", seconds * FACTORS["tcg"], cpu).failure
     if failure is None:
         return _accelerator("tcg", reason)
+    if cpu:
+        raise UsageError(f"no guest with --cpu {cpu}: {failure}; {qemu} -cpu help lists models")
     raise UsageError(
         f"expected {qemu} to run a boot sector under TCG: {failure} ({reason}); "
         "install a working QEMU (Debian: apt-get install --reinstall qemu-system-x86)"
@@ -169,14 +160,15 @@ def _trouble_with_device() -> str | None:
     return None
 
 
-def _boot(qemu: str, accelerator: str, seconds: float) -> _Attempt:
+def _boot(qemu: str, accelerator: str, seconds: float, cpu: str) -> _Attempt:
     """Boot the sector under ``accelerator`` and wait at most ``seconds`` for it to say that it ran."""
     started = time.monotonic()
     with _in_memory(_BOOT_SECTOR) as sector:
         command = [
             *_contained(),
             qemu,
-            *_GUEST[accelerator],
+            # A host may run code on one kind of machine and not on another.
+            *profile.arguments(accelerator, accelerator, cpu),
             *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-m", "32"),
             # A floppy, because QEMU offers no other disk that a BIOS boots from and that may be read-only.
             *("-drive", f"file=/dev/fd/{sector},format=raw,if=floppy,readonly=on", "-boot", "a"),
@@ -247,24 +239,3 @@ def _first_error(text: str) -> str:
     """Return the line of QEMU's messages that tells most: the first that is not a warning, else the first."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return next((line for line in lines if "warning:" not in line), lines[0] if lines else "")
-
-
-def _recall(file: Path | None, question: str) -> Accelerator | None:
-    if file is None:
-        return None
-    try:
-        kept = json.loads(file.read_bytes())
-        if kept["question"] != question or kept["name"] not in FACTORS:
-            return None
-        return _accelerator(kept["name"], str(kept["reason"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # it only saves time: ask the machine again
-
-
-def _remember(file: Path, question: str, answer: Accelerator) -> None:
-    if _recall(file, question) == answer:
-        return
-    try:
-        files.replace_text(file, json.dumps({"question": question, **asdict(answer)}) + "\n")
-    except OSError as error:
-        raise UsageError(f"cannot write {file}: {error.strerror}; make its directory writable") from error

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from vm.base.errors import UsageError
 from vm.kernels import vmlinux
-from vm.machine import initramfs
+from vm.machine import initramfs, profile
+from vm.machine.profile import PROFILES
 from vm.machine.spec import Vm
 
 # A panic ends the machine at once (-no-reboot turns the reboot into an exit); states a machine cannot leave
@@ -18,8 +19,6 @@ from vm.machine.spec import Vm
 _KERNEL_ARGUMENTS = (
     *("panic=-1", "oops=panic", "softlockup_panic=1", "hung_task_panic=1", "unknown_nmi_panic=1"),
     *("console=ttyS0,115200", "earlyprintk=serial,ttyS0,115200", "loglevel=5", "printk.devkmsg=on"),
-    # 27 s under TCG with every algorithm built in; a kernel that shall do them says so (Kernel.own_arguments).
-    "cryptomgr.notests",
     # Hardware the guest does not have, which the kernel would wait for or complain about.
     *("raid=noautodetect", "i8042.nopnp", "i8042.noaux"),
 )
@@ -31,8 +30,8 @@ _CACHE = {"worker": "loose", "shell": "none", "command": "loose"}
 def command_line(vm: Vm, directory: Path, status_fd: int, qmp_fd: int) -> list[str]:
     """Return QEMU's command line for ``vm``.
 
-    virtme-ng knows how to show the host's root to a guest and which machine and processor to choose: that
-    part is its own, asked for with ``--dry-run``. Console, ports and process 1 are ours.
+    virtme-ng knows how to show the host's root to a guest: that part is its own, asked for with ``--dry-run``. Board,
+    processor, console, ports and process 1 are ours.
 
     Args:
         vm: the machine.
@@ -46,6 +45,7 @@ def command_line(vm: Vm, directory: Path, status_fd: int, qmp_fd: int) -> list[s
     theirs, their_cmdline = _virtme_command(vm)
     return [
         *theirs,
+        *profile.arguments(vm.profile or vm.accelerator, vm.accelerator, vm.cpu),
         *("-append", " ".join(_cmdline(vm, directory, their_cmdline))),
         # What the guest may not do: reach a network, write to the host, outlive a reboot.
         *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-vga", "none", "-net", "none"),
@@ -81,8 +81,7 @@ def _cmdline(vm: Vm, directory: Path, theirs: list[str]) -> list[str]:
         *(word for word in theirs if not word.startswith(("console=", "virtme", "init=", "quiet"))),
         f"rootflags=version=9p2000.L,trans=virtio,access=any,msize=524288,cache={_CACHE[vm.mode]}",
         *_KERNEL_ARGUMENTS,
-        # An emulated timer is late on a busy host, and the kernel panics: "IO-APIC + timer doesn't work".
-        *(["no_timer_check"] if vm.accelerator == "tcg" else []),
+        *PROFILES[vm.profile or vm.accelerator].kernel_arguments,
         *vm.kernel_arguments,
         # Quoted, as the kernel and our RAM disk understand it (Documentation/admin-guide/kernel-parameters.rst).
         f'init="{directory}/init"',
@@ -90,14 +89,12 @@ def _cmdline(vm: Vm, directory: Path, theirs: list[str]) -> list[str]:
 
 
 def _images(vm: Vm) -> list[str]:
-    """Return what takes precedence over virtme-ng's choice of processor and kernel, and our RAM disk."""
+    """Return what takes precedence over virtme-ng's choice of kernel, and our RAM disk."""
     arguments = []
-    if vm.accelerator == "tcg":
-        # A later -cpu wins over virtme's plain max: QEMU 7.2's TCG corrupts flags on cmpxchg16b.
-        arguments += ["-cpu", "max,-cx16"]
-        # A later -kernel wins too: the decompressor of a bzImage takes longer than the kernel's own start.
-        if vm.image and (unpacked := vmlinux.cached(Path(vm.image))) is not None:
-            arguments += ["-kernel", str(unpacked)]
+    # A later -kernel wins.
+    if PROFILES[vm.profile or vm.accelerator].unpacked and vm.image:
+        unpacked = vmlinux.cached(Path(vm.image))
+        arguments += ["-kernel", str(unpacked)] if unpacked is not None else []
     if vm.modules is not None or vm.release:
         image = initramfs.cached(Path(vm.modules) if vm.modules else None, vm.release)
         if image is not None:
@@ -123,7 +120,8 @@ def _virtme_command(vm: Vm) -> tuple[list[str], list[str]]:
         raise UsageError(f"virtme-ng cannot run {vm.image}: {words}")
     qemu, *rest = shlex.split(lines[-1])
     kept, cmdline = [qemu], []
-    ours = ("-chardev", "-mon", "-serial", "-echr", "-display", "-vga", "-net")
+    # Accelerator, board and processor are the profile's: virtme-ng falls back from KVM to TCG without a word.
+    ours = ("-machine", "-cpu", "-chardev", "-mon", "-serial", "-echr", "-display", "-vga", "-net")
     while rest:
         flag = rest.pop(0)
         value = [rest.pop(0)] if rest and not rest[0].startswith("-") else []

@@ -30,6 +30,8 @@ class Vm:
         qemu_arguments: appended to QEMU's command line.
         command: run instead of QEMU (tests of the runner); gets our own environment and the variables
             ``VM_STATUS_FD`` and ``VM_CONSOLE``.
+        profile: kind of machine (vm/machine/profile.py), the accelerator's when empty.
+        cpu: processor model, in QEMU's words; the profile's when empty.
         mode: ``worker``; ``shell`` (a login on our terminal); or ``command`` (run ``script``, vm/shell/shell.py).
         script: the shell command of mode ``command``.
         setup: lines of shell that the guest runs before a shell or a command.
@@ -50,6 +52,8 @@ class Vm:
     qemu: str = "qemu-system-x86_64"
     qemu_arguments: list[str] = field(default_factory=list)
     command: list[str] | None = None
+    profile: str = ""
+    cpu: str = ""
     mode: str = "worker"
     script: str = ""
     setup: str = ""

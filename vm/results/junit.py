@@ -15,6 +15,7 @@ def properties(run: Run) -> list[tuple[str, str]]:
             "version": kernel.version,
             "accelerator": f"{kernel.accelerator} ({kernel.accelerator_reason})" if kernel.accelerator else "",
             "boot_seconds": " ".join(map(str, kernel.boot_seconds)),
+            "processor": kernel.processor,
             "cmdline": kernel.cmdline,
             "config": kernel.config,
             "proc_crypto": kernel.proc_crypto,

@@ -161,6 +161,7 @@ class KernelRun:
         accelerator: ``kvm``, ``tcg``, or empty for the running kernel.
         accelerator_reason: why that one.
         boot_seconds: of each boot, in order.
+        processor, processor_flags: as the guest's /proc/cpuinfo names them; which drivers are there depends on them.
         cmdline: ``/proc/cmdline`` of the guest.
         config: path of its .config.
         proc_crypto: path of its ``/proc/crypto``, or that text itself.
@@ -178,6 +179,8 @@ class KernelRun:
     accelerator: str = ""
     accelerator_reason: str = ""
     boot_seconds: tuple[float, ...] = ()
+    processor: str = ""
+    processor_flags: str = ""
     cmdline: str = ""
     config: str = ""
     proc_crypto: str = ""

@@ -12,7 +12,18 @@ import pytest
 from vm.base.command import command
 
 VALUED = (
-    *("--kernel", "--kernels", "--then", "--vms", "--vms-at-once", "--vm-cpus", "--vm-memory", "--accel"),
+    *(
+        "--kernel",
+        "--kernels",
+        "--then",
+        "--vms",
+        "--vms-at-once",
+        "--vm-cpus",
+        "--vm-memory",
+        "--accel",
+        "--profile",
+        "--cpu",
+    ),
     *("--boot-deadline", "--test-deadline", "--vm-deadline", "--vm-restarts", "--kernel-argument"),
     *("--qemu", "--results", "--vm-command"),
 )

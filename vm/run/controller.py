@@ -30,6 +30,7 @@ from vm.results import junit, table, write
 from vm.results.model import LETTERS
 from vm.run import known, skipped, skips, stop
 from vm.run.command import joined
+from vm.run.deadlines import Deadlines, deadlines
 from vm.run.machines import Plan, kernel_of_id
 from vm.run.plugin import EXPECTED
 from vm.run.record import Recorder
@@ -133,7 +134,6 @@ class Controller(KernelList):
 
     def _plan(self) -> Plan:
         option = self.config.option
-        factor = self.accelerator.factor
         share = (os.cpu_count() or 1) // len(self.kernels)
         return Plan(
             kernels=self.kernels,
@@ -143,15 +143,21 @@ class Controller(KernelList):
             directory=self.config.stash[RUN_DIRECTORY],
             cpus=option.vm_cpus,
             memory=option.vm_memory,
-            boot_deadline=option.boot_deadline * factor,
-            test_deadline=option.test_deadline * factor,
-            vm_deadline=max(option.vm_deadline, option.test_deadline + 5) * factor,
+            deadlines={kernel.name: self._deadlines(kernel) for kernel in self.kernels},
             restarts=option.vm_restarts,
             kernel_arguments=option.vm_kernel_arguments,
             qemu=option.qemu,
+            profile=option.profile,
+            cpu=option.cpu,
             command=shlex.split(option.vm_command) if option.vm_command else None,
             needs_own_machine=self._needs_own_machine,
         )
+
+    def _deadlines(self, kernel: Kernel) -> Deadlines:
+        option = self.config.option
+        factor = self.accelerator.factor if kernel.image else 1.0
+        given = (option.boot_deadline, option.test_deadline, option.vm_deadline)
+        return deadlines(*given, accelerator=factor, config=self.configs[kernel.name] or {})
 
     def _needs_own_machine(self, kernel: Kernel, item: pytest.Item) -> bool:
         return kernel.image is not None and expect.may_take_it_down(item, self.possible[kernel.name])
@@ -203,6 +209,7 @@ class Controller(KernelList):
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Record it, and put below every failure how to run exactly that again."""
+        by_host = hasattr(report, "verdict")
         node = getattr(report, "node", None)
         machine = self.session.machines.get(node)
         label = getattr(report, "vm_kernel", None) or (machine.kernel.name if machine else self.kernels[0].name)
@@ -212,8 +219,8 @@ class Controller(KernelList):
             expect.judge_loss(report, self.session.verdicts.items.get(report.nodeid), self.expected[label])
         again = self.rerun(label, report.nodeid)
         self.recorder.add(report, label, again, machine.name if machine else "")
-        if hasattr(report, "verdict"):
-            self.recorder.end(label, report.nodeid)  # By the host: no guest says that this test is over.
+        if by_host:
+            self.recorder.end(label, report.nodeid)  # No guest says that this test is over.
         if report.failed and getattr(report, "verdict", "") != "not run":
             report.sections.append(("run this again", again))
 
@@ -345,7 +352,7 @@ def _accelerator(kernels: Sequence[Kernel], config: pytest.Config) -> Accelerato
     """Find out how QEMU runs guests, when there will be any."""
     if all(kernel.image is None for kernel in kernels):
         return Accelerator("none", "no virtual machine", 1.0)
-    return probe(config.option.qemu, config.option.accel)
+    return probe(config.option.qemu, config.option.accel, cpu=config.option.cpu)
 
 
 def _room(memory: int) -> int:

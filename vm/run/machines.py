@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from vm.machine.accel import Accelerator
 from vm.machine.spec import Status, Vm
 from vm.machine.witness import Testimony
 from vm.run import stalls
+from vm.run.deadlines import Deadlines
 
 # What a machine that was told to end may take (vm/machine/relay.py gives it two).
 _SECONDS_TO_LEAVE = 5.0
@@ -120,10 +121,12 @@ class Plan:
         accelerator: for all of them.
         directory: of the run's results.
         cpus, memory: of a machine; MiB.
-        boot_deadline, test_deadline, vm_deadline: seconds, already scaled.
+        deadlines: of each kernel, by its name.
         restarts: machines a kernel may lose.
         kernel_arguments: for the guests' command lines.
         qemu: the QEMU binary.
+        profile: kind of machine, that of the accelerator when empty.
+        cpu: processor model, that of the profile when empty.
         command: instead of QEMU, for the tests of the runner.
         needs_own_machine: says of a kernel and a test whether the test may take that kernel down.
     """
@@ -135,12 +138,12 @@ class Plan:
     directory: Path
     cpus: int
     memory: int
-    boot_deadline: float
-    test_deadline: float
-    vm_deadline: float
+    deadlines: Mapping[str, Deadlines]
     restarts: int
     kernel_arguments: Sequence[str] = ()
     qemu: str = "qemu-system-x86_64"
+    profile: str = ""
+    cpu: str = ""
     command: Sequence[str] | None = None
     needs_own_machine: Callable[[Kernel, pytest.Item], bool] = lambda _kernel, _item: False
 
@@ -161,11 +164,17 @@ class Plan:
             accelerator=self.accelerator.name,
             memory=self.memory,
             cpus=self.cpus,
-            boot_deadline=self.boot_deadline,
+            boot_deadline=self.deadlines[kernel.name].boot,
             cwd=str(Path.cwd()),
             environment=environment,
-            kernel_arguments=[*kernel.own_arguments, *self.kernel_arguments],
+            kernel_arguments=[
+                *self.deadlines[kernel.name].kernel_arguments,
+                *kernel.own_arguments,
+                *self.kernel_arguments,
+            ],
             qemu=self.qemu,
+            profile=self.profile,
+            cpu=self.cpu,
             command=list(self.command) if self.command else None,
         )
 

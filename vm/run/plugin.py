@@ -46,14 +46,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--accel", choices=["auto", "kvm", "tcg"], default="auto", help=(
         "how QEMU runs guests; auto takes KVM when code really runs under it (default)"
     ))  # fmt: skip
+    add("--profile", choices=["kvm", "tcg"], default="", help=(
+        "board, processor and kernel image as under that accelerator (default: the one that is used)"
+    ))  # fmt: skip
+    add("--cpu", default="", metavar="MODEL", help=(
+        "processor of the machines, as QEMU's -cpu (default: the host's under KVM, max under TCG)"
+    ))  # fmt: skip
     add("--boot-deadline", type=_seconds, default=30.0, metavar="S", help=(
-        "seconds until a machine's Python is up (default: 30; like the next two, times 10 under TCG)"
+        "seconds until a machine's Python is up (default: 30; like the next two, times 10 under TCG, and times up to 8 "
+        "for a kernel with KASAN, lockdep or the like)"
     ))  # fmt: skip
     add("--test-deadline", type=_seconds, default=10.0, metavar="S", help=(
         "seconds a test may take before it is interrupted in the guest (default: 10)"
     ))  # fmt: skip
-    add("--vm-deadline", type=_seconds, default=20.0, metavar="S", help=(
-        "seconds a machine may be silent before it is killed and its test called hung (default: 20)"
+    add("--vm-deadline", type=_seconds, default=None, metavar="S", help=(
+        "seconds a machine may be silent before it is killed and its test called hung (default: what lets the kernel's "
+        "own watchdogs report first, 35, and 200 under TCG)"
     ))  # fmt: skip
     add("--vm-restarts", type=_whole, default=20, metavar="N", help=(
         "machines a kernel may lose before its remaining tests are given up as not run (default: 20)"

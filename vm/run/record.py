@@ -152,18 +152,20 @@ class Recorder:
             own = [machine for machine in machines if machine.kernel is kernel]
             for machine in own:
                 self.vm_ended(machine)
-            self._end_missing(kernel.name, expected(kernel.name), stopped)
+            self._end_all(kernel.name, expected(kernel.name), stopped)
             self.stream.add(events.KernelSeen(self._kernel_run(kernel, own)))
         self.stream.add(events.RunEnded(_now(), exit_status))
         self.stream.close()
         return self.stream.fold.run()
 
-    def _end_missing(self, label: str, expected: Sequence[str], stopped: str) -> None:
+    def _end_all(self, label: str, expected: Sequence[str], stopped: str) -> None:
+        """Give what has no verdict that of tests which were not run, and write down what no end was said of."""
         tests = self.tests[label]
-        for nodeid in expected:
-            if nodeid not in tests or tests[nodeid].verdict is None:
-                missing = tests.setdefault(nodeid, _Test(nodeid))
-                missing.verdict, missing.reason = Verdict.NOT_RUN, f"the run ended early: {stopped}"
+        for nodeid in dict.fromkeys([*tests, *expected]):
+            test = tests.setdefault(nodeid, _Test(nodeid))
+            if test.verdict is None:
+                test.verdict, test.reason = Verdict.NOT_RUN, f"the run ended early: {stopped}"
+            if self.stream.fold.tests.get(label, {}).get(nodeid) != _result(test, label):
                 self.end(label, nodeid)
 
     def _kernel_run(self, kernel: Kernel, machines: Sequence[Machine]) -> KernelRun:
@@ -180,6 +182,8 @@ class Recorder:
             accelerator=accelerator.name if kernel.image else "",
             accelerator_reason=accelerator.reason if kernel.image else "",
             boot_seconds=tuple(seconds for seconds in boots if seconds is not None),
+            processor=facts.get("processor", ""),
+            processor_flags=facts.get("processor_flags", ""),
             cmdline=facts.get("cmdline", ""),
             config=files.get("config", ""),
             proc_crypto=files.get("proc_crypto", ""),

@@ -129,7 +129,7 @@ class VmSession(DSession):  # type: ignore[misc]
         kernel = next(kernel for kernel in self.plan.kernels if kernel.name == label)
         node.workerinput["vm_kernel"] = label
         node.workerinput["vm_only"] = self._only
-        node.workerinput["vm_factor"] = self.plan.accelerator.factor if kernel.image else 1.0
+        node.workerinput["vm_factor"] = self.plan.deadlines[label].factor
         node.workerinput["vm_in_machine"] = kernel.image is not None and self.plan.command is None
 
     @pytest.hookimpl
@@ -476,10 +476,8 @@ class VmSession(DSession):  # type: ignore[misc]
         """Return the seconds a machine may be silent now."""
         item = self.verdicts.items.get(machine.running or "")
         marker = item.get_closest_marker("deadline") if item else None
-        if marker is None:
-            return self.plan.vm_deadline
-        extra = self.plan.vm_deadline - self.plan.test_deadline
-        return float(marker.args[0]) * self.plan.accelerator.factor + max(extra, 0)
+        limits = self.plan.deadlines[machine.kernel.name]
+        return limits.patience(float(marker.args[0]) if marker else None)
 
     def _heard(self, node: WorkerController) -> Machine:
         machine = self.machines[node]

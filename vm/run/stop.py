@@ -41,10 +41,16 @@ def bear_lost_output() -> None:
         sys.stdout.flush()
         old = sys.stdout
         raw = _Output(old.fileno(), "w", closefd=False)
-        buffer = io.BufferedWriter(raw)
-        sys.stdout = io.TextIOWrapper(
-            buffer, encoding=old.encoding, errors="backslashreplace", line_buffering=old.isatty()
-        )
+        sys.stdout = _Text(io.BufferedWriter(raw), encoding=old.encoding, errors="backslashreplace")
+
+
+class _Text(io.TextIOWrapper):
+    """Keeps nothing back: pytest puts the old standard output in place before it ends, and nobody flushes this one."""
+
+    def write(self, text: str) -> int:
+        count = super().write(text)
+        self.flush()
+        return count
 
 
 class _Output(io.FileIO):

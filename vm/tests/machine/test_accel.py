@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 import subprocess
@@ -212,30 +211,11 @@ def test_the_answer_is_found_once_per_process(make_qemu: MakeQemu, tmp_path: Pat
     assert len(calls(tmp_path)) == 2
 
 
-def test_the_answer_is_remembered_for_other_processes(
-    make_qemu: MakeQemu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    qemu, file = make_qemu(CODE_RAN), tmp_path / "accelerator.json"
-    first = accel.probe(qemu, remembered=file)
-    monkeypatch.setattr(accel, "_answers", {})
-    assert accel.probe(qemu, remembered=file) == first
-    assert len(calls(tmp_path)) == 1
-    accel.probe(qemu, "tcg", remembered=file)
-    assert json.loads(file.read_text())["name"] == "tcg"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["accelerator.json", "calls", "kvm", "qemu"]
-
-
-@pytest.mark.parametrize("content", ["", "{}", "[]", '{"question": 1, "name": "kvm"}', "\0"])
-def test_a_damaged_memory_is_asked_again(make_qemu: MakeQemu, tmp_path: Path, content: str) -> None:
-    file = tmp_path / "accelerator.json"
-    file.write_text(content)
-    assert accel.probe(make_qemu(CODE_RAN), remembered=file).name == "kvm"
-    assert json.loads(file.read_text())["name"] == "kvm"
-
-
-def test_memory_that_cannot_be_written_is_the_users_to_know(make_qemu: MakeQemu, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot write"):
-        accel.probe(make_qemu(CODE_RAN), remembered=tmp_path / "missing" / "file")
+def test_a_processor_is_tried_before_anything_boots(make_qemu: MakeQemu, tmp_path: Path) -> None:
+    qemu = make_qemu('case "$*" in *"-cpu Unheard"*) echo "unable to find CPU model" >&2; exit 1;; esac; exit 33')
+    assert accel.probe(qemu, "tcg", cpu="Nehalem").name == "tcg"
+    with pytest.raises(UsageError, match=r"no guest with --cpu Unheard-of: .*unable to find CPU model.*-cpu help"):
+        accel.probe(qemu, "tcg", cpu="Unheard-of")
 
 
 def test_command_line_prints_one_line_and_usage_exits_4(
