@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from vm.base import room
 from vm.base.command import Parser, command, say
 from vm.base.errors import UsageError
 from vm.base.files import ROOT
@@ -119,7 +120,7 @@ def _measure(kernel: Kernel, options: argparse.Namespace, work: Path) -> None:
     spec = options.kernel
     common = ["--qemu", options.qemu, "--accel", options.accel]
     print(
-        f"{kernel.name} under {accelerator.name}; {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}, "
+        f"{kernel.name} under {accelerator.name}; {room.processors()} processors, load {os.getloadavg()[0]:.1f}, "
         f"least of {options.rounds} rounds",
         flush=True,
     )

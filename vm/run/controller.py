@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from _pytest.junitxml import xml_key
 
-from vm.base import files
+from vm.base import files, room
 from vm.base.command import say
 from vm.base.errors import UsageError
 from vm.base.files import ROOT
@@ -134,7 +134,7 @@ class Controller(KernelList):
 
     def _plan(self) -> Plan:
         option = self.config.option
-        share = (os.cpu_count() or 1) // len(self.kernels)
+        share = room.processors() // len(self.kernels)
         return Plan(
             kernels=self.kernels,
             vms=option.vms or max(1, min(4, share)),
@@ -357,9 +357,8 @@ def _accelerator(kernels: Sequence[Kernel], config: pytest.Config) -> Accelerato
 
 def _room(memory: int) -> int:
     """Return how many machines of ``memory`` MiB this host carries at once: by its processors, and by its memory."""
-    available = re.search(r"^MemAvailable: *(\d+) kB", files.text_of(Path("/proc/meminfo")), re.MULTILINE)
-    by_memory = int(available[1]) // 1024 // (memory + _OVERHEAD) if available else sys.maxsize
-    return max(1, min(by_memory, max(4, 2 * (os.cpu_count() or 1))))
+    by_memory = min(room.memory() // 2**20 // (memory + _OVERHEAD), sys.maxsize)
+    return max(1, min(int(by_memory), max(4, 2 * room.processors())))
 
 
 def _exact(kernel: Kernel) -> str:

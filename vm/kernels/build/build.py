@@ -23,7 +23,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vm.base import cache, files, process, prune
+from vm.base import cache, files, process, prune, room
 from vm.base.command import command, say
 from vm.base.errors import BuildFailed, UsageError
 from vm.base.progress import Progress
@@ -176,7 +176,7 @@ def _compile(plan: Plan, progress: Progress, *, count: bool) -> int:
     status = build_make.make(plan, ["prepare"]) if count else 0
     watch = build_make.Watch(plan, progress, build_make.count(plan, targets) if count and not status else 0)
     if not status:
-        status = build_make.make(plan, [f"-j{len(os.sched_getaffinity(0))}", *targets], watch=watch)
+        status = build_make.make(plan, [f"-j{room.processors()}", *targets], watch=watch)
     # Not in a finally: whatever ends us here leaves it, and the next build mends what was half written.
     marker.unlink()
     watch(0)
