@@ -1,8 +1,8 @@
 """A run as KTAP, version 1 (Documentation/dev-tools/ktap.rst), which the kernel's own tools read.
 
-One subtest list a kernel, one result line a test. Directives: SKIP for a test the kernel lacks the means for,
-XFAIL (with ``ok``) for a known issue. Every other bad verdict is ``not ok``, with the verdict, its reason and
-what the kernel said in diagnostic lines right before the result line.
+One subtest list a kernel, one result line a test. Directives: SKIP for a test the kernel lacks the means for, and for
+a kernel of which no test was chosen; XFAIL (with ``ok``) for a known issue. Every other bad verdict is ``not ok``,
+with the verdict, its reason and what the kernel said in diagnostic lines right before the result line.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ def render(run: Run) -> str:
     for number, kernel in enumerate(run.kernels, 1):
         lines += _kernel(kernel)
         lines += [f"# {line}" for line in _about(kernel)]
-        lines.append(f"{'ok' if kernel.good else 'not ok'} {number} {_name(kernel.name)}")
+        if run.left_out(kernel):
+            lines.append(f"ok {number} {_name(kernel.name)} # SKIP no test was chosen")
+        else:
+            lines.append(f"{'ok' if kernel.good else 'not ok'} {number} {_name(kernel.name)}")
     return "".join(f"{_harmless(line)}\n" for line in lines)
 
 

@@ -236,6 +236,10 @@ class Run:
     revision: str = ""
     kernels: tuple[KernelRun, ...] = ()
 
+    def left_out(self, kernel: KernelRun) -> bool:
+        """Whether no test was chosen on that kernel (``-k``): the run went to its end, and expected none of it."""
+        return not kernel.tests and not kernel.reason and self.exit_status in (0, 1)
+
 
 def dump(run: Run) -> str:
     """Return ``run`` as the text of a ``results.json``."""

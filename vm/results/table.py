@@ -63,7 +63,7 @@ def summary_lines(run: Run) -> list[str]:
         if kernel.reason:
             lines.append(f"{kernel.name}: {_brief(kernel.reason)}")
         elif not kernel.tests:
-            lines.append(f"{kernel.name}: no test was run")
+            lines.append(f"{kernel.name}: no test was {'chosen' if run.left_out(kernel) else 'run'}")
         for test in kernel.tests:
             lines += _bad(kernel, test)
     if run.finished is None:

@@ -14,7 +14,7 @@ from vm.tests.records import EVERYTHING, SPLAT, kernel, result, run
 
 def test_ktap_of_every_verdict() -> None:
     read = read_ktap(ktap.render(EVERYTHING))
-    assert list(read) == ["not ok 6.12.94", "ok 5.10", "not ok 7.3"]
+    assert list(read) == ["not ok 6.12.94", "ok 5.10", "ok 7.3"]
     status = {
         name.split("test_")[1].removesuffix(".py::"): (ok, directive) for ok, name, directive in read["not ok 6.12.94"]
     }
@@ -26,7 +26,25 @@ def test_ktap_of_every_verdict() -> None:
         **{v.name.lower(): bad for v in Verdict if v.value not in ("passed", "skipped", "xfailed")},
     }
     assert [directive for _, _, directive in read["ok 5.10"]] == ["", "SKIP"]
-    assert read["not ok 7.3"] == []
+    assert read["ok 7.3"] == []
+
+
+@pytest.mark.parametrize(
+    ("status", "line"),
+    [
+        (0, "ok 2 7.3 # SKIP no test was chosen"),
+        (1, "ok 2 7.3 # SKIP no test was chosen"),
+        (2, "not ok 2 7.3"),
+        (5, "not ok 2 7.3"),
+        (None, "not ok 2 7.3"),
+    ],
+)
+def test_ktap_of_a_kernel_of_which_no_test_was_chosen_agrees_with_the_exit_status(
+    status: int | None, line: str
+) -> None:
+    whole = dataclasses.replace(run(kernel("6.12", Verdict.PASSED), kernel("7.3")), exit_status=status)
+    assert ktap.render(whole).splitlines()[-1] == line
+    assert "not ok" in ktap.render(dataclasses.replace(whole, kernels=(kernel("7.3", reason="does not build"),)))
 
 
 def test_ktap_says_what_happened_before_each_bad_result() -> None:

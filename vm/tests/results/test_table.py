@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import pytest
@@ -114,4 +115,6 @@ def test_summary_ends_with_totals() -> None:
 
 def test_summary_says_why_a_kernel_has_no_results() -> None:
     lines = table.summary_lines(run(kernel("a", reason="no image\nin the package"), kernel("b")))
-    assert lines[:2] == ["a: no image in the package", "b: no test was run"]
+    assert lines[:2] == ["a: no image in the package", "b: no test was chosen"]
+    interrupted = dataclasses.replace(run(kernel("b")), exit_status=2)
+    assert table.summary_lines(interrupted)[0] == "b: no test was run"

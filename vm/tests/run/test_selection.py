@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vm.tests.harness import Project
+from vm.tests.ktap_reader import read_ktap
 
 THREE = "def test_a(): pass\ndef test_b(): assert 0\ndef test_c(): pass\n"
 TWO_KERNELS = ("6.1.0-fake", "7.3.0-fake")
@@ -65,6 +66,8 @@ def test_k_selects_a_kernel_and_leaves_the_other_without_tests(project: Project)
     run = project.run("-k", "7.3.0", kernels=TWO_KERNELS)
     assert run.status == 0, run.output
     assert run.outcomes == {"test_a[7.3.0-fake]": "passed"}
+    results = read_ktap((run.directory / "results.ktap").read_text())
+    assert [(name, len(tests)) for name, tests in results.items()] == [("ok 6.1.0-fake", 0), ("ok 7.3.0-fake", 1)]
 
 
 @pytest.mark.parametrize("kernels", [TWO_KERNELS[:1], TWO_KERNELS])
