@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from vm.base import files
 from vm.base.command import Parser, command
 from vm.base.errors import UsageError
 from vm.results import events
@@ -29,6 +30,7 @@ class Diff:
         tests: whose verdict changed.
         gone, come: algorithms of ``/proc/crypto`` at the end of the run, on one of the two alone.
         issues_gone, issues_come: known issues that tests showed, on one of the two alone.
+        unknown: names of those of the two whose algorithms are not known: then none is gone or come.
     """
 
     a: str
@@ -38,24 +40,29 @@ class Diff:
     come: tuple[str, ...]
     issues_gone: tuple[str, ...]
     issues_come: tuple[str, ...]
+    unknown: tuple[str, ...] = ()
 
     @property
     def empty(self) -> bool:
-        """Whether nothing changed."""
+        """Whether nothing changed, as far as is known."""
         return not any((self.tests, self.gone, self.come, self.issues_gone, self.issues_come))
 
 
-def diff(a: KernelRun, b: KernelRun, algorithms: tuple[frozenset[str], frozenset[str]]) -> Diff:
-    """Return what changed from ``a`` to ``b``; ``algorithms`` has the names both know."""
+def diff(a: KernelRun, b: KernelRun, algorithms: tuple[frozenset[str] | None, frozenset[str] | None]) -> Diff:
+    """Return what changed from ``a`` to ``b``; ``algorithms`` has the names each knows, None where nobody said."""
+    known_a, known_b = algorithms
+    both = known_a is not None and known_b is not None
+    in_a, in_b = (known_a or frozenset(), known_b or frozenset()) if both else (frozenset[str](), frozenset[str]())
     issues = [{_commit(test.known_issue) for test in run.tests if test.known_issue} for run in (a, b)]
     return Diff(
         a.name,
         b.name,
         tuple(differences([a, b])),
-        tuple(sorted(algorithms[0] - algorithms[1])),
-        tuple(sorted(algorithms[1] - algorithms[0])),
+        tuple(sorted(in_a - in_b)),
+        tuple(sorted(in_b - in_a)),
         tuple(sorted(issues[0] - issues[1])),
         tuple(sorted(issues[1] - issues[0])),
+        tuple(run.name for run, known in ((a, known_a), (b, known_b)) if known is None),
     )
 
 
@@ -78,7 +85,11 @@ def render(changed: Diff) -> str:
         ("algorithms come", changed.come),
     ):
         lines += ["", title, *(f"  {name}" for name in names)] if names else []
-    return "\n".join(lines if not changed.empty else [*lines, "", "nothing changed"]) + "\n"
+    if changed.empty:
+        lines += ["", "nothing changed"]
+    for name in changed.unknown:
+        lines += ["", f"algorithms of {name}: not known (no machine of it said what is in its /proc/crypto)"]
+    return "\n".join(lines) + "\n"
 
 
 def dump(changed: Diff) -> str:
@@ -120,13 +131,12 @@ def main(arguments: Sequence[str]) -> None:
     sys.stdout.write(dump(changed) if options.format == "json" else render(changed))
 
 
-def _algorithms(kernel: KernelRun, results: Path) -> frozenset[str]:
-    """Return the names of /proc/crypto; what is not there is no difference, so both must have it."""
-    try:
-        text = (results.parent / kernel.proc_crypto).read_text() if kernel.proc_crypto else ""
-    except OSError:
-        text = ""
-    return frozenset(re.findall(r"^name\s*: (\S+)$", text, re.MULTILINE))
+def _algorithms(kernel: KernelRun, results: Path) -> frozenset[str] | None:
+    """Return the names of /proc/crypto, None when it is not there, or empty, as it is of no kernel with AF_ALG."""
+    text = kernel.proc_crypto
+    if text and "\n" not in text:
+        text = files.text_of(results.parent / text)
+    return frozenset(re.findall(r"^name\s*: (\S+)$", text, re.MULTILINE)) or None
 
 
 def _commit(issue: str) -> str:

@@ -164,8 +164,8 @@ class KernelRun:
         processor, processor_flags: as the guest's /proc/cpuinfo names them; which drivers are there depends on them.
         cmdline: ``/proc/cmdline`` of the guest.
         config: path of its .config.
-        proc_crypto: path of its ``/proc/crypto``, or that text itself.
-        taint: ``/proc/sys/kernel/tainted`` at the end, a bit mask.
+        proc_crypto: path of its ``/proc/crypto``, or that text itself; of all its machines together.
+        taint: ``/proc/sys/kernel/tainted`` at the end, a bit mask; of all its machines together.
         reason: one line: why it could not be built or booted, empty when it could.
         vms: every machine that was started for it.
         tests: every test expected on it, in order.

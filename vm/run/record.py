@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 import json
+import operator
 import platform
+import re
 import shutil
 import subprocess
 import time
@@ -249,12 +252,32 @@ def _vm(machine: Machine, directory: Path) -> VM:
 
 
 def _facts(machines: Sequence[Machine]) -> dict[str, Any]:
-    """Return what the machine said of itself that had the most algorithms: one for a single test has hardly any."""
+    """Return what the machines of a kernel said of themselves, together.
+
+    Which machine ran which test is chance, and so is which algorithms and taints each has in the end. The rest, the
+    same for all but for chance, is of the one that had the most algorithms.
+    """
     said: list[dict[str, Any]] = []
     for machine in reversed(machines):
         with contextlib.suppress(OSError, ValueError):
             said.append(json.loads((machine.directory / "guest.json").read_text()))
-    return max(said, key=lambda facts: len(facts.get("proc_crypto", "")), default={})
+    if not said:
+        return {}
+    found = max(said, key=lambda facts: len(facts.get("proc_crypto", "")))
+    lists = [found.get("proc_crypto", ""), *(facts.get("proc_crypto", "") for facts in said)]
+    taints = [facts.get("taint", 0) for facts in said]
+    return {**found, "proc_crypto": _together(lists), "taint": functools.reduce(operator.or_, taints)}
+
+
+def _together(lists: Sequence[str]) -> str:
+    """Return the algorithms of several /proc/crypto as one; those that two have, as the first has them."""
+    algorithms: dict[tuple[str, ...], str] = {}
+    for text in lists:
+        for paragraph in filter(None, text.strip().split("\n\n")):
+            # An implementation: its name, driver and type.
+            key = tuple(re.findall(r"^(?:name|driver|type) *: (.*)$", paragraph, re.MULTILINE))
+            algorithms.setdefault(key, paragraph)
+    return "".join(f"{paragraph}\n\n" for paragraph in algorithms.values())
 
 
 def _keep_facts(kernel: Kernel, facts: dict[str, Any], directory: Path) -> dict[str, str]:

@@ -128,7 +128,7 @@ def test_both_views_as_json(results: Path, capsys: pytest.CaptureFixture[str]) -
     assert view["kernels"] == ["6.1", "6.12"]
     assert diff.main([str(results), "--format", "json"]) == 0
     changed = json.loads(capsys.readouterr().out)
-    assert (changed["a"], changed["b"], changed["come"]) == ("6.1", "6.12", ["aes"])
+    assert (changed["a"], changed["b"], changed["come"], changed["unknown"]) == ("6.1", "6.12", [], ["6.1"])
 
 
 def test_the_two_can_be_named(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -156,3 +156,32 @@ def test_wrong_results_are_one_line(
     error = capsys.readouterr().err
     assert words in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("text", ["", "missing", "empty"])
+def test_algorithms_that_nobody_told_of_are_not_gone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    (tmp_path / "proc_crypto").write_text("name         : aes\ndriver       : aes-generic\n")
+    (tmp_path / "empty").touch()
+    test = ("tests/a/test_x.py::test_same", P)
+    runs = (kernel("6.1", test, proc_crypto="proc_crypto"), kernel("6.12", test, proc_crypto=text))
+    results = tmp_path / "results.json"
+    results.write_text(model.dump(model.Run("id", "t", kernels=runs)))
+    assert diff.main([str(results)]) == 0
+    said = capsys.readouterr().out
+    assert "gone" not in said
+    assert "nothing changed" in said
+    assert "algorithms of 6.12: not known (no machine" in said
+    assert diff.main([str(results), "--a", "6.12", "--b", "6.1", "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["gone"], found["come"], found["unknown"]) == ([], [], ["6.12"])
+
+
+def test_algorithms_may_stand_in_the_results_themselves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    test = ("tests/a/test_x.py::test_same", P)
+    runs = [kernel(name, test, proc_crypto=f"name         : {name}\n") for name in ("aes", "sha256")]
+    results = tmp_path / "results.json"
+    results.write_text(model.dump(model.Run("id", "t", kernels=tuple(runs))))
+    assert diff.main([str(results)]) == 0
+    assert "algorithms gone\n  aes\n\nalgorithms come\n  sha256\n" in capsys.readouterr().out
