@@ -43,6 +43,15 @@ def interruptible() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def outside_of_make() -> Iterator[None]:
+    """Have a make that the tests start not take itself for a part of ``make check``, with the variables given there."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("GNUMAKEFLAGS", "MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
+            patch.delenv(name, raising=False)
+        yield
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     """Return an empty scratch project."""
