@@ -1,6 +1,6 @@
 """Only what changed between two kernels: verdicts of tests, algorithms that came and went.
 
-python -m vm diff RESULTS.json [OTHER.json] [--a KERNEL --b KERNEL] [--format text|json]
+python -m vm diff RUN [OTHER] [--a KERNEL --b KERNEL] [--format text|json]
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def main(arguments: Sequence[str]) -> None:
     """Print what changed; return the exit status."""
     formatter = argparse.RawDescriptionHelpFormatter
     parser = Parser(prog="python -m vm diff", description=__doc__, formatter_class=formatter)
-    parser.add_argument("results", metavar="RESULTS.json", nargs="+", type=Path)
+    parser.add_argument("results", metavar="RUN", nargs="+", type=Path, help="directory of a run, or its results.json")
     parser.add_argument("--a", default="", metavar="KERNEL", help="its name in the results; default: the first")
     parser.add_argument("--b", default="", metavar="KERNEL", help="default: the last")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="default: %(default)s")
@@ -132,10 +132,10 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _algorithms(kernel: KernelRun, results: Path) -> frozenset[str] | None:
-    """Return the names of /proc/crypto, None when it is not there, or empty, as it is of no kernel with AF_ALG."""
+    """Return the names of /proc/crypto, None when it is not there, or empty, as it is of no kernel with a crypto API."""
     text = kernel.proc_crypto
     if text and "\n" not in text:
-        text = files.text_of(results.parent / text)
+        text = files.text_of((results if results.is_dir() else results.parent) / text)
     return frozenset(re.findall(r"^name\s*: (\S+)$", text, re.MULTILINE)) or None
 
 

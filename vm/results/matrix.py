@@ -1,6 +1,6 @@
 """Several kernels side by side: groups of tests × kernels, what differs between them, their known issues.
 
-python -m vm matrix RESULTS.json… [--format text|json]
+python -m vm matrix RUN… [--format text|json]
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def main(arguments: Sequence[str]) -> None:
     """Print the view; return the exit status."""
     formatter = argparse.RawDescriptionHelpFormatter
     parser = Parser(prog="python -m vm matrix", description=__doc__, formatter_class=formatter)
-    parser.add_argument("results", metavar="RESULTS.json", nargs="+", type=Path)
+    parser.add_argument("results", metavar="RUN", nargs="+", type=Path, help="directory of a run, or its results.json")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="default: %(default)s")
     options = parser.parse_args(arguments)
     view = matrix(load(options.results))
