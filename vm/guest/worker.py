@@ -34,6 +34,12 @@ from vm.klog.splats import find_splats
 DEADLINE_SIGNAL = signal.SIGRTMIN + 7
 
 
+# Of one phase of a test, as far as it is kept: its first and its last bytes.
+_MOST_KEPT = 64 * 1024
+# Of one phase, as far as it is read: one that logs faster than it is read has no end.
+_MOST_READ = 8 * 2**20
+# Twenty times what a kernel with every algorithm has.
+_MOST_CRYPTO = 2**21
 # The facility of a message that names none (syslog(3)).
 _USER = 1
 
@@ -70,6 +76,7 @@ class GuestPlugin:
         self.modules = modules
         self.sysctls = sysctls
         self.in_machine = in_machine
+        self.marking = marking
         self.taint = taint.read()
 
     def pytest_sessionstart(self) -> None:
@@ -116,9 +123,8 @@ class GuestPlugin:
         splats = find_splats("\n".join(lines))
         fresh = flags & ~self.taint
         self.taint = flags
-        text = [line for line in lines if "vm-test: " not in line]
-        if text:
-            report.sections.append(("Kernel log", "\n".join(text)))
+        if text := bounded([line for line in lines if "vm-test: " not in line]):
+            report.sections.append(("Kernel log", text))
         if splats or fresh:
             reasons = [splat.title for splat in splats]
             reasons += [f"kernel tainted: {letter} ({meaning})" for letter, meaning in taint.letters(fresh)]
@@ -128,7 +134,24 @@ class GuestPlugin:
             excerpt = "\n\n".join(splat.text for splat in splats)
             report.longrepr = f"{before}the kernel complained: {'; '.join(reasons)}\n{excerpt}"
             report.__dict__["splats"] = [list(dataclasses.astuple(splat)) for splat in splats]
+        if self.log.lost and self.marking:
+            report.__dict__["log_lost"] = True  # A host looks at the console (vm/run/lost_log.py).
+        elif self.log.lost and report.passed:
+            report.outcome = "failed"
+            report.longrepr = UNKNOWN
         return report
+
+
+OVERWRITTEN = "(kernel log: records were overwritten before they could be read)"
+UNKNOWN = "the kernel's log was overwritten before it could be read: what it said in this test is not known"
+
+
+def bounded(lines: Sequence[str], most: int = _MOST_KEPT) -> str:
+    """Return lines as one text of at most ``most`` characters, and of a longer one the beginning and the end."""
+    text = "\n".join(lines)
+    if len(text) <= most:
+        return text
+    return f"{text[: most // 2]}\n(... {len(text) - most} characters left out ...)\n{text[-(most // 2) :]}"
 
 
 class KernelLog:
@@ -140,6 +163,7 @@ class KernelLog:
             os.lseek(self.reader, 0, os.SEEK_END)
         except OSError:
             self.reader = None
+        self.lost = False
         self.writer: int | None = None
         if marking:
             with contextlib.suppress(OSError):
@@ -151,21 +175,34 @@ class KernelLog:
             os.write(self.writer, f"<4>{text}\n".encode()[:900])
 
     def read(self) -> list[str]:
-        """Return the lines logged since the last call."""
+        """Return the lines logged since the last call; ``lost`` says whether there were more."""
         lines: list[str] = []
+        self.lost = False
+        length = 0
         while self.reader is not None:
             try:
-                record = printk.parse_record(os.read(self.reader, 8192))
+                data = self._next(self.reader)
             except BlockingIOError:
                 break
             except BrokenPipeError:
-                lines.append("(kernel log: records were overwritten before they could be read)")
+                lines.append(OVERWRITTEN)
+                self.lost = True
                 continue
+            length += len(data)
+            if length > _MOST_READ:
+                lines.append(OVERWRITTEN)
+                self.lost = True
+                os.lseek(self.reader, 0, os.SEEK_END)
+                break
+            record = printk.parse_record(data)
             if record.facility == _USER:
                 # Written to /dev/kmsg as it is. In a guest nobody does but a test, and it means what it says there.
                 record = dataclasses.replace(record, facility=0)
             lines += printk.render(record).split("\n")
         return lines
+
+    def _next(self, reader: int) -> bytes:
+        return os.read(reader, 8192)
 
 
 class Watchdog:
@@ -219,7 +256,7 @@ def facts() -> dict[str, Any]:
         "version": platform.version(),
         "machine": platform.machine(),
         "cmdline": text_of(Path("/proc/cmdline")).strip(),
-        "proc_crypto": text_of(Path("/proc/crypto")),
+        "proc_crypto": text_of(Path("/proc/crypto"))[:_MOST_CRYPTO],
         "modules": sorted(line.split()[0] for line in text_of(Path("/proc/modules")).splitlines()),
         "taint": taint.read(),
         "lsm": text_of(Path("/sys/kernel/security/lsm")).strip(),

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import os
 import re
 import select
@@ -26,14 +27,19 @@ import time
 from pathlib import Path
 from typing import Any
 
-from vm.base import files
 from vm.base.errors import UsageError
 from vm.base.process import die_with_parent
 from vm.klog.splats import cause_of_death
 from vm.machine import init as guest_init
+from vm.machine import log_file
 from vm.machine.qemu import command_line
 from vm.machine.spec import Status, Vm
 from vm.machine.witness import EVERY, Witness
+
+# Of the status port: the facts have /proc/crypto, some 100 KB.
+_LONGEST_LINE = 4 * 2**20
+# Reads from the worker's port before anything else is looked at: one that floods it must not escape its deadlines.
+_AT_ONCE = 256
 
 _OUR_WORDS = re.compile(r"(\[ *[0-9.]+\] )?vm: ")
 
@@ -73,6 +79,8 @@ class _Machine:
         self.process: subprocess.Popen[bytes] | None = None
         self.witness: Witness | None = None
         self.started = time.monotonic()
+        self.logs = [log_file.Bound(directory / name) for name in ("console.log", "qemu.log")]
+        self.logs_due = 0.0
         self.qmp, self.qmp_other_end = socket.socketpair()
 
     def run(self) -> int:
@@ -88,6 +96,8 @@ class _Machine:
             return self._relay(self.process, status_read)
         finally:
             self._kill()
+            for log in self.logs:
+                log.finish()
 
     def end(self, state: str, reason: str) -> None:
         """Record the end; execnet learns of it when our standard output closes."""
@@ -162,6 +172,7 @@ class _Machine:
             due = self._timeout(leaving)
             ready = poll.poll(EVERY * 1000 if due is None else min(due, EVERY * 1000))
             self.witness.look()
+            self._bound_logs()
             for descriptor, _ in ready:
                 if descriptor == guest_in:
                     poll.unregister(guest_in)
@@ -175,6 +186,8 @@ class _Machine:
                     else:
                         lines += data
                         self._take_lines(lines)
+                        # What is longer than all it may say is no line.
+                        del lines[_LONGEST_LINE:]
                 else:
                     poll.unregister(descriptor)
                     if descriptor == 0:
@@ -188,6 +201,15 @@ class _Machine:
                 # What the guest wrote before it said goodbye is in the pipe by now.
                 _pump(guest_out)
                 return 0 if self.status.state == "down" else 3
+
+    def _bound_logs(self) -> None:
+        """Keep a guest that floods its console from filling the disk."""
+        if time.monotonic() < self.logs_due:
+            return
+        self.logs_due = time.monotonic() + EVERY
+        for log in self.logs:
+            if not log.keep():
+                self.end("down", f"QEMU was ended, for {log.path.name} has more than {log_file.MOST / 1e9:.1f} GB")
 
     def _feed(self, descriptor: int) -> bool:
         """Write what is waiting for the guest; say whether all of it went."""
@@ -219,7 +241,9 @@ class _Machine:
             elif word == "ready":
                 self._set(state="up", boot_seconds=round(time.monotonic() - self.started, 2))
             elif word == "facts":
-                (self.directory / "guest.json").write_text(value)
+                with contextlib.suppress(ValueError):  # cut off: what was said before stays
+                    json.loads(value)
+                    (self.directory / "guest.json").write_text(value)
             elif word == "exit":
                 self._worker_exited(value)
 
@@ -272,7 +296,7 @@ class _Machine:
         return cause_of_death(self._text("console.log"))
 
     def _text(self, name: str) -> str:
-        return files.text_of(self.directory / name)
+        return log_file.text(self.directory / name)
 
     def _last_line(self, name: str) -> str:
         lines = self._text(name).strip().splitlines()
@@ -291,7 +315,7 @@ class _Machine:
 
 def _pump(source: int) -> bool:
     """Copy what ``source`` (non-blocking) holds to standard output; say whether there can be more."""
-    while True:
+    for _ in range(_AT_ONCE):
         try:
             data = os.read(source, 1 << 16)
         except BlockingIOError:
@@ -300,6 +324,7 @@ def _pump(source: int) -> bool:
             return False
         while data:
             data = data[os.write(1, data) :]
+    return True
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from vm.klog.splats import Splat
 from vm.machine.accel import Accelerator, probe
 from vm.results import junit, table, write
 from vm.results.model import LETTERS
-from vm.run import known, skipped, skips, stop
+from vm.run import known, lost_log, skipped, skips, stop
 from vm.run.command import joined
 from vm.run.deadlines import Deadlines, deadlines
 from vm.run.machines import Plan, kernel_of_id
@@ -107,6 +107,8 @@ class Controller(KernelList):
         self.config = config
         self.final_table = ""
         self.trouble = ""
+        # Fingerprints of what the kernel complained of in each test.
+        self.told: dict[str, set[str]] = {}
         self.configs = {kernel.name: skips.read_config(kernel.config) for kernel in self.kernels}
         self.versions = {kernel.name: known.version_of(kernel) for kernel in self.kernels}
         # What may take a kernel down is kept apart even where nothing is expected.
@@ -205,6 +207,7 @@ class Controller(KernelList):
         """Note its verdict: all of its reports are here."""
         if (label := kernel_of_id(nodeid, self.commands)) is not None:
             self.recorder.end(label, nodeid)
+        self.told.pop(nodeid, None)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -213,6 +216,10 @@ class Controller(KernelList):
         node = getattr(report, "node", None)
         machine = self.session.machines.get(node)
         label = getattr(report, "vm_kernel", None) or (machine.kernel.name if machine else self.kernels[0].name)
+        told = self.told.setdefault(report.nodeid, set())
+        if getattr(report, "log_lost", False) and machine is not None:
+            lost_log.judge(report, machine.console_text(), told)
+        told.update(splat[3] for splat in getattr(report, "splats", ()))
         self._check_skip(report, label)
         self._add_source_lines(report, label)
         if getattr(report, "verdict", "") in ("crashed", "hung"):

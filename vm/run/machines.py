@@ -14,6 +14,7 @@ from xdist.workermanage import WorkerController
 
 from vm.base import files
 from vm.kernels.resolve import Kernel
+from vm.machine import log_file
 from vm.machine.accel import Accelerator
 from vm.machine.spec import Status, Vm
 from vm.machine.witness import Testimony
@@ -97,8 +98,8 @@ class Machine:
         return self.directory / "console.log"
 
     def console_text(self) -> str:
-        """Everything on its console so far."""
-        return files.text_of(self.console)
+        """What is on its console so far; of a flooded one the beginning and the end."""
+        return log_file.text(self.console)
 
     def signal(self, number: int) -> None:
         """Send a signal to the process that is the machine's parent."""

@@ -35,6 +35,7 @@ from vm.base.process import die_with_parent
 from vm.kernels.resolve import Kernel, resolve
 from vm.klog.splats import cause_of_death
 from vm.machine import init as guest_init
+from vm.machine import log_file
 from vm.machine.accel import DEFAULT_QEMU, Accelerator, probe
 from vm.machine.qemu import command_line, option_value, output_port
 from vm.machine.spec import Vm
@@ -295,7 +296,7 @@ def _lost(vm: Vm, directory: Path, status: PortStatus) -> int:
         UsageError: it never came up.
     """
     log = text_of(directory / "qemu.log").strip().splitlines()
-    console = text_of(directory / "console.log")
+    console = log_file.text(directory / "console.log")
     reason = status.timed_out or cause_of_death(console) or ""
     if not status.booted and log:
         reason = f"QEMU: {log[-1]}"

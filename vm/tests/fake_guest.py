@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from vm.guest import serve
+from vm.guest import serve, worker
 
 # What kernels print, shortened; the formats are those of kernel/panic.c, mm/oom_kill.c, kernel/watchdog.c and
 # arch/x86/kernel/dumpstack.c.
@@ -81,6 +81,9 @@ Run /nonexistent as init process
 Kernel panic - not syncing: Requested init /nonexistent failed (error -2).
 ---[ end Kernel panic - not syncing: Requested init /nonexistent failed (error -2). ]---
 """
+
+
+_LOST = "FAKE_LOG_OVERWRITTEN"
 
 
 def console(text: str) -> None:
@@ -174,6 +177,12 @@ def slow() -> None:
     time.sleep(1)
 
 
+def log_overwritten(text: str = "") -> None:
+    """Have the kernel log more than its buffer holds before it is read: the console has it."""
+    console(text)
+    os.environ[_LOST] = "yes"
+
+
 def warns() -> None:
     """Boot a kernel that complains."""
     console(WARNING)
@@ -191,6 +200,7 @@ class ConsoleLog:
     def __init__(self, marking: bool) -> None:  # as the real one
         self.path = Path(os.environ["VM_CONSOLE"])
         self.read_up_to = self.path.stat().st_size
+        self.lost = False
 
     def mark(self, text: str) -> None:
         """Write a line of the runner."""
@@ -198,6 +208,11 @@ class ConsoleLog:
 
     def read(self) -> list[str]:
         """Return the lines since the last call."""
+        if os.environ.pop(_LOST, ""):
+            self.lost = True
+            self.read_up_to = self.path.stat().st_size
+            return [worker.OVERWRITTEN]
+        self.lost = False
         lines = self.path.read_bytes()[self.read_up_to :]
         self.read_up_to += len(lines)
         return lines.decode().splitlines()
@@ -212,8 +227,6 @@ def main(behaviours: Sequence[str]) -> None:
         if machine().startswith(which) or machine().endswith(which):
             BEHAVIOURS[name]()
     serve.say("init")
-    from vm.guest import worker
-
     worker.KernelLog = ConsoleLog  # type: ignore[assignment,misc]
     serve.main()
 
