@@ -74,6 +74,10 @@ kernel: setup-build ## build a kernel for these tests, print its image [KERNEL=s
 clean-cache: setup ## remove what was fetched and built, but for what a run uses (by itself the cache keeps to 30 GB)
 	@$(PYTHON) -m vm cache --all
 
+.PHONY: clean-results
+clean-results: setup ## remove the results of all runs but the newest ten (nothing else ever removes results)
+	@$(PYTHON) -m vm clean-results $(ARGS)
+
 .PHONY: coverage
 coverage: setup ## lines and branches of AF_ALG that the suite reaches [KERNEL=source:6.12+coverage]
 	@$(RUN) -p vm.coverage.plugin $(KERNELS) $(if $(VMS),--vms $(VMS)) $(ARGS) $(TEST)

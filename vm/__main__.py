@@ -22,6 +22,7 @@ SUBCOMMANDS = {
     "diff": ("vm.results.diff", "only what changed between two kernels"),
     "console": ("vm.klog.console", "split the console of a machine by test"),
     "bench": ("vm.bench.command", "what the runner costs, as ratios"),
+    "clean-results": ("vm.results.clean", "remove the results of old runs"),
     "cache": ("vm.base.prune", "keep the cache within its bounds, or remove all of it"),
     "accel": ("vm.machine.accel", "say what QEMU runs guests with on this host, and why"),
 }
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def usage() -> str:
     """Return the help: one line a subcommand."""
-    lines = [f"  {name:9} {text}\n" for name, (_, text) in SUBCOMMANDS.items()]
+    lines = [f"  {name:13} {text}\n" for name, (_, text) in SUBCOMMANDS.items()]
     return "".join(["usage: python -m vm SUBCOMMAND …\n\n", *lines, "\nEach has its own --help.\n"])
 
 

@@ -37,11 +37,7 @@ def cache_dir() -> Path:
     Raises:
         UsageError: the directory cannot be created.
     """
-    if named := os.environ.get(ENVIRONMENT_VARIABLE):
-        path = Path(named).absolute()
-    else:
-        base = os.environ.get("XDG_CACHE_HOME")
-        path = (Path(base) if base else Path.home() / ".cache") / "af-alg-tests"
+    path = _place()
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -50,6 +46,13 @@ def cache_dir() -> Path:
             f"set {ENVIRONMENT_VARIABLE} to a directory you can write"
         ) from error
     return path
+
+
+def _place() -> Path:
+    if named := os.environ.get(ENVIRONMENT_VARIABLE):
+        return Path(named).absolute()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "af-alg-tests"
 
 
 @contextlib.contextmanager
@@ -80,6 +83,8 @@ def holder(path: Path) -> str:
     return f"process {process} since {time.strftime('%H:%M:%S', time.localtime(since))}"
 
 
+# A file that is there when an entry was made that prune has not seen: by whichever process, those of machines too.
+_GROWN = ".grown"
 _held: dict[Path, IO[str]] = {}
 
 
@@ -116,9 +121,10 @@ def last_used(path: Path) -> float:
 def remove(path: Path) -> bool:
     """Remove the directory ``path`` unless somebody uses it; say whether it is gone.
 
-    It vanishes whole: what a kill leaves of it is under a name that nobody reads.
+    It vanishes whole: what a kill leaves of it is under a name that nobody reads. Somebody else's, which we may not
+    remove, is left.
     """
-    with _lock_file(path) as lock:
+    with contextlib.suppress(PermissionError), _lock_file(path) as lock:
         if not _lock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB):
             return False
         if path.is_dir():
@@ -126,7 +132,8 @@ def remove(path: Path) -> bool:
             path.rename(grave)
             shutil.rmtree(grave, ignore_errors=True)
         _sweep(path)
-    return True
+        return True
+    return False
 
 
 @contextlib.contextmanager
@@ -190,6 +197,15 @@ def entry(path: Path, make: Callable[[Path], None], waiting: Callable[[], None] 
     return path
 
 
+def grown() -> bool:
+    """Say whether any run has made an entry since this was last asked: whoever asks sees to the limit."""
+    try:
+        (cache_dir() / _GROWN).unlink()
+    except OSError:
+        return False
+    return True
+
+
 def _make_entry(path: Path, make: Callable[[Path], None]) -> None:
     _sweep(path)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
@@ -197,6 +213,9 @@ def _make_entry(path: Path, make: Callable[[Path], None]) -> None:
         make(temporary)
         temporary.chmod(0o755)
         temporary.rename(path)
+        if path.is_relative_to(_place()):
+            with contextlib.suppress(OSError):
+                (_place() / _GROWN).touch()
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise

@@ -1,6 +1,6 @@
 """Keep the cache within bounds: what was used longest ago goes first, what a run uses stays.
 
-    python -m vm cache          # down to $AFALG_CACHE_LIMIT (30G), as after every build and every fetched source
+    python -m vm cache          # down to $AFALG_CACHE_LIMIT (30G), as whenever a kernel was made ready
     python -m vm cache --all    # everything that no run uses: make clean-cache
 
 Everything in the cache can be had again, by fetching or building it. The compiler's cache (ccache) has a bound of
@@ -77,6 +77,7 @@ def to_limit(progress: Progress) -> None:
     Raises:
         UsageError: the limit cannot be understood.
     """
+    cache.grown()
     bound = limit()
     if bound is None:
         return
@@ -89,6 +90,16 @@ def to_limit(progress: Progress) -> None:
             total -= entry.size
             progress(f"removed from the cache: {entry}; {LIMIT_VARIABLE} is {bound / 1e9:g} GB")
     _tidy()
+
+
+def when_grown(progress: Progress) -> None:
+    """Do the same, but only when something was added to the cache since this was last done.
+
+    Raises:
+        UsageError: the limit cannot be understood.
+    """
+    if cache.grown():
+        to_limit(progress)
 
 
 def everything(progress: Progress) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vm.base import cache
+from vm.base import cache, prune
 from vm.base.command import command, say
 from vm.base.errors import BuildFailed, UsageError
 from vm.base.files import first_existing
@@ -109,7 +109,7 @@ def resolve(specs: Sequence[str], progress: Progress) -> list[Kernel]:
     found: list[Kernel] = []
     for spec in specs or [""]:
         try:
-            kernel = resolve_one(spec, progress)
+            kernel = _resolve_one(spec, progress)
         except BuildFailed as error:
             # A verdict about this kernel: the others are tested all the same.
             name = versions.printable(spec.rstrip("/").rpartition("/")[2])
@@ -120,6 +120,8 @@ def resolve(specs: Sequence[str], progress: Progress) -> list[Kernel]:
             progress(f"{spec!r} is the same kernel as {same.spec!r}: taken once")
         else:
             found.append(kernel)
+    # Now that all of them are held.
+    prune.when_grown(progress)
     return _named(found)
 
 
@@ -136,6 +138,12 @@ def resolve_one(spec: str, progress: Progress) -> Kernel:
     Raises:
         UsageError: it names no kernel, or the kernel cannot be had.
     """
+    kernel = _resolve_one(spec, progress)
+    prune.when_grown(progress)
+    return kernel
+
+
+def _resolve_one(spec: str, progress: Progress) -> Kernel:
     if spec == RUNNING:
         return _running()
     path = Path(spec)

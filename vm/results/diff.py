@@ -132,7 +132,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _algorithms(kernel: KernelRun, results: Path) -> frozenset[str] | None:
-    """Return the names of /proc/crypto, None when they are not there, or none: every kernel has some."""
+    """Return the names of /proc/crypto, None when it is not there, or empty as of no kernel with a crypto API."""
     text = kernel.proc_crypto
     if text and "\n" not in text:
         text = files.text_of((results if results.is_dir() else results.parent) / text)

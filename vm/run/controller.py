@@ -26,7 +26,7 @@ from vm.kernels.resolve import Kernel, resolve
 from vm.klog import source_lines
 from vm.klog.splats import Splat
 from vm.machine.accel import Accelerator, probe
-from vm.results import junit, table, write
+from vm.results import clean, junit, table, write
 from vm.results.model import LETTERS
 from vm.run import known, lost_log, skipped, skips, stop
 from vm.run.command import joined
@@ -304,6 +304,8 @@ class Controller(KernelList):
         terminalreporter.write_sep("=", "kernels")
         terminalreporter.write_line(self.final_table)
         terminalreporter.write_line(self.trouble or f"results: {files.shown(self.session.plan.directory)}")
+        if many := clean.hint(ROOT / "results"):
+            terminalreporter.write_line(many)
 
     def _say_stalls(self, terminalreporter: Any) -> None:
         """Tell what was not taken for a verdict, since the host gave a machine no time."""

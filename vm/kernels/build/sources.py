@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm.base import cache, process, prune
+from vm.base import cache, process
 from vm.base.errors import UsageError
 from vm.base.progress import Progress
 from vm.kernels import built, packaged, versions
@@ -156,7 +156,6 @@ def _choose(suite: str, version: str, found: Sequence[_Candidate]) -> _Candidate
 
 
 def _fetched(candidate: _Candidate, progress: Progress) -> Tree:
-    fresh = not candidate.entry.is_dir()
     entry = cache.entry(
         candidate.entry,
         lambda path: _make(candidate, path, progress),
@@ -164,8 +163,6 @@ def _fetched(candidate: _Candidate, progress: Progress) -> Tree:
             f"source {candidate.package.version}: waiting, for {cache.holder(candidate.entry)} fetches it"
         ),
     )
-    if fresh:
-        prune.to_limit(progress)
     return _cached_tree(entry)
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -184,6 +185,22 @@ def test_the_command_says_how_much_is_free_now(home: Path, capsys: pytest.Captur
     put(home / "kernels/a", 100)
     assert prune.main(["--all"]) == 0
     assert capsys.readouterr().out == f"0.0 GB freed in {home}\n"
+
+
+def test_what_somebody_else_has_locked_away_is_left(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs, ours = put(home / "kernels/theirs", 100), put(home / "kernels/ours", 200)
+    put(home / "kernels/new", 300)
+    opened = cache._lock_file
+
+    def refuse(path: Path) -> IO[str]:
+        if path == theirs:
+            raise PermissionError
+        return opened(path)
+
+    monkeypatch.setattr(cache, "_lock_file", refuse)
+    (said,) = to_limit()
+    assert "kernels/ours" in said
+    assert (theirs.exists(), ours.exists()) == (True, False)
 
 
 def test_what_a_clock_that_was_ahead_has_dated_is_counted_from_now_on(home: Path) -> None:

@@ -112,6 +112,23 @@ def test_modules_installed_by_make_with_one_directory_win_over_the_kernels_own(t
     assert said == [f"{top}: 1 module from outside of kernel/: updates/crypto/af_alg.ko"]
 
 
+def test_kernels_of_the_user_keep_the_cache_within_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was kept after builds alone: the limit of a machine that builds none meant nothing."""
+    monkeypatch.setenv("AFALG_CACHE_LIMIT", "1K")
+    old = put(tmp_path / "cache/kernels/old/file", bytes(10_000)).parent
+    top = tmp_path / "root/lib/modules" / RELEASE
+    path = put(tmp_path / f"root/boot/vmlinuz-{RELEASE}", bzimage(RELEASE))
+    put_modules(top)
+    said: list[str] = []
+    (found,) = kernel.resolve([str(path)], said.append)
+    assert [line.partition(" (")[0] for line in said] == ["removed from the cache: kernels/old"]
+    assert not old.exists()
+    assert set(kept_of(found)) == KEPT, "in use"
+    put(old / "file", bytes(10_000))
+    kernel.resolve([str(path)], said.append)
+    assert old.exists(), "counted only when something was added"
+
+
 def test_modules_of_another_release_are_not_taken(tmp_path: Path) -> None:
     path = put(tmp_path / "root/boot/bzImage", bzimage(RELEASE))
     put_modules(tmp_path / "root/lib/modules/6.12.4")
