@@ -73,17 +73,19 @@ class PortStatus:
     def take(self) -> bool:
         """Read what it said; say whether more can come."""
         data = os.read(self.reader, 1 << 12)
-        self._lines += data
-        for line in self._lines.decode(errors="replace").splitlines(keepends=True):
-            word, _, value = line.strip().partition(" ")
+        *lines, rest = (self._lines + data).split(b"\n")
+        # What is longer than all it may say is no line.
+        self._lines = rest[:100]
+        for line in lines:
+            word, _, value = line.decode(errors="replace").strip().partition(" ")
             self.booted = self.booted or word == "init"
-            if word == "exit" and line.endswith("\n"):
+            if word == "exit" and value.isdecimal():
                 self.code = int(value)
         return bool(data) and self.code is None
 
 
 def copy(streams: list[Stream], status: PortStatus, boot: float | None, seconds: float | None) -> None:
-    """Pass everything on until the status and the streams have ended, or a deadline has passed.
+    """Pass everything on until the status and the streams have ended, or a deadline has passed, however much comes.
 
     Args:
         boot: monotonic time when the guest must have started its process 1; None for no limit.
@@ -98,7 +100,7 @@ def copy(streams: list[Stream], status: PortStatus, boot: float | None, seconds:
             poll.register(descriptor, select.POLLIN)
         left = None if due is None else max(0.0, due - time.monotonic()) * 1000
         events = poll.poll(left)
-        if not events and due is not None:
+        if due is not None and time.monotonic() >= due:
             status.timed_out = "the command was not done" if status.booted else "the guest was not up"
             return
         was_booted = status.booted
@@ -107,5 +109,7 @@ def copy(streams: list[Stream], status: PortStatus, boot: float | None, seconds:
                 del sources[descriptor]
         if status.booted and not was_booted:
             due = None if seconds is None else time.monotonic() + seconds
+        if status.code is not None:
+            due = None  # The command is done. What is left of its output has an end, or the machine has.
         if not streams and status.code is not None:
             return

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 
-from vm.shell.ports import Stream
+from vm.shell.ports import PortStatus, Stream, copy
 
 END = "0123456789abcdef"
 
@@ -59,3 +60,46 @@ def test_output_comes_out_as_soon_as_it_cannot_be_the_end() -> None:
 
 def test_output_of_a_guest_that_died_comes_through_and_is_incomplete() -> None:
     assert pass_through([b"begun, and 01234"]) == (b"begun, and 01234", False)
+
+
+class Endless(Stream):
+    """An output that always has more; it ends after MOST times all the same, lest the test does not."""
+
+    MOST = 1000
+
+    def __init__(self) -> None:
+        super().__init__(os.open(os.devnull, os.O_WRONLY), END)
+        self.reader = os.open("/dev/zero", os.O_RDONLY)
+        self.taken = 0
+
+    def take(self) -> bool:
+        self.taken += 1
+        return super().take() and self.taken < self.MOST
+
+
+def test_output_that_flows_on_does_not_keep_a_deadline_from_passing() -> None:
+    stream, status = Endless(), PortStatus()
+    os.write(status.writer, b"init\n")
+    copy([stream], status, boot=time.monotonic() + 60, seconds=0)
+    assert stream.taken < stream.MOST
+    assert status.timed_out == "the command was not done"
+
+
+def test_output_of_a_command_that_is_done_comes_through_after_its_deadline() -> None:
+    reader, writer = os.pipe()
+    stream, status = Stream(writer, END), PortStatus()
+    stream.start()
+    os.write(status.writer, b"init\nexit 3\n")
+    os.write(stream.writer, b"all of it" + END.encode())
+    copy([stream], status, boot=time.monotonic() + 60, seconds=0)
+    assert (status.code, status.timed_out, stream.complete) == (3, "", True)
+    assert os.read(reader, 100) == b"all of it"
+
+
+@pytest.mark.parametrize("said", [b"exit x\n", b"exit -1\n", b"x" * 4096, b"exit \n"])
+def test_a_status_that_is_none_is_passed_over(said: bytes) -> None:
+    status = PortStatus()
+    os.write(status.writer, said + b"\ninit\nexit 7\n")
+    while status.take():
+        pass
+    assert (status.booted, status.code) == (True, 7)
