@@ -101,6 +101,11 @@ class Machine:
         """What is on its console so far; of a flooded one the beginning and the end."""
         return log_file.text(self.console)
 
+    @property
+    def gone(self) -> bool:
+        """Whether the process that is its parent, and with it the machine, has ended."""
+        return self.node.gateway._io.popen.poll() is not None
+
     def signal(self, number: int) -> None:
         """Send a signal to the process that is the machine's parent."""
         self.node.gateway._io.popen.send_signal(number)

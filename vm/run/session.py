@@ -32,6 +32,8 @@ from vm.run.verdicts import Verdicts, of_machine
 
 # Seconds a machine that was sent an NMI has to print where it hangs.
 _LAST_WORDS = 3.0
+# Seconds after which a machine that was let go is no longer waited for: its process is stopped, or worse.
+_LEAVES_WITHIN = 10.0
 
 
 class VmSession(DSession):  # type: ignore[misc]
@@ -59,6 +61,8 @@ class VmSession(DSession):  # type: ignore[misc]
         self._only = ""
         # Machines to start when another has ended: the kernel, and the one test it is for.
         self.queued: deque[tuple[Kernel, str]] = deque()
+        # Machines that were let go, and since when.
+        self.leaving: dict[WorkerController, float] = {}
 
     # ---- hooks
 
@@ -171,7 +175,8 @@ class VmSession(DSession):  # type: ignore[misc]
 
     def loop_once(self) -> None:
         """Act on the next event, watching the clock meanwhile."""
-        while self._active_nodes:
+        while self._active_nodes or self.queued:
+            self._start_queued()
             try:
                 name, arguments = self.queue.get(timeout=0.2)
             except Empty:
@@ -184,7 +189,7 @@ class VmSession(DSession):  # type: ignore[misc]
             if self.queue.empty():
                 self._watch()
             break
-        if self.sched.tests_finished or not self._active_nodes:
+        if self.sched.tests_finished or not (self._active_nodes or self.queued):
             self.triggershutdown()
 
     def triggershutdown(self) -> None:
@@ -359,17 +364,24 @@ class VmSession(DSession):  # type: ignore[misc]
             self.sched.close(kernel.name, str(error))
 
     def _start(self, kernel: Kernel, only: str = "") -> None:
-        if len(self._active_nodes) < self.plan.at_once:
+        if self._occupied() < self.plan.at_once:
             self._start_now(kernel, only)
         else:
             self.queued.append((kernel, only))
 
     def _start_queued(self) -> None:
         """Use the room that a machine left."""
-        while self.queued and len(self._active_nodes) < self.plan.at_once:
+        while self.queued and self._occupied() < self.plan.at_once:
             kernel, only = self.queued.popleft()
             if self.sched.wants_machine(kernel.name) and only not in self.verdicts.complete:
                 self._start_again(kernel, only)
+
+    def _occupied(self) -> int:
+        """Return how many machines there are: those at work, and those that were let go and are not gone yet."""
+        for node, since in list(self.leaving.items()):
+            if self.machines[node].gone or self.clock() - since > _LEAVES_WITHIN:
+                del self.leaving[node]
+        return len(self._active_nodes) + len(self.leaving)
 
     def _start_now(self, kernel: Kernel, only: str) -> None:
         self.started[kernel.name] += 1
@@ -406,8 +418,9 @@ class VmSession(DSession):  # type: ignore[misc]
         self._active_nodes.add(node)
 
     def _dismiss(self, node: WorkerController) -> None:
-        """Let go of a machine: its process sees its input closed and ends it."""
+        """Let go of a machine: its process sees its input closed and ends it, after a moment for last words."""
         self._active_nodes.discard(node)
+        self.leaving[node] = self.clock()
         with contextlib.suppress(OSError):
             node.ensure_teardown()
         self._start_queued()

@@ -60,3 +60,26 @@ def test_first_failure_ends_the_run_with_kernels_waiting(project: Project) -> No
     assert run.status == 1
     assert "test_a[5.10.0-fake]" in run.output
     assert run.machines == ["5.10.0-fake-1"]
+
+
+COUNTING = """
+import pathlib
+from vm.run.session import VmSession
+start = VmSession._start_now
+def counting(self, kernel, only):
+    alive = [machine.name for machine in self.machines.values() if machine.node.gateway._io.popen.poll() is None]
+    with pathlib.Path("alive").open("a") as file:
+        file.write(" ".join(alive) + "\\n")
+    start(self, kernel, only)
+VmSession._start_now = counting
+"""
+
+
+def test_a_machine_that_is_let_go_takes_its_room_until_it_is_gone(project: Project) -> None:
+    """Its process gives it two seconds; a successor that starts at once is one machine too many."""
+    project.tests("@pytest.mark.deadline(1)\ndef test_a(): guest.deaf()\ndef test_b(): pass\n")
+    with (project.directory / "conftest.py").open("a") as conftest:
+        conftest.write(COUNTING)
+    run = project.run("--vms-at-once=1", "--vm-deadline=3", kernels=FOUR[:2])
+    assert sorted(run.verdicts.values()) == ["hung", "hung", "passed", "passed"], run.output
+    assert (project.directory / "alive").read_text() == "\n" * 4, "nothing was alive when one was started"
