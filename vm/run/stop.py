@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
-import os
 import signal
 import sys
 from types import FrameType
+from typing import NoReturn
 
 # A pipe without a reader, a terminal that was closed.
 _GONE = (errno.EPIPE, errno.EIO)
 # What time limits (timeout(1), CI systems) and terminals that close send.
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+_ending = False
 
 
 def as_ctrl_c() -> None:
@@ -28,6 +29,8 @@ def as_ctrl_c() -> None:
 
 def no_more() -> None:
     """From now on results are written, and the run ends anyway."""
+    global _ending
+    _ending = True
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
@@ -54,21 +57,23 @@ class _Text(io.TextIOWrapper):
 
 
 class _Output(io.FileIO):
-    """Writes to what may go away."""
+    """Writes to what may go away; from then on to nothing."""
+
+    gone = False
 
     def write(self, data: object) -> int:
         try:
-            return super().write(data)  # type: ignore[arg-type]
+            if not self.gone:
+                return super().write(data)  # type: ignore[arg-type]
         except OSError as error:
             if error.errno not in _GONE:
                 raise
-        nothing = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nothing, self.fileno())
-        os.close(nothing)
-        signal.raise_signal(signal.SIGHUP)
+            self.gone = True
+            if not _ending:
+                _stop(signal.SIGPIPE)
         return len(memoryview(data).cast("B"))  # type: ignore[arg-type]
 
 
-def _stop(number: int, _frame: FrameType | None) -> None:
+def _stop(number: int, _frame: FrameType | None = None) -> NoReturn:
     no_more()
     raise KeyboardInterrupt(f"stopped by {signal.Signals(number).name}")

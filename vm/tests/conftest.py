@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -35,12 +37,18 @@ crashes = true
 
 @pytest.fixture(scope="session", autouse=True)
 def interruptible() -> Iterator[None]:
-    """Have what the tests start obey Ctrl-C: a shell has what it starts in the background ignore it (``&``)."""
-    before = signal.getsignal(signal.SIGINT)
-    if before == signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Have what the tests start obey signals: what a shell starts in the background ignores Ctrl-C, nohup(1) SIGHUP."""
+    usual: dict[signal.Signals, signal.Handlers | Callable[[int, FrameType | None], Any]] = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGHUP: signal.SIG_DFL,
+    }
+    before = {number: signal.getsignal(number) for number in usual}
+    for number, handler in usual.items():
+        if before[number] == signal.SIG_IGN:
+            signal.signal(number, handler)
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, old in before.items():
+        signal.signal(number, old)
 
 
 @pytest.fixture(scope="session", autouse=True)
