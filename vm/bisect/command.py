@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from vm.base import cache, files
+from vm.base import files
 from vm.base.command import USAGE, Parser, say
 from vm.base.errors import BuildFailed, UsageError
 from vm.base.files import ROOT
@@ -181,9 +181,8 @@ def listed(options: argparse.Namespace, hunt: Hunt) -> int:
 
 def commits(options: argparse.Namespace, hunt: Hunt) -> int:
     """Bisect over the commits of a tree, in a work tree of our own."""
-    work = bisect_git.WorkTree.prepare(options.tree, options.good, options.bad, say)
-    question = ["commits", work.source, work.good, work.bad, options.build, *_asked(hunt)]
-    with cache.locked(work.path, lambda: say(f"waiting for another bisection of {work.source}")):
+    with bisect_git.WorkTree.taken(options.tree, options.good, options.bad, say) as work:
+        question = ["commits", work.source, work.good, work.bad, options.build, *_asked(hunt)]
         bisection = Bisection(Notebook.open(_place(options), question, say), hunt, say)
         ends = {}
         for name, commit in (("good", work.good), ("bad", work.bad)):

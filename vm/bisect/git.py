@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,12 +51,14 @@ class WorkTree:
     bad_is_newer: bool
 
     @classmethod
-    def prepare(cls, tree: str, good: str, bad: str, progress: Progress) -> WorkTree:
-        """Make the work tree, or bring the one of before up to date.
+    @contextlib.contextmanager
+    def taken(cls, tree: str, good: str, bad: str, progress: Progress) -> Iterator[WorkTree]:
+        """Make the work tree, or bring the one of before up to date; it is the block's own.
 
         Args:
             tree: the user's repository, which is only read.
             good, bad: names of commits in it.
+            progress: told when another bisection of that repository has to be waited for.
 
         Raises:
             UsageError: no such repository or commit, or both are the same; no space.
@@ -69,15 +72,14 @@ class WorkTree:
             raise UsageError(f"{good} and {bad} are the same commit; give two that differ")
         key = hashlib.sha256(source.encode()).hexdigest()[:12]
         path = cache.cache_dir() / "bisect" / key
-        if not (path / ".git" / "HEAD").exists():
-            progress(f"making a work tree of {tree}")
-            shutil.rmtree(path, ignore_errors=True)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _must(None, "clone", "--quiet", "--shared", "--no-checkout", source, str(path))
-        # Tags are only names for people; the objects are there already.
-        _must(path, "fetch", "--quiet", "--tags", "--force", source)
-        newer = _git(path, "merge-base", "--is-ancestor", commits[bad], commits[good]) is None
-        return cls(path, source, commits[good], commits[bad], newer)
+        with cache.locked(path, lambda: progress(f"waiting for another bisection of {source}")):
+            if not (path / ".git" / "HEAD").exists():
+                progress(f"making a work tree of {tree}")
+                _clone(source, path)
+            # Tags are only names for people; the objects are there already.
+            _must(path, "fetch", "--quiet", "--tags", "--force", source)
+            newer = _git(path, "merge-base", "--is-ancestor", commits[bad], commits[good]) is None
+            yield cls(path, source, commits[good], commits[bad], newer)
 
     def describe(self, commit: str) -> str:
         """Return a name for people that is unique: ``v6.12.95-3-g0123456789ab``."""
@@ -158,6 +160,15 @@ def skip(tree: str) -> str:
     if result.returncode:
         raise UsageError(f"git bisect skip: {' '.join((result.stdout.strip() or result.stderr.strip()).split())}")
     return result.stdout.strip()
+
+
+def _clone(source: str, path: Path) -> None:
+    """Clone whole or not at all: a kill leaves what the next one removes."""
+    half = path.with_name(f".{path.name}.tmp")
+    for left in (half, path):
+        shutil.rmtree(left, ignore_errors=True)
+    _must(None, "clone", "--quiet", "--shared", "--no-checkout", source, str(half))
+    half.rename(path)
 
 
 def _first(said: str) -> str | None:

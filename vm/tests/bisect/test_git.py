@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from vm.base import cache
 from vm.base.files import ROOT
+from vm.bisect import git as bisect_git
 from vm.tests.archive import bzimage
 from vm.tests.bisection import TEST, Field
 
@@ -146,3 +149,59 @@ def test_make_refuses_a_tree_that_is_not_bisected(field: Field, repository: Path
     )
     assert done.returncode == -signal.SIGTERM, "make's own status would be an answer"
     assert "no bisection goes on" in done.stderr
+
+
+def test_the_work_tree_is_made_and_renewed_under_its_lock(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two bisections of one repository that began together made, or removed, one work tree at once."""
+    monkeypatch.setenv("AFALG_CACHE", str(tmp_path / "cache"))
+    done: list[str] = []
+    run, locked = bisect_git._run, cache.locked
+
+    def noted(path: Path | None, *arguments: str) -> subprocess.CompletedProcess[str]:
+        if path is None or path.is_relative_to(tmp_path / "cache"):
+            done.append(arguments[0])
+        return run(path, *arguments)
+
+    @contextlib.contextmanager
+    def noting(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+        with locked(path, waiting):
+            done.append(f"locked {path.parent.name}")
+            yield
+            done.append("let go")
+
+    monkeypatch.setattr(bisect_git, "_run", noted)
+    monkeypatch.setattr(cache, "locked", noting)
+    for _ in range(2):
+        with bisect_git.WorkTree.taken(str(repository), "v0", "v6", lambda _line: None) as work:
+            done.append("work")
+            assert work.describe(work.bad) == "v6"
+    each = ["fetch", "merge-base", "work", "describe", "let go"]
+    assert done == ["locked bisect", "clone", *each, "locked bisect", *each]
+
+
+def test_a_work_tree_that_was_half_made_is_made_again(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AFALG_CACHE", str(tmp_path / "cache"))
+
+    def killed(path: Path | None, *arguments: str) -> subprocess.CompletedProcess[str]:
+        found = run(path, *arguments)
+        if arguments[0] == "clone":
+            raise KeyboardInterrupt
+        return found
+
+    run = bisect_git._run
+    with monkeypatch.context() as patch:
+        patch.setattr(bisect_git, "_run", killed)
+        with (
+            pytest.raises(KeyboardInterrupt),
+            bisect_git.WorkTree.taken(str(repository), "v0", "v6", lambda _line: None),
+        ):
+            pass
+    said: list[str] = []
+    with bisect_git.WorkTree.taken(str(repository), "v0", "v6", said.append) as work:
+        assert work.path.is_dir()
+    assert said == [f"making a work tree of {repository}"]
+    assert [path.name for path in work.path.parent.iterdir() if path.suffix == ".tmp"] == []
