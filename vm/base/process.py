@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -65,8 +67,8 @@ def run(
     if program is None:
         raise UsageError(f"{argv[0]} is not installed; install it (on Debian: apt-get install it)")
     command = [program, *argv[1:]]
-    if (setpriv := find("setpriv")) and (shell := find("sh")):
-        command = [setpriv, "--pdeathsig", "TERM", "--", shell, "-c", GUARD, "guard", *command]
+    if shell := find("sh"):
+        command = [*dying_with_parent(signal.SIGTERM), shell, "-c", GUARD, "guard", *command]
     env = {**os.environ, **(environment or {}), "LC_ALL": "C.UTF-8", "LANGUAGE": "en"}
     # Files and not pipes: a pipe that nobody reads stops the program, and one read by a thread outlives us.
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
@@ -87,6 +89,37 @@ def run(
             output.read().decode("utf-8", "replace"),
             errors.read().decode("utf-8", "replace"),
         )
+
+
+# Python ignores two signals that a program wants to have.
+_TRAMPOLINE = """\
+import ctypes, os, signal, sys
+for each in (signal.SIGPIPE, signal.SIGXFSZ):
+    signal.signal(each, signal.SIG_DFL)
+ctypes.CDLL(None).prctl(1, int(sys.argv[1]))
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
+
+
+def dying_with_parent(number: signal.Signals) -> list[str]:
+    """Return the beginning of a command that is sent a signal by the kernel when its parent ends, in whatever way.
+
+    That is a program, since a preexec_fn may deadlock in a process with threads: setpriv of util-linux, or where there
+    is none, or one that knows no such option (busybox), a Python, which takes longer to start.
+    """
+    setpriv = find("setpriv")
+    prefix = [setpriv or "", "--pdeathsig", number.name.removeprefix("SIG"), "--"]
+    if setpriv and _works((*prefix, "true")):
+        return prefix
+    return [sys.executable, "-ISc", _TRAMPOLINE, str(int(number))]
+
+
+@functools.cache
+def _works(command: tuple[str, ...]) -> bool:
+    try:
+        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=30).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
 
 
 def die_with_parent() -> None:

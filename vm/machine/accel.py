@@ -19,6 +19,7 @@ from pathlib import Path
 
 from vm.base.command import Parser, command
 from vm.base.errors import UsageError
+from vm.base.process import dying_with_parent
 from vm.machine import profile
 
 KVM_DEVICE = Path("/dev/kvm")
@@ -229,10 +230,8 @@ def _in_memory(content: bytes) -> Iterator[int]:
 
 def _contained() -> list[str]:
     """Return a prefix for a command: it dies with this process, and leaves no core file when it aborts."""
-    # Programs rather than preexec_fn, which may deadlock in a process with threads. Both are of util-linux,
-    # which every distribution installs.
-    prefixes = (["setpriv", "--pdeathsig", "KILL", "--"], ["prlimit", "--core=0", "--"])
-    return [word for prefix in prefixes if shutil.which(prefix[0]) for word in prefix]
+    limited = ["prlimit", "--core=0", "--"] if shutil.which("prlimit") else []  # of util-linux, as setpriv
+    return [*dying_with_parent(signal.SIGKILL), *limited]
 
 
 def _first_error(text: str) -> str:
