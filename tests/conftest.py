@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.afalg.netlink import CryptoNetlink
+from tests.doctor import absence
+from tests.need import lacking
 
 
 @pytest.fixture
@@ -20,7 +22,7 @@ def crypto() -> Iterator[CryptoNetlink]:
     except OSError as error:
         if error.errno != errno.EPROTONOSUPPORT:
             raise
-        pytest.skip("kernel has no NETLINK_CRYPTO")
+        lacking(absence.NETLINK_CRYPTO, error.errno)
     with netlink:
         yield netlink
         # The last entry is the oldest: nobody takes it away.

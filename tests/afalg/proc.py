@@ -44,7 +44,12 @@ class Implementation:
     @property
     def af_alg_type(self) -> str | None:
         """``hash``, ``skcipher``, ``aead`` or ``rng``; None for what AF_ALG cannot bind."""
-        return None if self.internal else AF_ALG_TYPES.get(self.type_)
+        return None if self.internal or not self.approved else AF_ALG_TYPES.get(self.type_)
+
+    @property
+    def approved(self) -> bool:
+        """Whether FIPS mode leaves it to others than algorithms that are made of it; true without that mode."""
+        return self.fields.get("fips") != "no"
 
 
 def implementations(text: str | None = None) -> list[Implementation]:

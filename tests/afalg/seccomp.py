@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import functools
+import os
 import platform
+import signal
 import struct
-from pathlib import Path
 
 from tests.afalg.constants import AF_ALG
 from tests.afalg.libc import checked
@@ -15,6 +17,7 @@ AUDIT_ARCH_X86_64 = 0xC000003E
 AUDIT_ARCH_I386 = 0x40000003
 SOCKET_X86_64 = 41
 SOCKET_I386 = 359
+GETPID_I386 = 20
 
 _LOAD, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06
 _NUMBER_AT, _ARCHITECTURE_AT, _FIRST_ARGUMENT_AT = 0, 4, 16
@@ -45,9 +48,19 @@ def refuse_alg_sockets(errno_: int, calls: dict[int, int]) -> None:
         checked(_libc.prctl(option, first, second, 0, 0), "prctl")
 
 
+@functools.cache
 def has_32_bit_entry() -> bool:
-    """Whether a 64-bit x86 process can make 32-bit system calls (CONFIG_IA32_EMULATION)."""
-    return platform.machine() == "x86_64" and Path("/proc/sys/abi/vsyscall32").exists()
+    """Whether a 64-bit x86 process can make 32-bit system calls (CONFIG_IA32_EMULATION, ``ia32_emulation=``).
+
+    Where it cannot, ``int 0x80`` is SIGSEGV: asked in a child, whose handler keeps the kernel from logging that.
+    """
+    if platform.machine() != "x86_64":
+        return False
+    child = os.fork()
+    if child == 0:
+        _libc.signal(signal.SIGSEGV, ctypes.cast(_libc._exit, ctypes.c_void_p))
+        os._exit(0 if call_32_bit(GETPID_I386, 0, 0, 0) == os.getpid() else 1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def call_32_bit(number: int, first: int, second: int, third: int) -> int:
@@ -89,4 +102,6 @@ def _instruction(code: int, k: int, if_true: int = 0, if_false: int = 0) -> byte
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_libc.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
+_libc.signal.restype = ctypes.c_void_p
 _libc.prctl.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_ulong]

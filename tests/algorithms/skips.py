@@ -1,6 +1,7 @@
 """The part of the skip budget that follows from the catalogue (``python -m tests.algorithms.skips`` writes it).
 
-A kernel may lack an algorithm when an option it needs is not set, and for no other reason.
+A kernel may lack an algorithm when an option it needs is not set, or FIPS mode does not approve of it, or a module is
+blacklisted; and for no other reason.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from tests.algorithms import catalogue
+from tests.algorithms.catalogue.fips import APPROVED
 from tests.algorithms.catalogue.symbols import GONE, symbols
 
 BUDGET = Path(__file__).parents[1] / "skips.toml"
@@ -18,17 +20,17 @@ BEGIN = "# Below: written by `python -m tests.algorithms.skips` from tests/algor
 
 def generated() -> str:
     """Return the rules, one for each set of options, as TOML."""
-    groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    groups: dict[tuple[tuple[str, ...], bool], list[str]] = defaultdict(list)
     lines = [BEGIN]
     for type_, rows in catalogue.by_type().items():
         for name in rows:
             if name in GONE:
-                lines.append(_rule(re.escape(f"{type_} {name}"), GONE[name], ()))
+                lines.append(_rule(re.escape(f"{type_} {name}"), GONE[name], (), fips=True))
             else:
-                groups[symbols(name)].append(re.escape(f"{type_} {name}"))
-    for needed, names in sorted(groups.items()):
+                groups[symbols(name), name not in APPROVED].append(re.escape(f"{type_} {name}"))
+    for (needed, fips), names in sorted(groups.items()):
         pattern = names[0] if len(names) == 1 else f"(?:{'|'.join(names)})"
-        lines.append(_rule(pattern, "an option it needs is not set", needed))
+        lines.append(_rule(pattern, "an option it needs is not set", needed, fips=fips))
     return "\n".join(lines)
 
 
@@ -37,11 +39,11 @@ def written(text: str) -> str:
     return text.partition(BEGIN)[0].rstrip("\n") + "\n\n" + generated()
 
 
-def _rule(pattern: str, because: str, needed: tuple[str, ...]) -> str:
+def _rule(pattern: str, because: str, needed: tuple[str, ...], *, fips: bool) -> str:
     # re.escape also escapes what is harmless; TOML's literal strings take backslashes as they are.
     text = f"[[skip]]\nreason = 'kernel has no {pattern}'\nbecause = \"{because}\"\n"
     quoted = ", ".join(f'"{symbol}"' for symbol in needed)
-    return text + (f"config = [{quoted}]\n" if needed else "")
+    return text + (f"config = [{quoted}]\n" if needed else "") + "fips = true\n" * fips
 
 
 if __name__ == "__main__":

@@ -12,8 +12,9 @@ from tests.afalg.constants import ALG_SET_DRBG_ENTROPY, RNG_MAX_READ
 from tests.algorithms import catalogue
 from tests.algorithms.catalogue import RngRow
 from tests.algorithms.data import data
+from tests.doctor import absence
 from tests.errors.raises import raises_errno
-from tests.need import need
+from tests.need import lacking, need
 from tests.oracle import drbg, x931
 
 pytestmark = pytest.mark.usefixtures("everything_loaded")
@@ -137,7 +138,7 @@ def fed(name: str, entropy: bytes, personalization: bytes) -> Rng:
     except OSError as error:
         rng.close()
         if error.errno == errno.ENOPROTOOPT:
-            pytest.skip("kernel has no ALG_SET_DRBG_ENTROPY")
+            lacking(absence.DRBG_ENTROPY, errno.ENOPROTOOPT)
         raise
     rng.tfm.set_key(personalization)
     return rng

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from tests.doctor.absence import fips_mode
 from tests.doctor.aids import examine_aids
 from tests.doctor.findings import WORKS, Finding, examine, restriction
 from tests.doctor.system import System, this_system
@@ -24,6 +25,8 @@ def report(system: System, findings: Sequence[Finding], aids: Sequence[Finding])
     ]
     if restricted := restriction(system):
         facts.append(restricted)
+    if fips_mode(system):
+        facts.append("FIPS mode: only approved algorithms can be bound, and weak keys are refused")
     return "\n".join([*facts, "", *_table(findings), "", "debugging aids", *_table(aids)])
 
 

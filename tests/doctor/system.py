@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import os
 import shutil
@@ -28,6 +29,7 @@ class System:
         modprobe: what modprobe with these arguments prints, empty when it fails or cannot be run.
         executable: whether a path is a program that can be run.
         release: ``uname -r``.
+        machine: ``uname -m``.
         config: options by name without CONFIG_ (``y``, ``m`` or a value), None when it is unknown.
         config_source: where it comes from.
         kinds: the types to try.
@@ -39,6 +41,7 @@ class System:
     modprobe: Callable[[Sequence[str]], str]
     executable: Callable[[str], bool]
     release: str
+    machine: str
     config: dict[str, str] | None
     config_source: str
     kinds: Sequence[Kind] = field(default_factory=lambda: KINDS)
@@ -52,9 +55,10 @@ def this_system() -> System:
         socket=lambda: Socket.create().close(),
         read=_read,
         exists=os.path.exists,
-        modprobe=_modprobe,
+        modprobe=lambda arguments: _modprobe(tuple(arguments)),
         executable=lambda path: os.access(path, os.X_OK),
         release=release,
+        machine=os.uname().machine,
         config=config,
         config_source=source,
     )
@@ -88,8 +92,9 @@ def _find_config(release: str) -> tuple[dict[str, str] | None, str]:
     return None, f"unknown ({', '.join(candidates)}: none there)"
 
 
-def _modprobe(arguments: Sequence[str]) -> str:
-    """Ask the modprobe that the kernel would run, or else the one on the path."""
+@functools.cache
+def _modprobe(arguments: tuple[str, ...]) -> str:
+    """Ask the modprobe that the kernel would run, or else the one on the path: once, since nobody changes its files."""
     helper = (_read("/proc/sys/kernel/modprobe") or "").strip()
     search = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
     program = helper if os.access(helper, os.X_OK) else shutil.which("modprobe", path=search)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import functools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
-from tests.afalg import Pipe, Socket, set_op, splice
+from tests.afalg import Pipe, Rng, Skcipher, Socket, set_op, splice
 from tests.afalg.constants import (
     ALG_OP_ENCRYPT,
     ALG_SET_DRBG_ENTROPY,
@@ -17,36 +18,49 @@ from tests.afalg.constants import (
     MSG_MORE,
 )
 from tests.errors.raises import outcome
+from tests.need import need
 
 RESTRICT = Path("/proc/sys/crypto/af_alg_restrict")
 OPTMEM = Path("/proc/sys/net/core/optmem_max")
 
 
+def _of_each_type() -> Iterator[tuple[str, str]]:
+    """Yield a type that the kernel has and an algorithm of it; any will do where the answer is that of all."""
+    for type_, name in (("hash", "sha256"), ("skcipher", "cbc(aes)"), ("aead", "gcm(aes)")):
+        if outcome(lambda type_=type_, name=name: Socket.bound(type_, name).close()) == 0:
+            yield type_, name
+
+
 @functools.cache
 def passes_on_template_errors() -> bool:
     """Whether bind gives the error of a template that refused its parameters; before Linux 6.4 all are ENOENT."""
-    return outcome(lambda: Socket.bound("hash", "cbc(aes)").close()) != errno.ENOENT
+    type_ = next(type_ for type_, _ in _of_each_type())
+    return (
+        outcome(lambda: Socket.bound(type_, "hmac(sha256)" if type_ == "skcipher" else "cbc(aes)").close())
+        != errno.ENOENT
+    )
 
 
 @functools.cache
 def ignores_lookup_flags() -> bool:
     """Whether feat and mask of the address have no effect: since Linux 7.2."""
     flag = CRYPTO_ALG_KERN_DRIVER_ONLY
-    return outcome(lambda: Socket.bound("hash", "sha256", flag, flag).close()) == 0
+    type_, name = next(_of_each_type())
+    return outcome(lambda: Socket.bound(type_, name, flag, flag).close()) == 0
 
 
 @functools.cache
 def has_key_serials() -> bool:
     """Whether ALG_SET_KEY_BY_KEY_SERIAL exists: since Linux 6.2, where keys are configured."""
-    with Socket.bound("hash", "sha256") as tfm:
+    with Socket.bound(*next(_of_each_type())) as tfm:
         return outcome(lambda: tfm.setsockopt(ALG_SET_KEY_BY_KEY_SERIAL, b"")) != errno.ENOPROTOOPT
 
 
 @functools.cache
 def has_drbg_entropy() -> bool:
     """Whether ALG_SET_DRBG_ENTROPY exists: with CONFIG_CRYPTO_USER_API_RNG_CAVP."""
-    with Socket.bound("rng", "jitterentropy_rng") as tfm:
-        return outcome(lambda: tfm.setsockopt(ALG_SET_DRBG_ENTROPY, b"")) != errno.ENOPROTOOPT
+    with need(Rng, "jitterentropy_rng") as rng:
+        return outcome(lambda: rng.tfm.setsockopt(ALG_SET_DRBG_ENTROPY, b"")) != errno.ENOPROTOOPT
 
 
 @functools.cache
@@ -55,12 +69,10 @@ def splice_begins_a_request() -> bool:
 
     Linux before 6.5 had none, but for stable branches in which spliced data is copied.
     """
-    with Socket.bound("skcipher", "ecb(aes)") as tfm, Pipe() as pipe:
-        tfm.set_key(bytes(16))
+    with need(Skcipher, "ecb(aes)", bytes(16)) as cipher, Pipe() as pipe:
         os.write(pipe.write_end, bytes(16))
-        with tfm.accept() as op:
-            splice(pipe.read_end, op, 16)
-            return outcome(lambda: op.recv(16, MSG_DONTWAIT)) != errno.EAGAIN
+        splice(pipe.read_end, cipher.op, 16)
+        return outcome(lambda: cipher.op.recv(16, MSG_DONTWAIT)) != errno.EAGAIN
 
 
 @functools.cache
@@ -69,6 +81,7 @@ def splices_by_reference() -> bool:
 
     Linux took pages by reference until 7.2, and until their counterparts of that fix in stable branches.
     """
+    need(Skcipher, "ecb(aes)").close()
     with Socket.bound("skcipher", "ecb(aes)") as tfm, Pipe() as pipe:
         tfm.set_key(bytes(16))
         file = os.memfd_create("af-alg-probe", os.MFD_CLOEXEC)

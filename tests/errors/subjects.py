@@ -66,14 +66,14 @@ class Subject:
 
 _KINDS: dict[str, type[Transform]] = {"hash": Hash, "skcipher": Skcipher, "aead": Aead, "rng": Rng}
 
-# RFC 4231, test case 2.
+# RFC 4231, test case 4: its key is long enough for FIPS mode.
 HASH = Subject(
     "hash",
     "hmac(sha256)",
-    b"Jefe",
+    bytes(range(1, 26)),
     b"",
-    b"what do ya want for nothing?",
-    bytes.fromhex("5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"),
+    b"\xcd" * 50,
+    bytes.fromhex("82558a389a443c0ea4cc819899f2083a85f0faa3e578f8077a2e3ff46729665b"),
 )
 
 # NIST SP 800-38A, F.2.1, the first two blocks.

@@ -16,12 +16,13 @@ from tests.afalg import constants as c
 from tests.afalg.aio import IOCB_CMD_PREAD, IOCB_CMD_PREADV
 from tests.afalg.compat import Compat, converted, words
 from tests.afalg.constants import MSG_DONTWAIT, MSG_MORE, MSG_TRUNC
-from tests.afalg.seccomp import has_32_bit_entry
+from tests.doctor import absence
 from tests.errors import probes
 from tests.errors.limits import SetLimit
 from tests.errors.raises import outcome, raises_errno
 from tests.errors.returns import returns
 from tests.errors.subjects import AEAD, HASH, SKCIPHER, Subject, each_keyed_type, each_queued_type, socket_of
+from tests.need import lacking, need_32_bit
 from tests.splice.files import tmpfs_file
 
 NOWHERE = 0xFFFFE000
@@ -30,8 +31,7 @@ NOWHERE = 0xFFFFE000
 
 @pytest.fixture
 def program() -> Iterator[Compat]:
-    if not has_32_bit_entry():
-        pytest.skip("kernel has no 32-bit system calls")
+    need_32_bit()
     with Compat() as view:
         yield view
 
@@ -283,7 +283,7 @@ def aio(program: Compat) -> Iterator[int]:
     except OSError as error:
         if error.errno != errno.ENOSYS:
             raise
-        pytest.skip("kernel has no AIO")
+        lacking(absence.AIO, errno.ENOSYS)
     context = int.from_bytes(program.read(at, 4), "little")
     try:
         yield context

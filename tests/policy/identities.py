@@ -15,9 +15,9 @@ from tests.afalg.privileges import (
     ROOT_WITHOUT_CAPABILITIES,
     SYS_ADMIN,
     Identity,
-    run_as,
 )
 from tests.errors.raises import outcome
+from tests.need import run_as
 
 EVERYBODY = [ROOT, ROOT_WITHOUT_CAPABILITIES, NET_ADMIN, SYS_ADMIN, PLAIN_USER, NAMESPACE_ROOT]
 PRIVILEGED = [ROOT, NET_ADMIN, SYS_ADMIN]

@@ -20,13 +20,12 @@ from tests.afalg.privileges import (
     PLAIN_USER,
     ROOT,
     Identity,
-    run_as,
 )
 from tests.errors import probes
 from tests.errors.raises import outcome
 from tests.errors.subjects import HASH, KEYED, SKCIPHER, Subject
 from tests.errors.test_autoload import need_module
-from tests.need import need
+from tests.need import need, need_32_bit, run_as
 
 NAMESPACES = [
     NAMESPACE_ROOT,
@@ -82,6 +81,7 @@ def test_root_of_a_namespace_limits_only_itself() -> None:
 def test_modules_come_in_for_a_process_in_a_chroot(tmp_path: Path) -> None:
     """The kernel runs modprobe in its own root, whatever that of the caller holds."""
     need_module("wp512")
+    need(Hash, "wp512").close()
     need(Hash, "sha256").close()
     subprocess.run(["modprobe", "-r", "wp512"], timeout=60, check=True, capture_output=True)
 
@@ -114,8 +114,7 @@ def test_filter_of_socket_is_enough_against_new_sockets() -> None:
 @pytest.mark.parametrize("both", [False, True], ids=["64-bit-filter", "both-filters"])
 def test_32_bit_entry_needs_a_filter_of_its_own(both: bool) -> None:
     """A filter that knows the calls of one architecture lets those of the other pass."""
-    if not seccomp.has_32_bit_entry():
-        pytest.skip("kernel has no 32-bit system calls")
+    need_32_bit()
     calls = {seccomp.AUDIT_ARCH_X86_64: seccomp.SOCKET_X86_64}
     if both:
         calls[seccomp.AUDIT_ARCH_I386] = seccomp.SOCKET_I386

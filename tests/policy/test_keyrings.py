@@ -15,21 +15,27 @@ import pytest
 from tests.afalg import Aead, Hash, Skcipher, Transform
 from tests.afalg import keys as k
 from tests.afalg.constants import ALG_SET_KEY_BY_KEY_SERIAL
-from tests.afalg.privileges import PLAIN_USER, run_as
+from tests.afalg.privileges import PLAIN_USER
+from tests.doctor import absence
+from tests.doctor.absence import Feature
 from tests.errors import probes
 from tests.errors.raises import outcome, raises_errno
 from tests.errors.returns import returns
 from tests.errors.subjects import HASH, SKCIPHER, Subject, each_keyed_type
-from tests.need import need
+from tests.need import lacking, need, need_key, run_as
 from tests.oracle import aeads, skciphers
 
 KEY = bytes(range(32))
+KEY_TYPES = {
+    "encrypted": Feature("keys of type encrypted", ("ENCRYPTED_KEYS",)),
+    "trusted": Feature("keys of type trusted", ("TRUSTED_KEYS",), version="needs a TPM, a TEE or the like"),
+}
 
 
 @pytest.fixture(autouse=True)
 def _key_serials() -> None:
     if not probes.has_key_serials():
-        pytest.skip("kernel has no ALG_SET_KEY_BY_KEY_SERIAL")
+        lacking(absence.KEY_SERIALS, errno.ENOPROTOOPT)
 
 
 @pytest.fixture
@@ -45,7 +51,7 @@ def set_by_serial(transform: Transform, value: bytes) -> None:
 
 
 def user_key(payload: bytes) -> k.Key:
-    return k.Key("user", "af-alg-test", payload)
+    return need_key("user", "af-alg-test", payload)
 
 
 @each_keyed_type
@@ -53,7 +59,7 @@ def user_key(payload: bytes) -> k.Key:
 def test_key_is_the_payload(subject: Subject, type_: str) -> None:
     """The payload of a logon key cannot be read by user space, but used."""
     assert subject.key
-    with subject.open_without_key() as transform, k.Key(type_, "af-alg:test", subject.key) as key:
+    with subject.open_without_key() as transform, need_key(type_, "af-alg:test", subject.key) as key:
         before = key.users()
         set_by_serial(transform, key.option)
         subject.works(transform.op)
@@ -128,7 +134,7 @@ def test_missing_thread_keyring_is_enokey() -> None:
 
 @returns("key-serial-type")
 def test_keyring_is_no_key() -> None:
-    with SKCIPHER.open() as cipher, k.Key("keyring", "af-alg-test", b"") as ring:
+    with SKCIPHER.open() as cipher, need_key("keyring", "af-alg-test", b"") as ring:
         for value in (
             ring.option,
             k.serial_option(k.KEY_SPEC_PROCESS_KEYRING),
@@ -210,11 +216,11 @@ def test_key_that_nobody_sees_can_be_used(type_: str, command: bytes) -> None:
     with user_key(bytes(32)) as master:
         assert master.serial > 0
         try:
-            key = k.Key(type_, "af-alg-unseen", command)
+            key = need_key(type_, "af-alg-unseen", command)
         except OSError as error:
             if error.errno != errno.ENODEV:
                 raise
-            pytest.skip(f"kernel has no keys of type {type_}")
+            lacking(KEY_TYPES[type_], error.errno)
         with key, need(Skcipher, "ctr(aes)") as cipher, need(Skcipher, "ctr(aes)", bytes(32)) as zero:
             set_by_serial(cipher, key.option)
             message, iv = bytes(range(100)), bytes(16)
@@ -231,7 +237,7 @@ def test_use_of_a_key_takes_none_of_its_owners_quota() -> None:
             full = 0
             keys = []
             while not full and len(keys) < 300:
-                full = outcome(lambda: keys.append(k.Key("user", f"af-alg-{len(keys)}", HASH.key or b"")))
+                full = outcome(lambda: keys.append(need_key("user", f"af-alg-{len(keys)}", HASH.key or b"")))
             used = [outcome(lambda: set_by_serial(h, keys[-1].option)) for _ in range(50)]
             return [full, *set(used)]
 

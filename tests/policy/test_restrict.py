@@ -14,12 +14,14 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.afalg import Socket
-from tests.afalg.privileges import PLAIN_USER, ROOT, Identity, run_as
+from tests.afalg.privileges import PLAIN_USER, ROOT, Identity
 from tests.algorithms.modules import no_autoload
+from tests.doctor import absence
 from tests.errors import probes
 from tests.errors.raises import name_of, outcome, raises_errno
 from tests.errors.returns import returns
 from tests.errors.subjects import KEYED, Subject, bound_works
+from tests.need import lacking, run_as
 from tests.policy.identities import PRIVILEGED, binds_as, each_identity
 
 SetLevel = Callable[[object], object]
@@ -83,7 +85,7 @@ NAMES = FOR_EVERYBODY + WITH_A_CAPABILITY + FOR_NOBODY
 def set_level() -> Iterator[SetLevel]:
     """Give a function that sets the level; what it was is there again afterwards."""
     if not probes.RESTRICT.exists():
-        pytest.skip("kernel has no crypto.af_alg_restrict")
+        lacking(absence.RESTRICTION, errno.ENOENT)
     before = probes.RESTRICT.read_text()
     yield lambda level: probes.RESTRICT.write_text(f"{level}\n")
     probes.RESTRICT.write_text(before)

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 from tests.afalg import Aead, Socket, aio, authenc_key, set_assoclen, set_iv, set_op
 from tests.afalg.constants import ALG_OP_ENCRYPT
 from tests.errors.threads import wait_until_inside_a_call
-from tests.need import need
+from tests.need import need, need_aio
 
 # Of authenc(hmac(sha256),cbc(aes)).
 KEY, IV, TAG = authenc_key(bytes(range(32)), bytes(range(100, 116))), bytes(range(16)), 16
@@ -85,7 +85,7 @@ class Filler:
         self._stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
         name = "cryptd(authenc(hmac(sha256-generic),cbc(aes-generic)))"
         self._aead = self._stack.enter_context(need(Aead, name, KEY))
-        self._context = self._stack.enter_context(aio.Context(2 * _LENGTH))
+        self._context = self._stack.enter_context(need_aio(2 * _LENGTH))
         self._requests = [self._request(_LONG if at < _LONG_ONES else _SHORT) for at in range(_LENGTH)]
 
     def fill(self) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.afalg import Aead, Hash, Skcipher, aio, set_assoclen, set_iv, set_op
 from tests.afalg.constants import ALG_OP_DECRYPT, ALG_OP_ENCRYPT
-from tests.need import need
+from tests.need import need, need_aio
 from tests.oracle import aeads, hashes, skciphers
 from tests.regressions.cryptd import ENCRYPT, IV, KEY, TAG, Call, Filler, before_the_kernel
 
@@ -94,7 +94,7 @@ def test_aio_is_told_that_the_queue_is_full() -> None:
     and lost.
     """
     with need(Aead, "cryptd(authenc(hmac(sha256-generic),cbc(aes-generic)))", KEY) as aead, Filler() as filler:
-        with aio.Context() as context:
+        with need_aio() as context:
             buffer = bytearray(len(SEALED))
             request = aio.Iocb(aead.op.fd, aio.IOCB_CMD_PREAD, buffer)
             aead.op.sendmsg([TEXT], ENCRYPT)

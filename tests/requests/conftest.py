@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Generator, Iterator
 
 import pytest
 
 from tests.afalg.uring import Ring
 from tests.errors.leaks import _no_garbage_of_others, _nothing_left_behind, lost_memory, pytest_runtest_call
+from tests.need import need_ring
 from tests.requests.pins import check_nothing_pinned, pinned
 
 
@@ -22,13 +22,7 @@ def _no_page_stays_pinned() -> Generator[None, None, None]:
 @pytest.fixture
 def ring() -> Iterator[Ring]:
     """Give an io_uring, or skip the test where there is none."""
-    try:
-        made = Ring(32)
-    except OSError as error:
-        if error.errno in (errno.ENOSYS, errno.EPERM):
-            pytest.skip("kernel has no io_uring")
-        raise
-    with made:
+    with need_ring(32) as made:
         yield made
 
 

@@ -22,6 +22,7 @@ from tests.afalg.uring import (
     Ring,
     socket_command,
 )
+from tests.need import need_ring
 
 NO_OFFSET = (1 << 64) - 1
 SO_TYPE = 3
@@ -49,7 +50,7 @@ def need_operation(ring: Ring, operation: int, name: str) -> None:
 def need_socket_commands() -> None:
     """Skip the test where a socket that is none of AF_ALG's cannot be asked for its type by OP_URING_CMD."""
     value = bytearray(4)
-    with Ring(2) as ring, socket.socket(socket.AF_UNIX) as other:
+    with need_ring(2) as ring, socket.socket(socket.AF_UNIX) as other:
         result = done(ring, socket_command(SOCKET_GETSOCKOPT, other.fileno(), SOL_SOCKET, SO_TYPE, value))
     if result != len(value):
         assert result in (-errno.EINVAL, -errno.EOPNOTSUPP)
@@ -58,7 +59,7 @@ def need_socket_commands() -> None:
 
 def need_multishot_accept() -> None:
     """Skip the test where a listening socket that is none of AF_ALG's is refused, to which nobody connects."""
-    with socket.socket(socket.AF_UNIX) as other, Ring(2) as ring:
+    with socket.socket(socket.AF_UNIX) as other, need_ring(2) as ring:
         other.bind("")
         other.listen()
         _refused(ring, Request(OP_ACCEPT, other.fileno(), priority=ACCEPT_MULTISHOT), "multishot ACCEPT")
@@ -67,7 +68,7 @@ def need_multishot_accept() -> None:
 def need_multishot_recv() -> None:
     """Skip the test where a socket that is none of AF_ALG's is refused, to which nobody sends."""
     one, other = socket.socketpair()
-    with one, other, Ring(2) as ring:
+    with one, other, need_ring(2) as ring:
         provide(ring, [bytearray(1)], 0)
         _refused(ring, multishot_recv(one.fileno(), 0), "multishot RECV")
 

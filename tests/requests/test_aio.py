@@ -29,7 +29,7 @@ from tests.afalg.aio import (
 from tests.afalg.constants import ALG_OP_DECRYPT, ALG_OP_ENCRYPT, MSG_MORE
 from tests.errors.raises import raises_errno
 from tests.errors.subjects import HASH, RNG, SKCIPHER, Subject, each_keyed_type, each_queued_type, each_type
-from tests.need import need
+from tests.need import need, need_aio
 from tests.oracle import aeads, skciphers
 from tests.requests.calls import Call
 from tests.requests.subjects import STREAM
@@ -42,7 +42,7 @@ AUTHENC = "authenc(hmac(sha256-generic),cryptd(cbc(aes-generic)))"
 
 @pytest.fixture
 def context() -> Iterator[Context]:
-    with Context(32) as made:
+    with need_aio(32) as made:
         yield made
 
 
@@ -191,7 +191,7 @@ def test_context_destroyed_while_a_read_is_in_flight() -> None:
     key, sealed = authenc_message(64000)
     buffer = bytearray(64000)
     with asynchronous_aead(key, True, sealed) as aead:
-        with Context(4) as context:
+        with need_aio(4) as context:
             context.submit([Iocb(aead.op.fd, IOCB_CMD_PREAD, buffer)])
         assert buffer == BIG[:64000]
 
@@ -298,7 +298,7 @@ def test_poll_can_be_cancelled(context: Context) -> None:
 @pytest.mark.parametrize("end", ["close", "destroy"])
 def test_poll_that_nobody_ends(end: str) -> None:
     """Neither closing the socket nor destroying the context waits for data that never comes."""
-    with Context(4) as context, SKCIPHER.open() as cipher:
+    with need_aio(4) as context, SKCIPHER.open() as cipher:
         op = cipher.tfm.accept()
         begun(op)
         context.submit([Iocb(op.fd, IOCB_CMD_POLL, select.POLLRDNORM)])

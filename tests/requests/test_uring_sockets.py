@@ -40,6 +40,7 @@ from tests.afalg.uring import (
 )
 from tests.errors.raises import name_of, outcome
 from tests.errors.subjects import AEAD, HASH, SKCIPHER, Subject, each_keyed_type, each_type
+from tests.need import need_ring
 from tests.requests.rings import SO_TYPE, done, need_multishot_accept, need_operation, need_socket_commands
 
 SO_PROTOCOL, SO_DOMAIN = 38, 39
@@ -55,7 +56,7 @@ ENTRIES = 2
 def small_ring() -> Iterator[Ring]:
     """Give a ring that is full soon: nothing else stops a request that never waits."""
     need_multishot_accept()
-    with Ring(ENTRIES) as ring:
+    with need_ring(ENTRIES) as ring:
         yield ring
 
 

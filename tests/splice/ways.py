@@ -6,12 +6,11 @@ import errno
 import os
 from collections.abc import Callable
 
-import pytest
-
 from tests.afalg import Pipe, Socket, sendfile, splice, tee
 from tests.afalg.constants import MSG_MORE, MSG_SPLICE_PAGES, SPLICE_F_MORE
 from tests.afalg.uring import OP_SPLICE, Request, Ring
 from tests.errors.raises import outcome
+from tests.need import need_ring
 from tests.splice.sources import ROOM, Source, Zero, check_pipe, memory_into_pipe
 
 Move = Callable[[Source, Socket, int, int, int, bool], int]
@@ -93,12 +92,7 @@ def splices(way: str, source: Source) -> bool:
 
 def ring() -> Ring:
     """Return a ring, or skip the test where there is none."""
-    try:
-        return Ring(4)
-    except OSError as error:
-        if error.errno in (errno.ENOSYS, errno.EPERM):
-            pytest.skip("kernel has no io_uring")
-        raise
+    return need_ring(4)
 
 
 def _flags(flags: int, more: bool) -> int:

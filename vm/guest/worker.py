@@ -17,7 +17,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -58,6 +58,8 @@ class GuestPlugin:
         sysctls: ``name=value`` to set, where the sysctl exists.
         in_machine: whether this is a guest, which may be changed.
         marking: whether to write each test's begin and end into the kernel's log.
+        told: sysctls whose values the host wants to know.
+        check: says why no test makes sense on this kernel, empty when they do; the host is told.
     """
 
     def __init__(
@@ -68,6 +70,8 @@ class GuestPlugin:
         sysctls: Sequence[str],
         in_machine: bool,
         marking: bool,
+        told: Sequence[str] = (),
+        check: Callable[[], str] = str,
     ) -> None:
         self.log = KernelLog(marking)
         self.watchdog = Watchdog()
@@ -77,6 +81,9 @@ class GuestPlugin:
         self.sysctls = sysctls
         self.in_machine = in_machine
         self.marking = marking
+        self.told = told
+        self.check = check
+        self.unfit = ""
         self.taint = taint.read()
 
     def pytest_sessionstart(self) -> None:
@@ -86,6 +93,7 @@ class GuestPlugin:
                 run_quietly(["modprobe", "-a", "-q", *self.modules])
             for assignment in self.sysctls:
                 set_sysctl(assignment)
+        self.unfit = self.check()
         self._tell()
         self.taint = taint.read()
         self.log.read()
@@ -95,7 +103,7 @@ class GuestPlugin:
         self._tell()
 
     def _tell(self) -> None:
-        serve.say("facts " + json.dumps(facts()))
+        serve.say("facts " + json.dumps({**facts(self.told, self.in_machine), "unfit": self.unfit}))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -249,8 +257,14 @@ class Watchdog:
             raise DeadlineExceeded(self.limit_text)
 
 
-def facts() -> dict[str, Any]:
-    """Return what identifies the running kernel: release, version, command line, /proc/crypto, taint."""
+def facts(sysctls: Sequence[str] = (), in_machine: bool = True) -> dict[str, Any]:
+    """Return what identifies the running kernel, and what accounts for what it lacks (vm/run/skips.py).
+
+    Args:
+        sysctls: whose values to tell, those that there are.
+        in_machine: in a guest, modprobe has no configuration.
+    """
+    values = {name: text_of(sysctl_path(name)).strip() for name in sysctls if sysctl_path(name).exists()}
     return {
         "release": platform.release(),
         "version": platform.version(),
@@ -260,6 +274,9 @@ def facts() -> dict[str, Any]:
         "modules": sorted(line.split()[0] for line in text_of(Path("/proc/modules")).splitlines()),
         "taint": taint.read(),
         "lsm": text_of(Path("/sys/kernel/security/lsm")).strip(),
+        "sysctls": values,
+        "judges": judges(),
+        "blacklist": [] if in_machine else blacklist(),
         "cpus": os.cpu_count(),
         "processor": _cpuinfo("model name"),
         "processor_flags": _cpuinfo("flags"),
@@ -272,6 +289,27 @@ def _cpuinfo(field: str) -> str:
     return found[1].strip() if found else ""
 
 
+def judges() -> list[str]:
+    """Return who may refuse this process a system call: ``seccomp``, and the security modules."""
+    filtered = re.search(r"^Seccomp:\s*[12]$", text_of(Path("/proc/self/status")), re.MULTILINE)
+    modules = text_of(Path("/sys/kernel/security/lsm")).strip().split(",")
+    return ["seccomp"] * bool(filtered) + [name for name in modules if name]
+
+
+def blacklist() -> list[str]:
+    """Return the lines of modprobe's configuration that keep modules from being loaded (modprobe.d(5))."""
+    try:
+        said = subprocess.run(["modprobe", "--showconfig"], capture_output=True, text=True, timeout=60).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return [line.strip() for line in said.splitlines() if line.startswith(("blacklist ", "install "))]
+
+
+def sysctl_path(name: str) -> Path:
+    """Return the file of a sysctl."""
+    return Path("/proc/sys") / name.strip().replace(".", "/")
+
+
 def set_sysctl(assignment: str) -> None:
     """Set ``name=value`` where the sysctl exists.
 
@@ -279,7 +317,7 @@ def set_sysctl(assignment: str) -> None:
         OSError: it exists and refuses.
     """
     name, _, value = assignment.partition("=")
-    path = Path("/proc/sys") / name.strip().replace(".", "/")
+    path = sysctl_path(name)
     if path.exists():
         path.write_text(value.strip())
 

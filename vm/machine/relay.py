@@ -243,7 +243,7 @@ class _Machine:
             elif word == "facts":
                 with contextlib.suppress(ValueError):  # cut off: what was said before stays
                     json.loads(value)
-                    (self.directory / "guest.json").write_text(value)
+                    files.replace_text(self.directory / "guest.json", value)
             elif word == "exit":
                 self._worker_exited(value)
 

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from vm.base import files
 
+CONFIG_VARIABLE = "VM_KERNEL_CONFIG"
+"""Environment variable of the guest with the path of the kernel's .config, where the host has it."""
+
 
 @dataclass(frozen=True)
 class Vm:
@@ -66,6 +69,20 @@ class Vm:
     def load(cls, directory: Path) -> Vm:
         """Read ``vm.json`` from ``directory``."""
         return cls(**json.loads((directory / "vm.json").read_text()))
+
+
+def config_environment(config: Path | None, directory: Path) -> dict[str, str]:
+    """Return the variable that tells a guest the path of its kernel's .config; none where that is unknown.
+
+    Args:
+        config: the file.
+        directory: of the machine, where a copy goes: the original may be on a path that the guest covers.
+    """
+    if config is None or not config.is_file():
+        return {}
+    copy = directory / ("config.gz" if config.suffix == ".gz" else "config")
+    copy.write_bytes(config.read_bytes())
+    return {CONFIG_VARIABLE: str(copy)}
 
 
 @dataclass(frozen=True)

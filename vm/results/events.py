@@ -113,6 +113,15 @@ class Stalled:
 
 
 @dataclass(frozen=True)
+class Refused:
+    """The kernel lacks what every test needs: that is one verdict, and no test of it is missing."""
+
+    event: ClassVar[str] = "refused"
+
+    kernel: str
+
+
+@dataclass(frozen=True)
 class RunEnded:
     """Members as of :class:`Run`."""
 
@@ -122,9 +131,10 @@ class RunEnded:
     exit_status: int
 
 
-Event = RunBegan | KernelSeen | Collected | VmSeen | TestBegan | TestEnded | Stalled | RunEnded
+Event = RunBegan | KernelSeen | Collected | VmSeen | TestBegan | TestEnded | Stalled | Refused | RunEnded
 _KINDS: Mapping[str, type[Event]] = {
-    kind.event: kind for kind in (RunBegan, KernelSeen, Collected, VmSeen, TestBegan, TestEnded, Stalled, RunEnded)
+    kind.event: kind
+    for kind in (RunBegan, KernelSeen, Collected, VmSeen, TestBegan, TestEnded, Stalled, Refused, RunEnded)
 }
 
 
@@ -140,6 +150,7 @@ class Fold:
         self.tests: dict[str, dict[str, TestResult]] = {}
         self.vms: dict[str, dict[str, VM]] = {}
         self.stalls: dict[str, list[Stall]] = {}
+        self.refused: set[str] = set()
 
     def take(self, event: Event) -> None:
         """Add one."""
@@ -161,6 +172,8 @@ class Fold:
                 self.tests.setdefault(event.kernel, {})[event.result.nodeid] = event.result
             case Stalled():
                 self.stalls.setdefault(event.kernel, []).append(event.stall)
+            case Refused():
+                self.refused.add(event.kernel)
 
     def run(self) -> Run:
         """Return the run so far: one without an end was cut off, and its missing tests are not run."""
@@ -179,7 +192,7 @@ class Fold:
     def _kernel(self, kernel: KernelRun) -> KernelRun:
         tests = dict(self.tests.get(kernel.name, {}))
         for nodeid, test in self.expected.get(kernel.name, {}).items():
-            if nodeid not in tests:
+            if nodeid not in tests and kernel.name not in self.refused:
                 tests[nodeid] = self._missing(nodeid, test)
         return dataclasses.replace(
             kernel,

@@ -86,6 +86,7 @@ class TestResult:
         verdict: what became of it.
         seconds: setup, call and teardown together.
         reason: one line: why it failed, was skipped, or what killed the machine.
+        absence: class of what the reason says is lacking (vm/results/absence.py), empty where it is no such reason.
         details: the whole traceback or report.
         kernel_log: what the kernel logged during the test.
         splats: the complaints of the kernel among that.
@@ -103,6 +104,7 @@ class TestResult:
     verdict: Verdict
     seconds: float = 0.0
     reason: str = ""
+    absence: str = ""
     details: str = ""
     kernel_log: str = ""
     splats: tuple[Splat, ...] = ()

@@ -31,7 +31,7 @@ from vm.results.model import LETTERS
 from vm.run import known, lost_log, skipped, skips, stop
 from vm.run.command import joined
 from vm.run.deadlines import Deadlines, deadlines
-from vm.run.machines import Plan, kernel_of_id
+from vm.run.machines import Machine, Plan, kernel_of_id
 from vm.run.plugin import EXPECTED
 from vm.run.record import Recorder
 from vm.run.session import VmSession
@@ -127,12 +127,15 @@ class Controller(KernelList):
             reporter.showfspath = False
 
     def _command(self, kernel: Kernel) -> str:
-        """Return the command that runs the suite on one kernel once more."""
-        thorough = " --thorough" if self.config.option.thorough else ""
-        words = shlex.join([files.shown(Path(sys.prefix) / "bin" / "pytest"), f"--kernel={_exact(kernel)}"])
+        """Return the command that runs the suite on one kernel once more, booted as it was."""
+        option = self.config.option
+        words = [f"--kernel={_exact(kernel)}", *(f"--kernel-argument={each}" for each in option.vm_kernel_arguments)]
+        command = shlex.join(
+            [files.shown(Path(sys.prefix) / "bin" / "pytest"), *words, *["--thorough"] * option.thorough]
+        )
         # Ids of tests are relative to the project's directory, and paths to the one we are in.
         there = self.config.rootpath
-        return words + thorough if Path.cwd() == there else f"cd {shlex.quote(str(there))} && {words}{thorough}"
+        return command if Path.cwd() == there else f"cd {shlex.quote(str(there))} && {command}"
 
     def _plan(self) -> Plan:
         option = self.config.option
@@ -177,6 +180,7 @@ class Controller(KernelList):
         """Tell a guest which known issues its kernel has."""
         label = node.gateway.spec.kernel
         node.workerinput["vm_issues"] = {fix: tuple(found) for fix, found in self.possible[label].items()}
+        node.workerinput["vm_sysctls"] = skips.sysctls(self.skips or ())
         node.workerinput["vm_expendable"] = any(each.name == label and each.image for each in self.kernels)
 
     @pytest.hookimpl(tryfirst=True)
@@ -220,7 +224,7 @@ class Controller(KernelList):
         if getattr(report, "log_lost", False) and machine is not None:
             lost_log.judge(report, machine.console_text(), told)
         told.update(splat[3] for splat in getattr(report, "splats", ()))
-        self._check_skip(report, label)
+        self._check_skip(report, label, machine)
         self._add_source_lines(report, label)
         if getattr(report, "verdict", "") in ("crashed", "hung"):
             expect.judge_loss(report, self.session.verdicts.items.get(report.nodeid), self.expected[label])
@@ -231,12 +235,13 @@ class Controller(KernelList):
         if report.failed and getattr(report, "verdict", "") != "not run":
             report.sections.append(("run this again", again))
 
-    def _check_skip(self, report: pytest.TestReport, label: str) -> None:
+    def _check_skip(self, report: pytest.TestReport, label: str, machine: Machine | None) -> None:
         """Turn a skip outside the budget into a failure."""
         if self.skips is None or not report.skipped or hasattr(report, "wasxfail"):
             return
         reason = report.longrepr[2].removeprefix("Skipped: ") if isinstance(report.longrepr, tuple) else ""
-        if (objection := skips.objection(reason, self.skips, self.configs[label])) is not None:
+        state = skips.State.of_guest(self.configs[label], machine.facts() if machine else {})
+        if (objection := skips.objection(reason, self.skips, state)) is not None:
             report.outcome = "failed"
             report.longrepr = f"skipped outside the budget: {reason}: {objection}"
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from xdist.workermanage import WorkerController
@@ -23,6 +25,8 @@ from vm.run.deadlines import Deadlines
 
 # What a machine that was told to end may take (vm/machine/relay.py gives it two).
 _SECONDS_TO_LEAVE = 5.0
+# What its parent may take to write down what it said.
+_SECONDS_TO_WRITE = 5.0
 # Seconds after which what a machine's parent said last is no longer taken for the present.
 _STALE = 5.0
 
@@ -63,6 +67,7 @@ class Machine:
     reported: bool = False
     verdict: str = ""
     reason: str = ""
+    _facts: dict[str, Any] = field(default_factory=dict)
 
     @property
     def status(self) -> Status:
@@ -73,6 +78,21 @@ class Machine:
     def testimony(self) -> Testimony | None:
         """What its process saw of the host."""
         return Testimony.load(self.directory)
+
+    def facts(self, *, wait: bool = False) -> dict[str, Any]:
+        """Return what the guest told of itself when its pytest began; empty when it has not.
+
+        Args:
+            wait: for what it has told, and its parent has perhaps not yet written down.
+        """
+        end = time.monotonic() + _SECONDS_TO_WRITE * wait
+        while not self._facts:
+            with contextlib.suppress(OSError, ValueError):
+                self._facts = json.loads((self.directory / "guest.json").read_text())
+            if self._facts or time.monotonic() >= end:
+                break
+            time.sleep(0.01)
+        return self._facts
 
     def begin(self, nodeid: str) -> None:
         """It says that it begins a test."""

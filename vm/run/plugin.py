@@ -8,7 +8,8 @@ process that runs the tests on the kernel it is on, with the worker's half only.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+import importlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +85,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addini(
         "coverage_reasons", "TOML file of lines no test can reach, and why (vm/coverage/unreached.py)", default=""
+    )
+    parser.addini(
+        "kernel_check", "MODULE:FUNCTION, in a guest: why no test makes sense on its kernel, or ''", default=""
     )
     parser.addini("guest_sysctls", "NAME=VALUE set in a guest where the sysctl exists", type="args", default=[])
 
@@ -166,12 +170,25 @@ def _register_guest(config: pytest.Config) -> None:
         sysctls=config.getini("guest_sysctls"),
         in_machine=workerinput.get("vm_in_machine", False),
         marking="vm_kernel" in workerinput,
+        told=workerinput.get("vm_sysctls", ()),
+        check=_kernel_check(config.getini("kernel_check") if "vm_kernel" in workerinput else ""),
     )
     config.pluginmanager.register(guest, "vm-guest")
     issues = config.stash[EXPECTED] = _issues(config, workerinput)
     expected = {} if config.option.vm_no_known_issues else issues
     expendable = workerinput.get("vm_expendable", OF_A_GUEST.is_dir())
     config.pluginmanager.register(expect.GuestExpectations(issues, expected, expendable), "vm-expectations")
+
+
+def _kernel_check(named: str) -> Callable[[], str]:
+    """Return the function of the ini setting ``kernel_check``, imported when it is called."""
+
+    def check() -> str:
+        module, _, function = named.partition(":")
+        said: str = getattr(importlib.import_module(module), function)()
+        return said
+
+    return check if named else str
 
 
 def _issues(config: pytest.Config, workerinput: dict[str, Any]) -> dict[str, expect.Expectation]:

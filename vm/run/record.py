@@ -23,7 +23,7 @@ import pytest
 from vm.base.files import ROOT
 from vm.kernels.resolve import Kernel
 from vm.klog.splats import Splat
-from vm.results import events
+from vm.results import absence, events
 from vm.results.events import Stream
 from vm.results.model import VM, Host, KernelRun, Property, Run, Stall, TestResult, Verdict
 from vm.run.machines import Machine, Plan
@@ -95,6 +95,10 @@ class Recorder:
     def stalled(self, label: str, stall: Stall) -> None:
         """Take a stall of the host."""
         self.stream.add(events.Stalled(label, stall))
+
+    def refused(self, label: str) -> None:
+        """No test makes sense on a kernel."""
+        self.stream.add(events.Refused(label))
 
     def begin(self, label: str, nodeid: str, vm: str) -> None:
         """A machine begins a test."""
@@ -207,6 +211,7 @@ def _result(test: _Test, label: str) -> TestResult:
         verdict=test.verdict or Verdict.NOT_RUN,
         seconds=round(test.seconds, 4),
         reason=test.reason,
+        absence=_absence(test),
         details=test.details,
         kernel_log="\n".join(test.kernel_log),
         splats=tuple(test.splats),
@@ -216,6 +221,12 @@ def _result(test: _Test, label: str) -> TestResult:
         known_issue=test.known_issue,
         properties=test.properties,
     )
+
+
+def _absence(test: _Test) -> str:
+    """Return the class of what a test found lacking, empty for none."""
+    lack = absence.parse(test.reason)
+    return lack.absence.value if lack.absence is not None else ""
 
 
 def _verdict(report: pytest.TestReport) -> Verdict | None:

@@ -24,6 +24,7 @@ from xdist.workermanage import NodeManager, WorkerController
 
 from vm.kernels.resolve import Kernel
 from vm.klog.splats import find_splats
+from vm.machine.spec import config_environment
 from vm.run.machines import Machine, Plan, guest_environment, kernel_of_id
 from vm.run.record import Recorder, reason_of
 from vm.run.schedule import KernelScheduling
@@ -212,9 +213,13 @@ class VmSession(DSession):  # type: ignore[misc]
 
     def worker_collectionfinish(self, node: WorkerController, ids: Sequence[str]) -> None:
         """A machine has collected: give it tests."""
-        self._heard(node).collected = True
+        machine = self._heard(node)
+        machine.collected = True
         if self.shuttingdown:
             node.shutdown()
+            return
+        if unfit := str(machine.facts(wait=True).get("unfit", "")):
+            self._refuse(machine, unfit)
             return
         self.config.hook.pytest_xdist_node_collection_finished(node=node, ids=ids)
         self._session.testscollected = max(self._session.testscollected, len(ids))
@@ -312,6 +317,17 @@ class VmSession(DSession):  # type: ignore[misc]
         self._dismiss(node)
         self._count_loss(machine, booted=True)
 
+    def _refuse(self, machine: Machine, reason: str) -> None:
+        """Give up a kernel that lacks what every test needs, with one verdict."""
+        kernel = machine.kernel
+        self.recorder.refused(kernel.name)
+        self.verdicts.refuse(machine, reason)
+        self.sched.close(kernel.name, reason)
+        self.queued = deque(waiting for waiting in self.queued if waiting[0] is not kernel)
+        for node in [node for node in self._active_nodes if self.machines[node].kernel is kernel]:
+            self._drop(node, ())
+            self._dismiss(node)
+
     # ---- stalls
 
     def _starved(self, machine: Machine, reason: str) -> float:
@@ -389,7 +405,8 @@ class VmSession(DSession):  # type: ignore[misc]
         directory = self.plan.directory / "vms" / name
         try:
             directory.mkdir(parents=True)
-            self.plan.describe(kernel, name, guest_environment(self.config)).save(directory)
+            environment = guest_environment(self.config) | config_environment(kernel.config, directory)
+            self.plan.describe(kernel, name, environment).save(directory)
             python = f"{shlex.quote(sys.executable)} -m vm.machine.relay {shlex.quote(str(directory))}"
         except OSError as error:
             raise pytest.UsageError(

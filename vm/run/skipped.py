@@ -2,10 +2,10 @@
 
 The file of the skip budget (vm/run/skips.py) has the kinds, too, as tables ``[[kind]]``:
 
-    reason   regular expression that matches the whole reason of a skip
+    reason   regular expression that matches all of what is lacking, without its class (vm/results/absence.py)
     says     what all such reasons together are called, after their number: ``algorithms that it does not have``
 
-A reason of no kind stands for itself.
+Reasons of one kind are counted by their class. A reason of no kind stands for itself.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 
 from vm.base import toml
 from vm.base.words import plural
+from vm.results.absence import parse
 
 WIDTH = 120
 
@@ -54,13 +55,17 @@ def summary(name: str, reasons: Mapping[str, int], kinds: Sequence[Kind]) -> str
     counted: Counter[str] = Counter()
     alone = []
     for reason in reasons:
-        kind = next((kind.says for kind in kinds if kind.reason.fullmatch(reason)), None)
+        lack = parse(reason)
+        why = ": ".join(filter(None, (lack.absence.value if lack.absence else "", lack.evidence)))
+        kind = next((kind.says for kind in kinds if kind.reason.fullmatch(lack.what)), None)
+        said = kind or re.sub(r"^kernel has no ", "no ", lack.what)
+        said += f" ({why})" if why else ""
         if kind is None:
-            alone.append(re.sub(r"^kernel has no ", "no ", reason))
+            alone.append(said)
         else:
-            counted[kind] += 1
-    said = "; ".join([*(f"{number} {kind}" for kind, number in counted.items()), *sorted(alone)])
-    text = f"{name}: {plural(sum(reasons.values()), 'test')} skipped: {said}"
+            counted[said] += 1
+    lacking = "; ".join([*(f"{number} {kind}" for kind, number in counted.items()), *sorted(alone)])
+    text = f"{name}: {plural(sum(reasons.values()), 'test')} skipped: {lacking}"
     return textwrap.fill(text, WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
 
 

@@ -1,22 +1,36 @@
 """The skip budget: which skips a kernel may have. A skip that nobody expects hides a failure.
 
-The budget is a TOML file (ini option ``skip_budget``) of tables ``[[skip]]``:
+The reason of a skip says why the kernel lacks something (vm/results/absence.py), and the budget proves it by the state
+of the kernel. It is a TOML file (ini option ``skip_budget``) of tables ``[[skip]]``:
 
-    reason   regular expression that matches the whole reason of the skip
+    reason   regular expression that matches all of what the kernel lacks, without the class and what shows it
     because  why a kernel may lack it, for people
-    config   symbols of the kernel's .config (without ``CONFIG_``), any of which, when not set, accounts for the skip;
-             left out: the skip is always accepted
+    config   symbols of the kernel's .config (without ``CONFIG_``), any of which, when not set, accounts for the skip as
+             ``not built``; left out: a skip that says so is always accepted
+    version  true where kernels lack it although these symbols are set: a skip as ``not in this version`` is accepted
+    modules  names of modules, any of which, when blacklisted, accounts for it
+    sysctls  names of sysctls that may forbid it
+    arguments  names of arguments on the kernel's command line, or of symbols (``CONFIG_…``), that may switch it off
+    fips     true where FIPS mode may take it away; false where the skip is for kernels that are not in that mode
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vm.base import toml
 from vm.kernels.build import kconfig
+from vm.results.absence import Absence, Lack, parse
+
+FIPS_ENABLED = "crypto.fips_enabled"
+OFF = ("off", "0", "n", "no", "false")
+AUTOLOAD = ("kernel.modules_disabled", "kernel.modprobe")
+_LISTS = ("config", "modules", "sysctls", "arguments")
+_FLAGS = ("version", "fips")
 
 
 @dataclass(frozen=True)
@@ -26,6 +40,49 @@ class Rule:
     reason: re.Pattern[str]
     because: str
     config: tuple[str, ...] = ()
+    version: bool = False
+    modules: tuple[str, ...] = ()
+    sysctls: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+    fips: bool | None = None
+
+
+@dataclass(frozen=True)
+class State:
+    """What is known of a kernel, and accounts for skips.
+
+    Attributes:
+        config: set symbols of its .config; None when it is unknown, which accounts for whatever could be configured.
+        cmdline: its command line.
+        machine: ``x86_64``.
+        sysctls: values by name, of those that the budget names.
+        blacklist: lines of modprobe's configuration that keep modules from being loaded.
+        judges: who may refuse system calls: ``seccomp`` for a filter, names of security modules.
+    """
+
+    config: dict[str, str] | None = None
+    cmdline: str = ""
+    machine: str = ""
+    sysctls: dict[str, str] = field(default_factory=dict)
+    blacklist: tuple[str, ...] = ()
+    judges: tuple[str, ...] = ()
+
+    @property
+    def fips(self) -> bool:
+        """Whether it is in FIPS mode."""
+        return self.sysctls.get(FIPS_ENABLED, "0") != "0"
+
+    @classmethod
+    def of_guest(cls, config: dict[str, str] | None, facts: dict[str, Any]) -> State:
+        """Return the state that a guest told of (vm/guest/worker.py); facts that are not there account for nothing."""
+        return cls(
+            config,
+            str(facts.get("cmdline", "")),
+            str(facts.get("machine", "")),
+            dict(facts.get("sysctls", {})),
+            tuple(facts.get("blacklist", ())),
+            tuple(facts.get("judges", ())),
+        )
 
 
 def load(path: Path) -> list[Rule]:
@@ -42,27 +99,102 @@ def read_config(path: Path | None) -> dict[str, str] | None:
     return None if path is None or not path.is_file() else kconfig.read_config(path)
 
 
-def objection(reason: str, rules: list[Rule], config: dict[str, str] | None) -> str | None:
+def sysctls(rules: Iterable[Rule]) -> list[str]:
+    """Return the names of the sysctls whose values account for skips."""
+    return sorted({FIPS_ENABLED, *AUTOLOAD}.union(*(rule.sysctls for rule in rules)))
+
+
+def objection(reason: str, rules: list[Rule], state: State) -> str | None:
     """Return why a skip is not acceptable, None when it is.
 
     Args:
         reason: what the test gave.
         rules: the budget; the first that matches decides.
-        config: of the kernel; None when it is unknown, which accounts for whatever could be configured.
+        state: of the kernel.
     """
+    lack = parse(reason)
     for rule in rules:
-        if rule.reason.fullmatch(reason):
-            if not rule.config or config is None or any(symbol not in config for symbol in rule.config):
-                return None
-            having = ", ".join(f"CONFIG_{symbol}={config[symbol]}" for symbol in rule.config)
-            return f"this kernel should have it ({having})"
+        if rule.reason.fullmatch(lack.what):
+            if rule.fips is False and state.fips:
+                return "this kernel is in FIPS mode"
+            return _unproven(lack, rule, state)
     return "the skip budget has no entry for this reason"
 
 
+def _unproven(lack: Lack, rule: Rule, state: State) -> str | None:
+    """Return what is missing for the skip to be one of this kernel and of this class, None for nothing."""
+    match lack.absence:
+        case None | Absence.NOT_BUILT:
+            return _configured(rule, state)
+        case Absence.VERSION:
+            return None if rule.version or not rule.config else "every version has it, says the skip budget"
+        case Absence.MODULE_MISSING:
+            return _configured(rule, state) and f"{_configured(rule, state)}: its module has to be built and installed"
+        case Absence.BLACKLISTED:
+            return _not_blacklisted(lack.evidence, rule, state)
+        case Absence.NO_AUTOLOAD:
+            return _no_value(lack.evidence, AUTOLOAD, state)
+        case Absence.RESTRICTED:
+            return _no_value(lack.evidence, rule.sysctls, state)
+        case Absence.BLOCKED:
+            return None if lack.evidence in state.judges else "no seccomp filter and no security module is there"
+        case Absence.FIPS:
+            if not state.fips:
+                return "this kernel is not in FIPS mode"
+            return None if rule.fips else "FIPS mode does not take it away"
+        case Absence.ARCHITECTURE:
+            return _of_this_architecture(lack.evidence, rule, state)
+    return "everything says that this kernel should have it"
+
+
+def _configured(rule: Rule, state: State) -> str | None:
+    if not rule.config or state.config is None or any(symbol not in state.config for symbol in rule.config):
+        return None
+    having = ", ".join(f"CONFIG_{symbol}={state.config[symbol]}" for symbol in rule.config)
+    return f"this kernel should have it ({having})"
+
+
+def _no_value(evidence: str, names: Iterable[str], state: State) -> str | None:
+    """Judge ``NAME=VALUE`` of a sysctl, which must be one of ``names``."""
+    name, _, value = evidence.partition("=")
+    if name not in names:
+        return f"the skip budget does not say that {name or 'a sysctl'} may forbid it"
+    return None if state.sysctls.get(name) == value else f"{name} is {state.sysctls.get(name, 'not there')}"
+
+
+def _not_blacklisted(evidence: str, rule: Rule, state: State) -> str | None:
+    """Judge ``MODULE by WORD``, the word being one of the command line, or a line of modprobe's configuration."""
+    module, _, source = evidence.partition(" by ")
+    if rule.modules and module not in rule.modules:
+        return f"the skip budget does not say that it needs the module {module}"
+    if source in state.cmdline.split() or source in state.blacklist:
+        return None
+    return f"nothing blacklists {module or 'a module'}"
+
+
+def _of_this_architecture(evidence: str, rule: Rule, state: State) -> str | None:
+    name, _, value = evidence.partition("=")
+    if name in rule.arguments:
+        off = evidence in state.cmdline.split() and value.lower() in OFF
+        if off or (state.config or {}).get(name.removeprefix("CONFIG_")) == "y":
+            return None
+    if evidence and evidence == state.machine != "x86_64":
+        return None
+    return f"this kernel runs on {state.machine or 'an unknown machine'}, and nothing switches it off"
+
+
+def _is_list_of_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
 def _rule(table: dict[str, Any]) -> Rule:
-    if unknown := set(table) - {"reason", "because", "config"}:
+    if unknown := set(table) - {"reason", "because", *_LISTS, *_FLAGS}:
         raise ValueError(f"unknown key {sorted(unknown)[0]!r}")
-    config = table.get("config", [])
-    if not table["because"] or not all(isinstance(symbol, str) for symbol in config):
-        raise ValueError(f"'because' and 'config' of {table['reason']!r} must be a text and an array of texts")
-    return Rule(re.compile(table["reason"]), table["because"], tuple(config))
+    lists = {name: table.get(name, []) for name in _LISTS}
+    if not table["because"] or not all(_is_list_of_texts(value) for value in lists.values()):
+        raise ValueError(f"'because' of {table['reason']!r} must be a text, {', '.join(_LISTS)} arrays of texts")
+    flags = {name: table[name] for name in _FLAGS if name in table}
+    if not all(isinstance(flag, bool) for flag in flags.values()):
+        raise ValueError(f"{' and '.join(_FLAGS)} of {table['reason']!r} must be true or false")
+    given: dict[str, Any] = {**{name: tuple(value) for name, value in lists.items()}, **flags}
+    return Rule(re.compile(table["reason"]), table["because"], **given)

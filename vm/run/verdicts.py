@@ -46,6 +46,7 @@ class Verdicts:
         tests: their ids, by label of the kernel.
         complete: ids of tests that are over.
         tested: labels of kernels on which a test was not only skipped.
+        refused: labels of kernels that lack what every test needs: that is one verdict, and no test has another.
     """
 
     def __init__(
@@ -58,9 +59,12 @@ class Verdicts:
         self.tests: dict[str, list[str]] = {label: [] for label in sched.shares}
         self.complete: set[str] = set()
         self.tested: set[str] = set()
+        self.refused: set[str] = set()
 
     def expected(self, label: str) -> list[str]:
         """Return the ids of the tests to be reported for a kernel: those that its guests or the host collected."""
+        if label in self.refused:
+            return []
         return list(dict.fromkeys([*(self.sched.shares[label].collected or ()), *self.tests[label]]))
 
     def culprit(self, machine: Machine) -> tuple[str | None, str]:
@@ -80,6 +84,13 @@ class Verdicts:
         if last is not None and last in known:
             return last, " (after the test had finished)"
         return None, " (between tests)"
+
+    def refuse(self, machine: Machine, reason: str) -> None:
+        """Report, once a kernel, that no test makes sense on it."""
+        label = machine.kernel.name
+        if label not in self.refused:
+            self.refused.add(label)
+            self.emit(f"machine[{label}]::unfit", label, "failed", reason, machine.node)
 
     def report_machine(self, machine: Machine, nodeid: str | None, verdict: str, reason: str) -> None:
         """Report how a machine ended: as a failure of ``nodeid``, or of the machine itself where that is None."""

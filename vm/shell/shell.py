@@ -38,14 +38,11 @@ from vm.machine import init as guest_init
 from vm.machine import log_file
 from vm.machine.accel import DEFAULT_QEMU, Accelerator, probe
 from vm.machine.qemu import command_line, option_value, output_port
-from vm.machine.spec import Vm
+from vm.machine.spec import Vm, config_environment
 from vm.shell.ports import PortStatus, Stream, copy
 
 LOST = 255
 """Exit status when the guest ended before its shell or command did (ssh's for its own failures)."""
-
-CONFIG_VARIABLE = "VM_KERNEL_CONFIG"
-"""Environment variable of the guest with the path of the kernel's .config, where the host has it."""
 
 _BOOT_SECONDS = 30.0
 
@@ -240,12 +237,7 @@ def _environment(kernel: Kernel, directory: Path) -> dict[str, str]:
         "PYTHONPATH": python_path(),
         "PS1": r"[\h \w]# ",
     }
-    if kernel.config is not None:
-        # A copy, because the original may be on a path that the guest covers.
-        copy = directory / "config"
-        copy.write_bytes(kernel.config.read_bytes())
-        variables[CONFIG_VARIABLE] = str(copy)
-    return variables
+    return {**variables, **config_environment(kernel.config, directory)}
 
 
 def _gdb_stub(directory: Path) -> list[str]:

@@ -20,6 +20,19 @@ def test_a_kind_is_counted_and_the_rest_is_named() -> None:
     assert line == "6.1: 37 tests skipped: 2 algorithms that it does not have; no keys; odd: one"
 
 
+def test_a_kind_is_counted_by_class() -> None:
+    reasons = {
+        "fips: kernel has no hash md4": 3,
+        "fips: kernel has no rng x": 1,
+        "not built: kernel has no hash md5": 1,
+        "restricted by sysctl: kernel has no io_uring: kernel.io_uring_disabled=2": 1,
+    }
+    told = " ".join(skipped.summary("6.1", reasons, KINDS).split())
+    kind = "algorithms that it does not have"
+    restricted = "no io_uring (restricted by sysctl: kernel.io_uring_disabled=2)"
+    assert told == f"6.1: 6 tests skipped: 2 {kind} (fips); 1 {kind} (not built); {restricted}"
+
+
 def test_nothing_skipped_is_not_told_of() -> None:
     assert skipped.summary("6.1", {}, KINDS) == ""
 
