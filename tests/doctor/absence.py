@@ -137,6 +137,13 @@ def of_algorithm(type_: str, name: str, system: System | None = None) -> Lack:
     return Lack(why.absence, f"kernel has no {type_} {name}", why.evidence)
 
 
+def has_type(type_: str, system: System | None = None) -> bool:
+    """Tell whether AF_ALG has this type here."""
+    system = system or here()
+    kind = next(kind for kind in system.kinds if kind.name == type_)
+    return why_no_module(system, kind.module, kind.option, "ENOENT") is None
+
+
 def _why_no_algorithm(system: System, name: str) -> Why:
     if (restricted := sysctl(system, RESTRICT)) not in ("", "0"):
         return Why(Absence.RESTRICTED, f"{RESTRICT} is {restricted}", "", f"{RESTRICT}={restricted}")
