@@ -27,6 +27,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from vm.base import files
 from vm.base.errors import UsageError
 from vm.base.process import die_with_parent
 from vm.klog.splats import cause_of_death
