@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import functools
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from tests.afalg.constants import (
 from tests.errors.raises import outcome
 from tests.need import need
 
+MSG_CMSG_COMPAT = -(2**31)
 RESTRICT = Path("/proc/sys/crypto/af_alg_restrict")
 OPTMEM = Path("/proc/sys/net/core/optmem_max")
 
@@ -47,6 +49,17 @@ def ignores_lookup_flags() -> bool:
     flag = CRYPTO_ALG_KERN_DRIVER_ONLY
     type_, name = next(_of_each_type())
     return outcome(lambda: Socket.bound(type_, name, flag, flag).close()) == 0
+
+
+@functools.cache
+def refuses_compat_flag() -> bool:
+    """Whether sendmsg and recvmsg refuse MSG_CMSG_COMPAT, as a socket that is none of AF_ALG's answers.
+
+    It is the kernel's own where 32-bit programs can run, and no flag at all where they cannot (CONFIG_COMPAT).
+    """
+    one, other = socket.socketpair()
+    with one, other:
+        return outcome(lambda: one.sendmsg([b"x"], [], MSG_CMSG_COMPAT)) == errno.EINVAL
 
 
 @functools.cache

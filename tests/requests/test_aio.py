@@ -55,10 +55,9 @@ def only_event(context: Context) -> int:
 @each_keyed_type
 def test_write_and_read_tell_an_eventfd(subject: Subject, context: Context) -> None:
     """PWRITE sends, PREAD receives, and each adds one to the counter of eventfd(2)."""
-    counter = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
     buffer = bytearray(len(subject.answer))
     with subject.open() as transform:
-        op = transform.op
+        op, counter = transform.op, os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         op.sendmsg([], subject.control, MSG_MORE)
         context.submit([Iocb(op.fd, IOCB_CMD_PWRITE, subject.message, data=1, eventfd=counter)])
         assert context.events(1, 8) == [Event(1, len(subject.message))]
