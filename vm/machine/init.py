@@ -18,6 +18,8 @@ from vm.machine.spec import Vm
 COVERED = ("/tmp", "/var/tmp", "/run")
 # Hidden by what a guest has of its own there; a cache may be in /dev/shm.
 _HIDDEN = (*COVERED, "/dev")
+# Kept open by descriptors of one digit, which is all that a shell must know: 3 to 8, and 9 is the status port.
+_MOST_KEPT = 6
 OVERLAID = ("/etc", "/root", "/home", "/var/lib", "/var/cache", "/var/log")
 
 # What process 1 does, by mode. The last line of a shell or a command gives the host time to read the one
@@ -107,15 +109,32 @@ def _writable(vm: Vm) -> list[str]:
 
 
 def _kept_paths(vm: Vm, directory: Path) -> list[str]:
-    """Return the directories the guest needs that lie below the ones it hides, outermost only."""
-    needed = [ROOT, directory, Path(sys.prefix), Path(sys.base_prefix), Path(vm.cwd)]
+    """Return the directories the guest needs that lie below the ones it hides, outermost only.
+
+    By either name where a link is on the way: NixOS has its programs in ``/run/current-system``, a link.
+    """
+    needed = [ROOT, directory, Path(sys.prefix), Path(sys.base_prefix), Path(vm.cwd), Path(_modprobe()).parent]
     needed += [Path(vm.modules)] if vm.modules else []
-    needed += [Path(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
-    below = {str(path.resolve()) for path in needed if str(path.resolve()).startswith(tuple(h + "/" for h in _HIDDEN))}
-    outermost = sorted(path for path in below if not any(str(p) in below for p in Path(path).parents))
-    if len(outermost) > 6:
+    needed += _directories("PYTHONPATH")
+    outermost = _outermost(needed)
+    if len(outermost) > _MOST_KEPT:
         raise UsageError(f"too many directories below {', '.join(_HIDDEN)} are needed in the guest: {outermost}")
+    # Programs that tests may call, as far as there is room.
+    for place in _directories("PATH"):
+        more = _outermost([*needed, place])
+        if len(more) <= _MOST_KEPT:
+            needed, outermost = [*needed, place], more
     return outermost
+
+
+def _directories(variable: str) -> list[Path]:
+    return [path for word in os.environ.get(variable, "").split(os.pathsep) if (path := Path(word)).is_absolute()]
+
+
+def _outermost(needed: list[Path]) -> list[str]:
+    names = {name for path in needed if path.is_dir() for name in (str(path.absolute()), str(path.resolve()))}
+    below = {name for name in names if name.startswith(tuple(f"{hidden}/" for hidden in _HIDDEN))}
+    return sorted(name for name in below if not any(str(parent) in below for parent in Path(name).parents))
 
 
 def _modprobe() -> str:
