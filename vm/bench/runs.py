@@ -28,7 +28,7 @@ from vm.base.files import ROOT
 from vm.base.process import die_with_parent
 from vm.kernels.resolve import Kernel
 from vm.klog import printk
-from vm.machine import initramfs
+from vm.machine import features, initramfs
 from vm.machine.accel import Accelerator
 from vm.machine.qemu import command_line
 from vm.machine.spec import Status, Vm
@@ -105,6 +105,7 @@ def bare_boot(kernel: Kernel, accelerator: Accelerator, qemu: str, directory: Pa
         boot_deadline=_DEADLINE,
         cwd=str(directory),
         qemu=qemu,
+        sandbox=features.probe(qemu).sandbox,
         # The last one wins.
         qemu_arguments=["-initrd", str(disk), *more],
         kernel_arguments=["rdinit=/init"],

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vm.base.errors import UsageError
 from vm.kernels import vmlinux
-from vm.machine import initramfs, profile
+from vm.machine import features, initramfs, profile
 from vm.machine.profile import PROFILES
 from vm.machine.spec import Vm
 
@@ -49,8 +49,7 @@ def command_line(vm: Vm, directory: Path, status_fd: int, qmp_fd: int) -> list[s
         *("-append", " ".join(_cmdline(vm, directory, their_cmdline))),
         # What the guest may not do: reach a network, write to the host, outlive a reboot.
         *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-vga", "none", "-net", "none"),
-        # A guest that breaks out of QEMU finds a process that may not start others or gain privileges.
-        *("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"),
+        *(features.SANDBOX if vm.sandbox else ()),
         # Entropy, so that nothing in the guest waits for it.
         *("-device", "virtio-rng-pci"),
         *("-chardev", f"socket,id=qmp,fd={qmp_fd}", "-qmp", "chardev:qmp"),

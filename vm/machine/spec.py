@@ -38,6 +38,7 @@ class Vm:
         mode: ``worker``; ``shell`` (a login on our terminal); or ``command`` (run ``script``, vm/shell/shell.py).
         script: the shell command of mode ``command``.
         setup: lines of shell that the guest runs before a shell or a command.
+        sandbox: whether QEMU has one (vm/machine/features.py).
     """
 
     name: str
@@ -60,6 +61,7 @@ class Vm:
     mode: str = "worker"
     script: str = ""
     setup: str = ""
+    sandbox: bool = True
 
     def save(self, directory: Path) -> None:
         """Write ``vm.json`` into ``directory``."""

@@ -25,6 +25,7 @@ from vm.guest import expect
 from vm.kernels.resolve import Kernel, resolve
 from vm.klog import source_lines
 from vm.klog.splats import Splat
+from vm.machine import features
 from vm.machine.accel import Accelerator, probe
 from vm.results import clean, junit, table, write
 from vm.results.model import LETTERS
@@ -98,6 +99,7 @@ class Controller(KernelList):
                 self.kinds = _kinds(config)
                 issues = known.load_for(config)
                 self.accelerator = _accelerator(self.kernels, config)
+                self.features = _features(self.kernels, config)
             except UsageError as error:
                 raise pytest.UsageError(str(error)) from None
         except BaseException:
@@ -148,6 +150,7 @@ class Controller(KernelList):
             directory=self.config.stash[RUN_DIRECTORY],
             cpus=option.vm_cpus,
             memory=option.vm_memory,
+            sandbox=self.features.sandbox,
             deadlines={kernel.name: self._deadlines(kernel) for kernel in self.kernels},
             restarts=option.vm_restarts,
             kernel_arguments=option.vm_kernel_arguments,
@@ -170,6 +173,7 @@ class Controller(KernelList):
     def pytest_report_header(self) -> list[str]:
         """Say what will run, and how."""
         lines = [f"accelerator: {self.accelerator.name} ({self.accelerator.reason})"]
+        lines += [self.features.missing] if self.features.missing else []
         lines += [
             f"kernel {kernel.name}: {kernel.release}" + (f" ({kernel.version})" if kernel.version else "")
             for kernel in self.kernels
@@ -367,6 +371,13 @@ def _accelerator(kernels: Sequence[Kernel], config: pytest.Config) -> Accelerato
     if all(kernel.image is None for kernel in kernels):
         return Accelerator("none", "no virtual machine", 1.0)
     return probe(config.option.qemu, config.option.accel, cpu=config.option.cpu)
+
+
+def _features(kernels: Sequence[Kernel], config: pytest.Config) -> features.Features:
+    """Find out what QEMU has, when there will be any."""
+    if config.option.vm_command or all(kernel.image is None for kernel in kernels):
+        return features.Features()
+    return features.probe(config.option.qemu)
 
 
 def _room(memory: int) -> int:

@@ -153,6 +153,7 @@ class Plan:
         qemu: the QEMU binary.
         profile: kind of machine, that of the accelerator when empty.
         cpu: processor model, that of the profile when empty.
+        sandbox: whether QEMU has one.
         command: instead of QEMU, for the tests of the runner.
         needs_own_machine: says of a kernel and a test whether the test may take that kernel down.
     """
@@ -170,6 +171,7 @@ class Plan:
     qemu: str = "qemu-system-x86_64"
     profile: str = ""
     cpu: str = ""
+    sandbox: bool = True
     command: Sequence[str] | None = None
     needs_own_machine: Callable[[Kernel, pytest.Item], bool] = lambda _kernel, _item: False
 
@@ -201,6 +203,7 @@ class Plan:
             qemu=self.qemu,
             profile=self.profile,
             cpu=self.cpu,
+            sandbox=self.sandbox,
             command=list(self.command) if self.command else None,
         )
 

@@ -34,8 +34,8 @@ from vm.base.files import ROOT, python_path, text_of
 from vm.base.process import die_with_parent
 from vm.kernels.resolve import Kernel, resolve
 from vm.klog.splats import cause_of_death
+from vm.machine import features, log_file
 from vm.machine import init as guest_init
-from vm.machine import log_file
 from vm.machine.accel import DEFAULT_QEMU, Accelerator, probe
 from vm.machine.qemu import command_line, option_value, output_port
 from vm.machine.spec import Vm, config_environment
@@ -57,6 +57,7 @@ class Guest:
         qemu: name or path of the QEMU executable.
         cpus, memory: of the guest; MiB.
         kernel_arguments: appended to the kernel's command line.
+        sandbox: whether QEMU has one.
         prepared: whether to load the modules and set the sysctls that pyproject.toml names for tests.
     """
 
@@ -67,6 +68,7 @@ class Guest:
     memory: int = 1024
     kernel_arguments: Sequence[str] = ()
     prepared: bool = True
+    sandbox: bool = True
 
 
 def run_command(guest: Guest, command: str, seconds: float) -> int:
@@ -186,6 +188,9 @@ def main(arguments: Sequence[str]) -> int:
     kernel = resolve([options.spec] if options.spec else [], say)[0]
     if kernel.image is None:
         return _run_here(options.command)
+    qemu_has = features.probe(options.qemu)
+    if qemu_has.missing:
+        say(qemu_has.missing)
     guest = Guest(
         kernel,
         probe(options.qemu, options.accel),
@@ -194,6 +199,7 @@ def main(arguments: Sequence[str]) -> int:
         options.memory,
         options.kernel_argument,
         not options.untouched,
+        qemu_has.sandbox,
     )
     if options.command is not None:
         return run_command(guest, options.command, options.timeout)
@@ -224,6 +230,7 @@ def _vm(
         environment=_environment(kernel, directory),
         kernel_arguments=[*kernel.own_arguments, *guest.kernel_arguments, *kernel_arguments],
         qemu=guest.qemu,
+        sandbox=guest.sandbox,
         qemu_arguments=list(qemu_arguments),
         mode=mode,
         script=script,

@@ -1,0 +1,78 @@
+"""What this QEMU was built with: without some of it no guest boots, without other parts guests are less well kept.
+
+Distributions build QEMU in several flavours, and people build their own: without virtfs (9p), without seccomp.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+
+from vm.base.errors import UsageError
+
+# A guest that breaks out of QEMU finds a process that may not start others or gain privileges.
+SANDBOX = ("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny")
+NEEDED = {
+    "virtio-9p-pci": "shows the host's files (configure --enable-virtfs)",
+    "virtio-serial-pci": "carries tests and verdicts",
+    "virtserialport": "carries tests and verdicts",
+    "virtio-rng-pci": "gives entropy",
+}
+"""Devices that no guest can do without, and what for."""
+
+_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a QEMU has.
+
+    Attributes:
+        sandbox: whether it can be kept from starting programs and the like (seccomp).
+    """
+
+    sandbox: bool = True
+
+    @property
+    def missing(self) -> str:
+        """What is done without, in one line for people; empty when nothing is."""
+        return "" if self.sandbox else "QEMU has no sandbox here (seccomp): a guest that breaks out of it can do more"
+
+
+@functools.cache
+def probe(qemu: str) -> Features:
+    """Return what the QEMU of that name or path has; it is asked once per process.
+
+    Raises:
+        UsageError: it has not what guests need, or cannot be run.
+    """
+    path = shutil.which(qemu)
+    if path is None:
+        raise UsageError(f"{qemu} is not installed; install the package qemu-system-x86")
+    listed = _run(path, "-machine", "none", "-device", "help")
+    devices = set(re.findall(r'^name "([^"]+)"', listed.stdout, re.MULTILINE))
+    for device, purpose in NEEDED.items():
+        if device not in devices:
+            said = (listed.stderr.strip().splitlines() or [""])[0]
+            raise UsageError(
+                f"{path} has no device {device}, which {purpose}{f' ({said})' if said else ''}; "
+                "give another QEMU by --qemu (Debian: the package qemu-system-x86 has it)"
+            )
+    tried = _run(path, *SANDBOX, "-machine", "none", "-nodefaults", "-display", "none", "-S", "-monitor", "stdio")
+    return Features(sandbox=tried.returncode == 0)
+
+
+def _run(path: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            [path, *arguments], input="quit\n", capture_output=True, text=True, errors="replace", timeout=_SECONDS
+        )
+    except OSError as error:
+        raise UsageError(f"cannot run {path}: {error.strerror}; give another QEMU by --qemu") from error
+    except subprocess.TimeoutExpired as error:
+        raise UsageError(
+            f"{path} did not say within {_SECONDS:g} s what devices it has; give another QEMU by --qemu"
+        ) from error
