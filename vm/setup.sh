@@ -33,7 +33,8 @@ need binutils strings
 need zstd zstd
 need lz4 lz4
 need xz-utils xz
-# For the tests of package signatures (make check).
+# For tests of full disks, and of package signatures (make check).
+need mount mount
 need gnupg gpg
 need busybox-static /bin/busybox /usr/bin/busybox
 need libgcrypt20 '/usr/lib/*/libgcrypt.so.20' '/lib/*/libgcrypt.so.20' '/usr/lib/libgcrypt.so.20' '/usr/lib64/libgcrypt.so.20'
