@@ -16,7 +16,7 @@ from vm.base.files import ROOT
 from vm.kernels.resolve import several
 from vm.run import command, plugin
 from vm.tests.archive import bzimage
-from vm.tests.harness import Project, Run
+from vm.tests.harness import FAKE_GUEST, Project, Run
 
 PASSES = "def test_a(): pass\ndef test_b(): pass\n"
 
@@ -123,7 +123,7 @@ def test_from_a_subdirectory(project: Project, image: Path) -> None:
     environment = {**os.environ, "GOOD": "1", "PYTHONPATH": str(ROOT)}
     for name in ("PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER"):
         environment.pop(name, None)
-    options = f"--qemu={project.qemu} --vm-command={shlex.quote(f'{sys.executable} -m vm.tests.fake_guest ')}"
+    options = shlex.join([f"--qemu={project.qemu}", f"--vm-command={FAKE_GUEST}"])
     repeated = subprocess.run(
         ["sh", "-c", f"{again} {options}"], env=environment, capture_output=True, text=True, cwd=project.directory / "t"
     )
