@@ -51,6 +51,7 @@ def test_the_packages_between_two_are_those_of_the_series_once_each(monkeypatch:
 
 
 @pytest.mark.vm
+@pytest.mark.long
 @pytest.mark.deadline(1500)
 def test_a_fix_is_found_between_two_packages_of_debian_12(tmp_path: Path) -> None:
     """Linux 6.1.191 took in commit 8eceab19eba9 (CVE-2026-31677): the whole way, on real kernels."""

@@ -14,7 +14,7 @@ import pytest
 
 from vm.tests.harness import Project, Run
 
-pytestmark = [pytest.mark.vm, pytest.mark.deadline(4 * 3600)]
+pytestmark = [pytest.mark.vm, pytest.mark.long, pytest.mark.deadline(4 * 3600)]
 
 SOURCE = os.environ.get("VM_TEST_SOURCE", "source:6.12")
 
