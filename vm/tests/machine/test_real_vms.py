@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 from pathlib import Path
 
 import pytest
 
 from vm.base.files import ROOT
+from vm.results import events
 from vm.tests.harness import Project, Run, poll
 
 pytestmark = [pytest.mark.vm, pytest.mark.deadline(1000)]
@@ -101,6 +103,25 @@ def test_results_may_be_in_a_directory_with_spaces_and_commas(tmp_path: Path) ->
     assert run.status == 0, run.output
     (console,) = project.directory.glob("one, two,/latest/vms/*/console.log")
     assert "test_a" in console.read_text()
+
+
+def test_the_machine_that_users_have_under_kvm(tmp_path: Path) -> None:
+    """Its board, processor and packed kernel, emulated: all of it but KVM itself."""
+    project = Project(tmp_path, FACTOR)
+    project.tests(
+        "def test_a():\n"
+        "    flags = next(line for line in open('/proc/cpuinfo') if line.startswith('flags')).split()\n"
+        "    assert 'aes' in flags and 'arch_perfmon' not in flags and 'cx16' not in flags\n"
+    )
+    options = [KERNEL, "--profile=kvm", "--cpu=Haswell-v4"]
+    run = project.run(*options, kernels=[], fake=None, qemu="qemu-system-x86_64")
+    assert run.status == 0, run.output
+    (kernel,) = events.load(run.directory).kernels
+    assert "Haswell" in kernel.processor
+    assert "aes" in kernel.processor_flags.split()
+    assert "cryptomgr.notests" not in kernel.cmdline
+    (command,) = run.directory.glob("vms/*/command")
+    assert "vmlinuz" in shlex.split(command.read_text())[shlex.split(command.read_text()).index("-kernel") + 1]
 
 
 def test_file_that_only_looks_like_a_kernel(tmp_path: Path) -> None:
