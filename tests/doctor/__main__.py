@@ -1,4 +1,4 @@
-"""Why AF_ALG does not work on this kernel, type by type, and which debugging aids the kernel has.
+"""Why AF_ALG does not work on this kernel, type by type; what else tests use, and which debugging aids the kernel has.
 
 ``python -m tests.doctor`` looks at the kernel it runs on, ``python -m tests.doctor SPEC`` at that kernel in a guest
 (``running``: here). Its exit status is 0 when the socket family and all four types work, else 1.
@@ -12,11 +12,14 @@ from collections.abc import Sequence
 
 from tests.doctor.absence import fips_mode
 from tests.doctor.aids import examine_aids
+from tests.doctor.features import examine_features
 from tests.doctor.findings import WORKS, Finding, examine, restriction
 from tests.doctor.system import System, this_system
 
 
-def report(system: System, findings: Sequence[Finding], aids: Sequence[Finding]) -> str:
+def report(
+    system: System, findings: Sequence[Finding], aids: Sequence[Finding], features: Sequence[Finding] = ()
+) -> str:
     """Return everything as text for people."""
     facts = [
         f"kernel   {system.release}",
@@ -27,7 +30,10 @@ def report(system: System, findings: Sequence[Finding], aids: Sequence[Finding])
         facts.append(restricted)
     if fips_mode(system):
         facts.append("FIPS mode: only approved algorithms can be bound, and weak keys are refused")
-    return "\n".join([*facts, "", *_table(findings), "", "debugging aids", *_table(aids)])
+    lines = [*facts, "", *_table(findings)]
+    if features:
+        lines += ["", "what tests use beside it", *_table(features)]
+    return "\n".join([*lines, "", "debugging aids", *_table(aids)])
 
 
 def main(arguments: Sequence[str] = ()) -> int:
@@ -43,7 +49,7 @@ def main(arguments: Sequence[str] = ()) -> int:
         return shell.main(["--command", "python -m tests.doctor", "--timeout", "600", "--", *arguments])
     system = this_system()
     findings = examine(system)
-    print(report(system, findings, examine_aids(system)))
+    print(report(system, findings, examine_aids(system), examine_features(system)))
     return 0 if all(finding.state == WORKS for finding in findings) else 1
 
 

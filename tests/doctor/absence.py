@@ -99,20 +99,22 @@ def why_no_feature(system: System, feature: Feature, error: int) -> Why:
         return Why(Absence.ARCHITECTURE, f"only on {feature.machine}", "", system.machine)
     for name, values in feature.sysctls.items():
         if (value := sysctl(system, name)) in values:
-            return Why(Absence.RESTRICTED, f"{name} is {value}", f"sysctl {name}=…", f"{name}={value}")
+            return Why(Absence.RESTRICTED, f"{name} is {value}", f"give {name} another value", f"{name}={value}")
     if error in _REFUSED:
         return refused(system, feature.name, error)
     if why := _not_configured(system, feature.options):
         return why
     if feature.argument and (why := _switched_off(system, feature)):
         return why
-    if feature.module and (why := why_no_module(system, feature.module, feature.options[0], errno.errorcode[error])):
+    if feature.module and (
+        why := why_no_module(system, feature.module, feature.options[0], errno.errorcode.get(error, str(error)))
+    ):
         return why
     if feature.version:
         return Why(Absence.VERSION, feature.version)
     if feature.options and system.config is None:
-        return Why(Absence.NOT_BUILT, f"{errno.errorcode[error]}, and the kernel's config is unknown")
-    return Why(Absence.UNEXPLAINED, errno.errorcode[error], "see dmesg")
+        return Why(Absence.NOT_BUILT, f"{errno.errorcode.get(error, str(error))}, and the kernel's config is unknown")
+    return Why(Absence.UNEXPLAINED, errno.errorcode.get(error, str(error)), "see dmesg")
 
 
 def _switched_off(system: System, feature: Feature) -> Why | None:
@@ -320,7 +322,7 @@ def refused(system: System, call: str, error: int) -> Why:
     modules = (system.read("/sys/kernel/security/lsm") or "").strip()
     # Those that judge sockets; capability, yama and landlock do not.
     judges = [name for name in modules.split(",") if name in ("selinux", "apparmor", "smack", "tomoyo", "bpf")]
-    detail = f"{call}: {errno.errorcode[error]}"
+    detail = f"{call}: {errno.errorcode.get(error, str(error))}"
     if modes & {"1", "2"}:
         advice = "run it outside the container or service, or allow address family 38 in its seccomp profile"
         return Why(Absence.BLOCKED, f"{detail}; this process has a seccomp filter", advice, "seccomp")

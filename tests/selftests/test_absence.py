@@ -9,6 +9,7 @@ import pytest
 
 from tests.doctor import absence
 from tests.doctor.absence import Feature, of_algorithm, of_feature
+from tests.doctor.features import examine_features
 from tests.doctor.system import System
 from tests.selftests.test_doctor import machine
 from vm.run import skips
@@ -132,6 +133,19 @@ def test_feature_has_its_class_and_the_budget_takes_it(
     # The same words on a kernel that has everything.
     if not reason.startswith("not in this version"):
         assert skips.objection(reason, BUDGET, state_of(having())) is not None
+
+
+def test_doctor_gives_a_feature_the_class_that_its_skip_has() -> None:
+    def refused() -> None:
+        raise OSError(errno.EPERM, "io_uring_setup")
+
+    system = having(sysctl("kernel.io_uring_disabled", "2"))
+    found = examine_features(system, [(absence.URING, refused), (absence.AIO, lambda: None)])
+    assert [(finding.what, finding.state) for finding in found] == [
+        ("io_uring", "restricted by sysctl"),
+        ("AIO", "works"),
+    ]
+    assert found[0].detail == "kernel.io_uring_disabled is 2"
 
 
 def test_another_machine_has_no_32_bit_calls_of_x86() -> None:
