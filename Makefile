@@ -56,6 +56,7 @@ check: setup-build ## the project's own tests: lint, types, runner, oracles (no 
 	$(PYTHON) -m ruff check -q
 	$(PYTHON) -m ruff format -q --check
 	$(PYTHON) -m mypy --no-error-summary vm tests/afalg
+	@imports=$$(.venv/bin/lint-imports --no-cache --no-logo 2>&1) || { echo "$$imports"; exit 1; }
 	$(PYTEST) -q -m 'not vm' -n 2 $(ARGS) $(or $(TEST),vm/tests tests/selftests)
 
 .PHONY: check-vm

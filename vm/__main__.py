@@ -13,7 +13,7 @@ SUBCOMMANDS = {
     "test": ("vm.run.command", "boot kernels and run tests in them: pytest, --kernel SPEC may stand before a path"),
     "kernels": ("vm.kernels.listing", "list the kernels that are cached and those that can be had"),
     "resolve": ("vm.kernels.resolve", "fetch or build what a spec names, and print where it is"),
-    "build": ("vm.kernels.build.build", "build kernels and print their images"),
+    "build": ("vm.kernels.build_command", "build kernels and print their images"),
     "shell": ("vm.shell.shell", "a root shell, or one command, in the guest that tests have"),
     "doctor": ("tests.doctor.__main__", "say what works on a kernel, and why the rest does not"),
     "bisect": ("vm.bisect.command", "find which package or commit changed the answer of a test"),

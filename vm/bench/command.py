@@ -32,7 +32,8 @@ from vm.base.command import Parser, command, say
 from vm.base.errors import UsageError
 from vm.base.files import ROOT
 from vm.bench.runs import Bare, Run, bare_boot, checked, guest_rate, whole_command
-from vm.kernels.resolve import Kernel, resolve
+from vm.kernels.resolve import resolve
+from vm.kernels.spec import Kernel
 from vm.machine.accel import DEFAULT_QEMU, probe
 
 GOALS = {"fixed cost": 4.0, "tests a second": 60.0, "two machines": 1.8}

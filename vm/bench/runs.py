@@ -26,7 +26,7 @@ from virtme import cpiowriter
 from vm.base.errors import UsageError
 from vm.base.files import ROOT
 from vm.base.process import die_with_parent
-from vm.kernels.resolve import Kernel
+from vm.kernels.spec import Kernel
 from vm.klog import printk
 from vm.machine import features, initramfs
 from vm.machine.accel import Accelerator

@@ -16,7 +16,7 @@ from vm.kernels import packaged, versions
 from vm.kernels.apt import apt_get
 from vm.kernels.apt import packages as apt
 from vm.kernels.apt import sources as apt_sources
-from vm.kernels.resolve import SUITE, VERSION
+from vm.kernels.spec import SUITE, VERSION
 
 _CHANGELOG_DEADLINE = 300.0
 # A bug list and a subject of the kernel's: "    - crypto: af_alg - Set merge to zero early in af_alg_sendmsg".

@@ -232,7 +232,7 @@ def _directory(config: pytest.Config) -> Path:
     if named:
         return config.rootpath / named
     # Only here: the guest has no need of it, and imports cost seconds there.
-    from vm.run.controller import RUN_DIRECTORY
+    from vm.run.config import RUN_DIRECTORY
 
     run: Path = config.stash.get(RUN_DIRECTORY, config.rootpath / "results")
     return run / "coverage"

@@ -11,7 +11,7 @@ from pathlib import Path
 from vm.base import files
 from vm.base.errors import UsageError
 from vm.base.words import plural
-from vm.kernels.build import kconfig
+from vm.kernels import kconfig
 from vm.kernels.image import Image
 
 # What a guest cannot be without: symbol, the module's name when it is one.

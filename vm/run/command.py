@@ -68,7 +68,7 @@ class _Run:
 def _each_kernel(word: str) -> list[str]:
     if not word.startswith("--kernels="):
         return [word]
-    from vm.kernels.resolve import several
+    from vm.kernels.spec import several
 
     return [f"--kernel={spec}" for spec in several(word.partition("=")[2])]
 

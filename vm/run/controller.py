@@ -22,7 +22,8 @@ from vm.base.command import say
 from vm.base.errors import UsageError
 from vm.base.files import ROOT
 from vm.guest import expect
-from vm.kernels.resolve import Kernel, resolve
+from vm.kernels.resolve import resolve
+from vm.kernels.spec import Kernel
 from vm.klog import source_lines
 from vm.klog.splats import Splat
 from vm.machine import features
@@ -31,9 +32,9 @@ from vm.results import clean, junit, table, write
 from vm.results.model import LETTERS
 from vm.run import known, lost_log, skipped, skips, stop
 from vm.run.command import joined
+from vm.run.config import EXPECTED, LABELS, RUN_DIRECTORY
 from vm.run.deadlines import Deadlines, deadlines
 from vm.run.machines import Machine, Plan, kernel_of_id
-from vm.run.plugin import EXPECTED
 from vm.run.record import Recorder
 from vm.run.session import VmSession
 
@@ -41,7 +42,6 @@ from vm.run.session import VmSession
 OWN_VERDICTS = {verdict.value: letter for verdict, letter in LETTERS.items() if not verdict.is_pytests}
 # MiB that QEMU and the relay take besides the guest's memory.
 _OVERHEAD = 150
-RUN_DIRECTORY = pytest.StashKey[Path]()
 
 
 def prepare(config: pytest.Config) -> None:
@@ -81,6 +81,7 @@ class KernelList:
             self.kernels = resolve(config.option.vm_kernels, say)
         except UsageError as error:
             raise pytest.UsageError(str(error)) from None
+        config.stash[LABELS] = [kernel.name for kernel in self.kernels]
 
     def pytest_report_header(self) -> list[str]:
         """Name them."""

@@ -38,7 +38,7 @@ from vm.base.errors import UsageError
 from vm.base.words import plural
 from vm.guest.expect import Expectation, State
 from vm.kernels import image, versions
-from vm.kernels.resolve import Kernel
+from vm.kernels.spec import Kernel
 
 
 @dataclass(frozen=True)

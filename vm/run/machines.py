@@ -15,7 +15,7 @@ import pytest
 from xdist.workermanage import WorkerController
 
 from vm.base import files
-from vm.kernels.resolve import Kernel
+from vm.kernels.spec import Kernel
 from vm.machine import log_file
 from vm.machine.accel import Accelerator
 from vm.machine.spec import Status, Vm

@@ -9,21 +9,16 @@ from __future__ import annotations
 
 import argparse
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from vm.base.errors import UsageError
 from vm.guest import expect
+from vm.run.config import EXPECTED, NOTHING_KNOWN, labels, role
 
-if TYPE_CHECKING:
-    from vm.run.controller import KernelList
-
-# Known issues on the kernel of this process, by commit (vm/run/known.py).
-EXPECTED = pytest.StashKey[Mapping[str, expect.Expectation]]()
-NOTHING_KNOWN: Mapping[str, expect.Expectation] = {}
 # Made by vm/machine/init.sh; without a worker's input, it tells a guest's shell from somebody's machine.
 OF_A_GUEST = Path("/run/vm/bin")
 
@@ -121,25 +116,6 @@ def pytest_configure(config: pytest.Config) -> None:
             config.pluginmanager.register(kind(config), "vm-controller")
         case "worker" | "alone" if not config.option.collectonly:
             _register_guest(config)
-
-
-def role(config: pytest.Config) -> str:
-    """Return what this process is: ``controller``, ``worker`` or ``alone``."""
-    if hasattr(config, "workerinput"):
-        return "worker" if "vm_kernel" in config.workerinput else "other worker"
-    return "controller" if config.option.vm_kernels else "alone"
-
-
-def labels(config: pytest.Config) -> list[str]:
-    """Return the kernels that test ids carry in this process; none without ``--kernel``."""
-    match role(config):
-        case "controller":
-            controller: KernelList | None = config.pluginmanager.get_plugin("vm-controller")
-            return [kernel.name for kernel in controller.kernels] if controller else []
-        case "worker":
-            workerinput: dict[str, Any] = config.workerinput  # type: ignore[attr-defined]
-            return [workerinput["vm_kernel"]]
-    return []
 
 
 @pytest.hookimpl(tryfirst=True)

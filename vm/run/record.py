@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from vm.base.files import ROOT
-from vm.kernels.resolve import Kernel
+from vm.kernels.spec import Kernel
 from vm.klog.splats import Splat
 from vm.results import absence, events
 from vm.results.events import Stream

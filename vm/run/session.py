@@ -22,7 +22,7 @@ from execnet.gateway import RInfo
 from xdist.dsession import DSession
 from xdist.workermanage import NodeManager, WorkerController
 
-from vm.kernels.resolve import Kernel
+from vm.kernels.spec import Kernel
 from vm.klog.splats import find_splats
 from vm.machine.spec import config_environment
 from vm.run.machines import Machine, Plan, guest_environment, kernel_of_id

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from vm.base import toml
-from vm.kernels.build import kconfig
+from vm.kernels import kconfig
 from vm.results.absence import Absence, Lack, parse
 
 FIPS_ENABLED = "crypto.fips_enabled"

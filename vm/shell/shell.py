@@ -32,7 +32,8 @@ from vm.base.command import Parser, command, say
 from vm.base.errors import UsageError
 from vm.base.files import ROOT, python_path, text_of
 from vm.base.process import die_with_parent
-from vm.kernels.resolve import Kernel, resolve
+from vm.kernels.resolve import resolve
+from vm.kernels.spec import Kernel
 from vm.klog.splats import cause_of_death
 from vm.machine import features, log_file
 from vm.machine import init as guest_init

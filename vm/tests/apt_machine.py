@@ -18,6 +18,7 @@ from vm.base.files import ROOT
 from vm.kernels import resolve as kernel
 from vm.kernels.apt import apt_get
 from vm.kernels.apt import packages as apt
+from vm.kernels.spec import Kernel
 from vm.tests.archive import World
 
 SECONDS = 60.0
@@ -50,7 +51,7 @@ class Machine:
         for name in ("AFALG_OFFLINE", "http_proxy", "HTTP_PROXY", "all_proxy"):
             monkeypatch.delenv(name, raising=False)
 
-    def resolve(self, *specs: str) -> list[kernel.Kernel]:
+    def resolve(self, *specs: str) -> list[Kernel]:
         return kernel.resolve(specs, self.said)
 
     def version(self, spec: str) -> str:

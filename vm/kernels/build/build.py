@@ -24,15 +24,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vm.base import cache, files, process, prune, room
-from vm.base.command import command, say
 from vm.base.errors import BuildFailed, UsageError
 from vm.base.progress import Progress
-from vm.kernels import modules
-from vm.kernels.build import kconfig, sources
+from vm.kernels import kconfig, modules
 from vm.kernels.build import make as build_make
+from vm.kernels.build import sources
 from vm.kernels.build.plan import Plan
-from vm.kernels.build.symbols import scan
-from vm.kernels.resolve import BZIMAGE, SOURCE_PREFIX, SUITE, VERSION, Kernel, resolve_one, several
+from vm.kernels.spec import BZIMAGE, SOURCE_PREFIX, SUITE, VERSION, Kernel
+from vm.kernels.symbols import scan
 
 KEPT_RESULTS = 3
 
@@ -298,15 +297,3 @@ def _read_json(path: Path) -> dict[str, str] | None:
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None
-
-
-@command
-def main(arguments: Sequence[str]) -> int:
-    """Build each of ``arguments`` (specs of any kind) and print its image: ``python -m vm build SPEC…``."""
-    try:
-        for spec in (spec for text in arguments for spec in several(text)):
-            print(resolve_one(spec, say).image)
-    except BuildFailed as error:
-        say(f"error: {error}")
-        return 1
-    return 0

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm.kernels.build import kconfig, sources
-from vm.kernels.build.kconfig import Series
+from vm.kernels import kconfig
+from vm.kernels.build import sources
+from vm.kernels.kconfig import Series
 
 
 @dataclass(frozen=True)

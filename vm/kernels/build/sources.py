@@ -22,7 +22,7 @@ from vm.base.progress import Progress
 from vm.kernels import built, packaged, versions
 from vm.kernels.apt import apt_get
 from vm.kernels.apt import packages as apt
-from vm.kernels.build.kconfig import Series
+from vm.kernels.kconfig import Series
 
 PACKAGE = re.compile(r"linux-source-(\d+\.\d+)$")
 RECORD = "source.json"

@@ -17,9 +17,10 @@ import pytest
 
 from vm.base import cache, process
 from vm.base.errors import BuildFailed, UsageError
-from vm.kernels.build import build, kconfig, sources
+from vm.kernels import kconfig
+from vm.kernels.build import build, sources
 from vm.kernels.build import make as build_make
-from vm.kernels.resolve import Kernel
+from vm.kernels.spec import Kernel
 
 # Make, compilers and processes that wait for each other: seconds, which a busy machine makes a minute.
 pytestmark = pytest.mark.deadline(120)

@@ -11,7 +11,7 @@ from vm.base.errors import UsageError
 from vm.kernels import built, image
 from vm.kernels import resolve as kernel
 from vm.kernels.build import sources
-from vm.kernels.resolve import BZIMAGE, Kernel
+from vm.kernels.spec import BZIMAGE, Kernel
 from vm.tests.archive import bzimage, module
 
 RELEASE = "6.12.3-test+"

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from vm.base.errors import UsageError
-from vm.kernels.build import kconfig
-from vm.kernels.build.kconfig import Fragment, Option
-from vm.kernels.build.symbols import Symbol, scan, unmet
+from vm.kernels import kconfig
+from vm.kernels.kconfig import Fragment, Option
+from vm.kernels.symbols import Symbol, scan, unmet
 
 ALL_FRAGMENTS = sorted(kconfig.FRAGMENTS.glob("*.config"))
 

@@ -15,7 +15,7 @@ import pytest
 from vm.base.errors import UsageError
 from vm.kernels import image, packaged
 from vm.kernels import resolve as kernel
-from vm.kernels.resolve import Kernel
+from vm.kernels.spec import Kernel
 from vm.tests.archive import KEPT, MODULES, bzimage, module
 
 RELEASE = "6.12.3-test+"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from vm.base.files import ROOT
-from vm.kernels.resolve import several
+from vm.kernels.spec import several
 from vm.run import command, plugin
 from vm.tests.archive import bzimage
 from vm.tests.harness import FAKE_GUEST, Project, Run

@@ -9,7 +9,7 @@ import pytest
 
 from vm.base.errors import UsageError
 from vm.guest.expect import State
-from vm.kernels.resolve import Kernel
+from vm.kernels.spec import Kernel
 from vm.run import known
 from vm.run.known import Issue
 from vm.tests.harness import Project

@@ -12,7 +12,7 @@ import pytest
 
 from vm.base.errors import UsageError
 from vm.base.files import ROOT
-from vm.kernels.resolve import Kernel
+from vm.kernels.spec import Kernel
 from vm.machine import init as guest_init
 from vm.machine.accel import Accelerator
 from vm.machine.spec import Vm

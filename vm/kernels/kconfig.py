@@ -24,7 +24,7 @@ from pathlib import Path
 
 from vm.base import files
 from vm.base.errors import UsageError
-from vm.kernels.build.symbols import Symbol, scan, unmet
+from vm.kernels.symbols import Symbol, scan, unmet
 
 FRAGMENTS = files.ROOT / "kconfigs"
 SUFFIX = ".config"

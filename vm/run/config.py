@@ -1,0 +1,37 @@
+"""What the runner keeps in pytest's config: which of its roles this process has, and where its results go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vm.guest import expect
+
+EXPECTED = pytest.StashKey[Mapping[str, expect.Expectation]]()
+"""Known issues on the kernel of this process, by commit (vm/run/known.py)."""
+NOTHING_KNOWN: Mapping[str, expect.Expectation] = {}
+RUN_DIRECTORY = pytest.StashKey[Path]()
+"""Directory of this run's results; in the controller only."""
+LABELS = pytest.StashKey[list[str]]()
+"""Names of the kernels; in the controller only."""
+
+
+def role(config: pytest.Config) -> str:
+    """Return what this process is: ``controller``, ``worker`` or ``alone``."""
+    if hasattr(config, "workerinput"):
+        return "worker" if "vm_kernel" in config.workerinput else "other worker"
+    return "controller" if config.option.vm_kernels else "alone"
+
+
+def labels(config: pytest.Config) -> list[str]:
+    """Return the kernels that test ids carry in this process; none without ``--kernel``."""
+    match role(config):
+        case "controller":
+            return config.stash.get(LABELS, [])
+        case "worker":
+            workerinput: dict[str, Any] = config.workerinput  # type: ignore[attr-defined]
+            return [workerinput["vm_kernel"]]
+    return []
