@@ -390,7 +390,7 @@ def _room(memory: int) -> int:
 def _exact(kernel: Kernel) -> str:
     """Return a spec that means this kernel and no newer one: ``6.12`` may be another tomorrow."""
     path, plus, fragments = kernel.spec.partition("+")
-    if Path(path).exists():
+    if path and Path(path).exists():
         return f"{Path(path).absolute()}{plus}{fragments}"
     if not kernel.version or kernel.image is None or kernel.spec.startswith("source:"):
         return kernel.spec

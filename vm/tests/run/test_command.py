@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from vm.base.files import ROOT
-from vm.kernels.spec import several
-from vm.run import command, plugin
+from vm.kernels.spec import Kernel, several
+from vm.run import command, controller, plugin
 from vm.tests.archive import bzimage
 from vm.tests.harness import FAKE_GUEST, Project, Run
 
@@ -111,6 +111,21 @@ def test_results_in_a_directory_that_exists(project: Project) -> None:
     run = project.run("--results", "kept")
     assert run.status == 0
     assert (project.directory / "kept" / "latest" / "results.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("spec", "exact"),
+    [
+        ("", "6.1.176-1"),
+        ("6.1", "6.1.176-1"),
+        ("bookworm/6.1", "bookworm/6.1.176-1"),
+        ("source:6.1+debug", "source:6.1+debug"),
+        ("/proc+debug", "/proc+debug"),
+    ],
+)
+def test_what_is_run_again_is_exactly_this_kernel(spec: str, exact: str) -> None:
+    kernel = Kernel("6.1.176", spec, "6.1.0-50-amd64", Path("vmlinuz"), version="6.1.176-1")
+    assert controller._exact(kernel) == exact
 
 
 def test_from_a_subdirectory(project: Project, image: Path) -> None:
