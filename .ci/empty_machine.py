@@ -43,7 +43,7 @@ KERNELS = "bookworm/6.1 trixie-backports/7.3"
 # Environment variables by which programs find the network, and whom to trust there.
 PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
 BUNDLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-SUMMARY = re.compile(r"(\d+ (passed|failed|skipped|deselected|errors?|xfailed|xpassed)\b.*|no tests ran) in [\d.]+s")
+SUMMARY = re.compile(r"^=* ?(\d+ [a-z][a-z ]*(, \d+ [a-z][a-z ]*)*|no tests ran) in [\d.]+s")
 
 
 @dataclass(frozen=True)

@@ -154,6 +154,7 @@ def test_nothing_that_is_mounted_there_is_removed(
     [
         "3492 passed, 5 skipped in 317.12s (0:05:17)",
         "===== 1 failed, 2 passed, 3 xfailed, 1 warning in 0.75s =====",
+        "================= 3 vm lost, 793 not run in 106.04s (0:01:46) ==================",
         "12 deselected in 0.05s",
         "no tests ran in 0.01s",
     ],
