@@ -17,6 +17,7 @@ from tests.afalg.seccomp import has_32_bit_entry
 from tests.afalg.uring import Ring
 from tests.doctor import absence
 from tests.doctor.absence import Feature
+from vm.results.absence import Absence, Lack
 
 _T = TypeVar("_T", bound=Transform)
 _Made = TypeVar("_Made")
@@ -91,9 +92,14 @@ def _no_user_namespace() -> int:
     return 0
 
 
-def lacking(feature: Feature, error: int) -> NoReturn:
+def lacking(feature: Feature, error: int = errno.ENOENT) -> NoReturn:
     """Skip the test, since the kernel refused the feature with this errno, and say why it lacks it."""
     pytest.skip(str(absence.of_feature(feature, error)))
+
+
+def older(what: str) -> NoReturn:
+    """Skip the test, since kernels of some versions are like that: ``kernel's io_uring has no BIND``."""
+    pytest.skip(str(Lack(Absence.VERSION, what)))
 
 
 def _made(feature: Feature, errors: tuple[int, ...], make: Callable[[], _Made]) -> _Made:

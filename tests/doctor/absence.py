@@ -74,6 +74,11 @@ COMPAT = Feature(
     default_off="IA32_EMULATION_DEFAULT_DISABLED",
     machine="x86_64",
 )
+COMPAT_TIME = Feature("32-bit time", ("COMPAT_32BIT_TIME",))
+DYNAMIC_DEBUG = Feature("dynamic debug messages", ("DYNAMIC_DEBUG",))
+FAULT_INJECTION = Feature("fault injection", ("FAULT_INJECTION",))
+HUGE_PAGES = Feature("huge pages to give", ("HUGETLBFS",))
+MODULES = Feature("modules", ("MODULES",))
 DRBG_ENTROPY = Feature("ALG_SET_DRBG_ENTROPY", ("CRYPTO_USER_API_RNG_CAVP",))
 KEYRINGS = Feature("keyrings", ("KEYS",))
 KEY_SERIALS = Feature("ALG_SET_KEY_BY_KEY_SERIAL", ("KEYS",), version="came with Linux 6.2")

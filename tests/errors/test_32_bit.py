@@ -243,7 +243,7 @@ def test_arrays_of_messages(program: Compat, number: int, width: int) -> None:
         into = program.place(bytes(32))
         got = program.messages((into, 16, b""), (into + 16, 16, b""))
         if outcome(lambda: program.call(number, op.fd, got, 0, MSG_DONTWAIT, 0)) == errno.ENOSYS:
-            pytest.skip("kernel has no 32-bit time")
+            lacking(absence.COMPAT_TIME, errno.ENOSYS)
         ten_seconds, negative = (program.place(words(value, 0, size=width)) for value in (10, -1))
         for pointer, error in ((NOWHERE, errno.EFAULT), (negative, errno.EINVAL)):
             with raises_errno(error):

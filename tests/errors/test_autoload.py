@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.afalg import Hash, Socket
+from tests.doctor import absence
 from tests.errors.raises import outcome, raises_errno
 from tests.errors.returns import returns
 from tests.errors.subjects import socket_of
-from tests.need import need
+from tests.need import lacking, need
 
 MODPROBE = Path("/proc/sys/kernel/modprobe")
 
@@ -22,7 +23,7 @@ MODPROBE = Path("/proc/sys/kernel/modprobe")
 def modprobe() -> Iterator[Path]:
     """Give the file that names the program; what it holds now is there again afterwards."""
     if not MODPROBE.exists():
-        pytest.skip("kernel has no modules")
+        lacking(absence.MODULES)
     before = MODPROBE.read_text()
     yield MODPROBE
     MODPROBE.write_text(before)

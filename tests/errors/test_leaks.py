@@ -11,10 +11,11 @@ import pytest
 from tests.afalg import Socket
 from tests.afalg.constants import MSG_MORE
 from tests.afalg.keys import Key
+from tests.doctor import absence
 from tests.errors.held import difference, held
 from tests.errors.leaks import LostMemory, left_behind
 from tests.errors.subjects import HASH, SKCIPHER, Subject, each_type
-from tests.need import need_key
+from tests.need import lacking, need_key
 
 
 @pytest.fixture
@@ -107,7 +108,7 @@ def test_kernel_tells_of_lost_memory(lost_memory: LostMemory) -> None:
     """It does when its message is switched on; here with the message as somebody else wrote it."""
     control = Path("/proc/dynamic_debug/control")
     if not control.exists():
-        pytest.skip("kernel has no dynamic debug messages")
+        lacking(absence.DYNAMIC_DEBUG)
     (line,) = (text for text in control.read_text().splitlines() if "optmem leakage" in text)
     assert line.partition("__sk_destruct ")[2].startswith("=p")
     lost_memory.forget()

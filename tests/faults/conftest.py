@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.doctor import absence
 from tests.errors.leaks import _no_garbage_of_others, _nothing_left_behind, lost_memory, pytest_runtest_call
 from tests.faults.inject import Injector, available
+from tests.need import lacking
 
 __all__ = ["_no_garbage_of_others", "_nothing_left_behind", "lost_memory", "pytest_runtest_call"]
 
@@ -20,7 +22,7 @@ _OURS = ("af_alg", "hash_", "skcipher", "aead", "rng_", "alg_", "crypto_")
 def inject(_kernel_memory: None) -> Iterator[Injector]:
     """Give the means to have one allocation or copy fail, or skip the test where the kernel lacks it."""
     if not available():
-        pytest.skip("kernel has no fault injection")
+        lacking(absence.FAULT_INJECTION)
     injector = Injector()
     yield injector
     injector.close()

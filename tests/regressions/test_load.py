@@ -16,6 +16,7 @@ import pytest
 from tests.afalg import Aead, Hash, Pipe, Skcipher, Socket, netlink, set_assoclen, set_iv, set_op, splice
 from tests.afalg.constants import ALG_OP_ENCRYPT, MSG_MORE, SPLICE_F_MORE
 from tests.afalg.proc import implementations
+from tests.doctor import absence
 from tests.errors.raises import outcome, raises_errno
 from tests.errors.threads import wait_until_inside_a_call
 from tests.need import need
@@ -120,7 +121,7 @@ def test_pcrypt_instances_are_made_and_freed_again_and_again(crypto: netlink.Cry
     for turn in range(200):
         answer = outcome(lambda: crypto.request(netlink.CRYPTO_MSG_NEWALG, made))
         if turn == 0 and answer == errno.ENOENT:
-            pytest.skip(f"kernel has no aead {driver}")
+            pytest.skip(str(absence.of_algorithm("aead", driver)))
         assert answer in (0, errno.ELIBBAD)
         assert driver in {entry.driver for entry in implementations()}
         assert removed(crypto, made) == 0

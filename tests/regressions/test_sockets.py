@@ -13,8 +13,9 @@ import pytest
 
 from tests.afalg import Aead, Hash, Skcipher, Socket, set_iv, set_op
 from tests.afalg.constants import ALG_OP_ENCRYPT, SOL_SOCKET
+from tests.doctor import absence
 from tests.errors.raises import raises_errno
-from tests.need import need
+from tests.need import lacking, need
 from tests.oracle import hashes, skciphers
 
 KEY = bytes(range(16))
@@ -53,7 +54,7 @@ def test_hmac_of_hmac_is_refused(inner: str) -> None:
 def test_bind_loads_no_module_that_is_no_algorithm() -> None:
     """Any user could have any module loaded, by its name."""
     if not Path("/proc/modules").exists():
-        pytest.skip("kernel has no modules")
+        lacking(absence.MODULES)
     need(Hash, "sha256").close()
     name = next(name for name in ("dummy", "minix", "isofs", "raid0", "sctp") if name not in loaded_modules())
     with raises_errno(errno.ENOENT):

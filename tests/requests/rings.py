@@ -6,8 +6,6 @@ import errno
 import socket
 from collections.abc import Sequence
 
-import pytest
-
 from tests.afalg.constants import SOL_SOCKET
 from tests.afalg.uring import (
     ACCEPT_MULTISHOT,
@@ -22,7 +20,7 @@ from tests.afalg.uring import (
     Ring,
     socket_command,
 )
-from tests.need import need_ring
+from tests.need import need_ring, older
 
 NO_OFFSET = (1 << 64) - 1
 SO_TYPE = 3
@@ -44,7 +42,7 @@ def need_operation(ring: Ring, operation: int, name: str) -> None:
     """Skip the test where the kernel's io_uring says that it lacks the operation, and refuses a request of it."""
     if operation not in ring.operations():
         assert done(ring, Request(operation)) == -errno.EINVAL, "not listed, and all the same not refused"
-        pytest.skip(f"kernel's io_uring has no {name}")
+        older(f"kernel's io_uring has no {name}")
 
 
 def need_socket_commands() -> None:
@@ -54,7 +52,7 @@ def need_socket_commands() -> None:
         result = done(ring, socket_command(SOCKET_GETSOCKOPT, other.fileno(), SOL_SOCKET, SO_TYPE, value))
     if result != len(value):
         assert result in (-errno.EINVAL, -errno.EOPNOTSUPP)
-        pytest.skip("kernel's io_uring has no commands for sockets")
+        older("kernel's io_uring has no commands for sockets")
 
 
 def need_multishot_accept() -> None:
@@ -89,4 +87,4 @@ def _refused(ring: Ring, request: Request, name: str) -> None:
     ring.submit([request])
     for completion in ring.completions():
         assert completion.result == -errno.EINVAL
-        pytest.skip(f"kernel's io_uring has no {name}")
+        older(f"kernel's io_uring has no {name}")

@@ -17,7 +17,8 @@ import pytest
 from tests.afalg import Pipe, Pointer, Skcipher, set_iv, set_op, splice, tee, vmsplice
 from tests.afalg.constants import ALG_OP_ENCRYPT, SPLICE_F_GIFT
 from tests.afalg.memory import PAGE, Mapping, Memory
-from tests.need import need
+from tests.doctor import absence
+from tests.need import lacking, need
 from tests.oracle import skciphers
 from tests.splice.files import content_of
 
@@ -355,7 +356,7 @@ def huge_pages(count: int = 2) -> Iterator[None]:
         with contextlib.suppress(OSError):
             NR_HUGEPAGES.write_text(str(count))
         if not before or int(NR_HUGEPAGES.read_text()) < count:
-            pytest.skip("kernel has no huge pages to give")
+            lacking(absence.HUGE_PAGES)
         yield
     finally:
         if before:
