@@ -9,10 +9,13 @@ import errno
 import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tests.algorithms.catalogue.symbols import GONE, symbols
+from tests.doctor.kinds import KINDS
 from tests.doctor.system import CONFIG_VARIABLE, System, this_system
 from tests.oracle.names import Name, parse
+from vm.base.files import text_of
 from vm.results.absence import Absence, Lack
 
 RESTRICT = "crypto.af_alg_restrict"
@@ -149,6 +152,12 @@ def has_type(type_: str, system: System | None = None) -> bool:
     system = system or here()
     kind = next(kind for kind in system.kinds if kind.name == type_)
     return why_no_module(system, kind.module, kind.option, "ENOENT") is None
+
+
+def missing_types() -> frozenset[str]:
+    """Return the types that AF_ALG has not here; what /proc/modules lists is not asked for again."""
+    loaded = {line.split()[0] for line in text_of(Path("/proc/modules")).splitlines()}
+    return frozenset(kind.name for kind in KINDS if kind.module not in loaded and not has_type(kind.name))
 
 
 def _why_no_algorithm(system: System, name: str) -> Why:
