@@ -38,7 +38,7 @@ help: ## show this
 
 # A kernel that has to be built needs a compiler and its friends.
 BUILDS := $(strip $(findstring source:,$(KERNEL)) $(findstring +,$(KERNEL)) $(wildcard $(addsuffix /Kconfig,$(KERNEL) $(TREE))) \
-    $(shell test -e '$(KERNEL)/Kconfig' && echo a tree with a space in its path))
+    $(shell test -e '$(subst ','\'',$(KERNEL))/Kconfig' && echo a tree with a space in its path))
 
 .PHONY: setup setup-build
 setup:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,7 +88,10 @@ KEYRINGS = Feature("keyrings", ("KEYS",))
 KEY_SERIALS = Feature("ALG_SET_KEY_BY_KEY_SERIAL", ("KEYS",), version="came with Linux 6.2")
 NETLINK_CRYPTO = Feature("NETLINK_CRYPTO", ("CRYPTO_USER",), module="crypto_user")
 RESTRICTION = Feature("crypto.af_alg_restrict", version="came with Linux 7.3")
-URING = Feature("io_uring", ("IO_URING",), sysctls={"kernel.io_uring_disabled": ("1", "2")})
+# 1 forbids it to who is neither in a group nor has CAP_SYS_ADMIN (Documentation/admin-guide/sysctl/kernel.rst).
+URING = Feature(
+    "io_uring", ("IO_URING",), sysctls={"kernel.io_uring_disabled": ("2",) if os.geteuid() == 0 else ("1", "2")}
+)
 USER_NAMESPACES = Feature(
     "user namespaces",
     ("USER_NS",),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
+import os
 import sys
 from collections.abc import Callable
 from typing import NoReturn, ParamSpec
@@ -25,20 +27,24 @@ class Parser(argparse.ArgumentParser):
 
 
 def say(line: str) -> None:
-    """Print a line to standard error, at once."""
-    print(line, file=sys.stderr, flush=True)
+    """Print a line to standard error, at once; that nobody can read it is no failure."""
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
 
 
 def command(main: Callable[_Arguments, int | None]) -> Callable[_Arguments, int]:
     """Have a function that runs a command return its exit status, whatever ends it.
 
-    That is what the function returns, 0 for None; USAGE for a UsageError, which is said; 130 for Ctrl-C.
+    That is what the function returns, 0 for None; USAGE for a UsageError, which is said; 130 for Ctrl-C. Output that
+    nobody reads any more is no failure.
     """
 
     @functools.wraps(main)
     def run(*arguments: _Arguments.args, **options: _Arguments.kwargs) -> int:
         try:
-            return main(*arguments, **options) or 0
+            status = main(*arguments, **options) or 0
+            sys.stdout.flush()
+            return status
         except UsageError as error:
             say(f"error: {error}")
             return USAGE
@@ -46,5 +52,9 @@ def command(main: Callable[_Arguments, int | None]) -> Callable[_Arguments, int]
             return int(stop.code or 0)
         except KeyboardInterrupt:
             return _INTERRUPTED
+        except BrokenPipeError:
+            # The reader (head, less) has seen enough. Nothing more may be written, not even at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
 
     return run

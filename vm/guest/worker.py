@@ -275,7 +275,7 @@ def facts(sysctls: Sequence[str] = (), in_machine: bool = True) -> dict[str, Any
         "taint": taint.read(),
         "lsm": text_of(Path("/sys/kernel/security/lsm")).strip(),
         "sysctls": values,
-        "judges": judges(),
+        "judges": judges(in_machine),
         "blacklist": [] if in_machine else blacklist(),
         "cpus": os.cpu_count(),
         "processor": _cpuinfo("model name"),
@@ -289,11 +289,14 @@ def _cpuinfo(field: str) -> str:
     return found[1].strip() if found else ""
 
 
-def judges() -> list[str]:
-    """Return who may refuse this process a system call: ``seccomp``, and the security modules."""
+def judges(in_machine: bool) -> list[str]:
+    """Return who may refuse this process a system call: ``seccomp``, and the security modules.
+
+    Of a guest only a filter: nobody loads a policy there, without which security modules refuse nothing.
+    """
     filtered = re.search(r"^Seccomp:\s*[12]$", text_of(Path("/proc/self/status")), re.MULTILINE)
     modules = text_of(Path("/sys/kernel/security/lsm")).strip().split(",")
-    return ["seccomp"] * bool(filtered) + [name for name in modules if name]
+    return ["seccomp"] * bool(filtered) + [name for name in modules if name and not in_machine]
 
 
 def blacklist() -> list[str]:

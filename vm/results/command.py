@@ -6,7 +6,6 @@ that was killed has as well.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,12 +23,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--format", choices=sorted(_FORMATS), default="table", help="default: %(default)s")
     options = parser.parse_args(argv)
     text = _FORMATS[options.format](events.load(options.results))
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader (head, less) has seen enough. Nothing more may be written, not even at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.stdout.write(text)
 
 
 def _table(run: model.Run) -> str:

@@ -10,14 +10,15 @@ import json
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from vm.base import files
 from vm.base.command import Parser, command
 from vm.base.errors import UsageError
+from vm.base.words import plural
 from vm.results import events
-from vm.results.matrix import Difference, differences, shortened
+from vm.results.matrix import Difference, differences, shortened, untested
 from vm.results.model import KernelRun, Verdict
 
 
@@ -30,6 +31,7 @@ class Diff:
         tests: whose verdict changed.
         gone, come: algorithms of ``/proc/crypto`` at the end of the run, on one of the two alone.
         issues_gone, issues_come: known issues that tests showed, on one of the two alone.
+        untested: for each of the two that has some, how many tests did not run on it.
         unknown: names of those of the two whose algorithms are not known: then none is gone or come.
     """
 
@@ -41,6 +43,7 @@ class Diff:
     issues_gone: tuple[str, ...]
     issues_come: tuple[str, ...]
     unknown: tuple[str, ...] = ()
+    untested: dict[str, int] = field(default_factory=dict)
 
     @property
     def empty(self) -> bool:
@@ -63,6 +66,7 @@ def diff(a: KernelRun, b: KernelRun, algorithms: tuple[frozenset[str] | None, fr
         tuple(sorted(issues[0] - issues[1])),
         tuple(sorted(issues[1] - issues[0])),
         tuple(run.name for run, known in ((a, known_a), (b, known_b)) if known is None),
+        untested([a, b]),
     )
 
 
@@ -86,7 +90,9 @@ def render(changed: Diff) -> str:
     ):
         lines += ["", title, *(f"  {name}" for name in names)] if names else []
     if changed.empty:
-        lines += ["", "nothing changed"]
+        lines += ["", "no change is known" if changed.untested else "nothing changed"]
+    for name, count in changed.untested.items():
+        lines += ["", f"not run on {name}: {plural(count, 'test')}; nothing is known of them"]
     for name in changed.unknown:
         lines += ["", f"algorithms of {name}: not known (no machine of it said what is in its /proc/crypto)"]
     return "\n".join(lines) + "\n"

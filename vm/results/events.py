@@ -304,7 +304,8 @@ def load(path: Path) -> Run:
     """
     place = path if path.is_dir() else path.parent
     stream = place / NAME
-    if path.name == NAME or (not (place / "results.json").exists() and stream.exists()):
+    cut_off = stream.exists() and not (place / "results.json").exists()
+    if path.name == NAME or (cut_off and (path.is_dir() or path.name == "results.json")):
         try:
             with open(stream, encoding="utf-8", errors="replace") as lines:
                 return fold(lines, str(stream))

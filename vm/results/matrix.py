@@ -54,12 +54,14 @@ class Matrix:
         groups: for each file of tests, for each kernel, how many tests have each verdict.
         differences: between the kernels, by test.
         known_issues: for each kernel, how many tests showed each, by its text.
+        untested: for each kernel, how many tests did not run on it: nothing is known of them.
     """
 
     kernels: tuple[str, ...]
     groups: dict[str, dict[str, dict[str, int]]]
     differences: tuple[Difference, ...]
     known_issues: dict[str, dict[str, int]]
+    untested: dict[str, int]
 
 
 def matrix(runs: Sequence[KernelRun]) -> Matrix:
@@ -78,7 +80,14 @@ def matrix(runs: Sequence[KernelRun]) -> Matrix:
             counts = groups.setdefault(group(test.test), {}).setdefault(run.name, {})
             counts[test.verdict.value] = counts.get(test.verdict.value, 0) + 1
     known = {run.name: dict(Counter(test.known_issue for test in run.tests if test.known_issue)) for run in runs}
-    return Matrix(names, dict(sorted(groups.items())), tuple(differences(runs)), known)
+    return Matrix(names, dict(sorted(groups.items())), tuple(differences(runs)), known, untested(runs))
+
+
+def untested(runs: Sequence[KernelRun]) -> dict[str, int]:
+    """Return for each kernel that has some how many of its tests did not run, or one where none is there at all."""
+    unknown = (Verdict.NOT_RUN, Verdict.BOOT_FAILED, Verdict.BUILD_FAILED, Verdict.VM_LOST)
+    counts = {run.name: sum(test.verdict in unknown for test in run.tests) or int(not run.tests) for run in runs}
+    return {name: count for name, count in counts.items() if count}
 
 
 def differences(runs: Sequence[KernelRun]) -> list[Difference]:
@@ -111,7 +120,9 @@ def render(view: Matrix) -> str:
     """Return the view as text for a terminal."""
     lines = _table(view)
     lines += ["", LEGEND, ""]
-    lines += [f"{len(view.differences)} differences between the kernels" if view.differences else "no differences"]
+    nothing = "no difference is known" if view.untested else "no differences"
+    lines += [f"{len(view.differences)} differences between the kernels" if view.differences else nothing]
+    lines += [f"not run on {name}: {plural(count, 'test')}" for name, count in view.untested.items()]
     lines += [line for each in view.differences for line in _lines(each)]
     for name, issues in view.known_issues.items():
         lines += [

@@ -18,11 +18,16 @@ RUN_DIRECTORY = pytest.StashKey[Path]()
 LABELS = pytest.StashKey[list[str]]()
 """Names of the kernels; in the controller only."""
 
+# Options by which pytest tells something of itself, and runs no test.
+_ASKS = ("help", "version", "markers", "showfixtures", "show_fixtures_per_test", "cacheshow")
+
 
 def role(config: pytest.Config) -> str:
-    """Return what this process is: ``controller``, ``worker`` or ``alone``."""
+    """Return what this process is: ``controller``, ``worker``, ``alone``, or ``asked`` when no test is to be run."""
     if hasattr(config, "workerinput"):
         return "worker" if "vm_kernel" in config.workerinput else "other worker"
+    if any(getattr(config.option, name, False) for name in _ASKS):
+        return "asked"
     return "controller" if config.option.vm_kernels else "alone"
 
 

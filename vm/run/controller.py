@@ -110,6 +110,7 @@ class Controller(KernelList):
         self.config = config
         self.final_table = ""
         self.trouble = ""
+        self.finished = False
         # Fingerprints of what the kernel complained of in each test.
         self.told: dict[str, set[str]] = {}
         self.configs = {kernel.name: skips.read_config(kernel.config) for kernel in self.kernels}
@@ -267,13 +268,21 @@ class Controller(KernelList):
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Write the results; JUnit's are written by pytest right after, with what is added here."""
+        self._finish(int(exitstatus))
+        if self.trouble:
+            session.exitstatus = session.exitstatus or pytest.ExitCode.INTERNAL_ERROR
+
+    def _finish(self, exitstatus: int) -> None:
+        """Put down what there is; once."""
         stop.no_more()
+        self.finished = True
         # Machines say their last facts on the way out.
-        self.session.nodemanager.teardown_nodes()
+        if (nodes := getattr(self.session, "nodemanager", None)) is not None:
+            nodes.teardown_nodes()
         run = self.recorder.run(
             self.session.machines.values(),
             self.session.verdicts.expected,
-            int(exitstatus),
+            exitstatus,
             self.session.stopped or "stopped",
         )
         self.final_table = table.table(run)
@@ -285,8 +294,11 @@ class Controller(KernelList):
         except UsageError as error:
             self.trouble = str(error)
         self.trouble = self.trouble or self.recorder.stream.trouble
-        if self.trouble:
-            session.exitstatus = session.exitstatus or pytest.ExitCode.INTERNAL_ERROR
+
+    def pytest_unconfigure(self) -> None:
+        """Pytest calls nothing a session, and has none finish, that was stopped while it was starting."""
+        if not self.finished:
+            self._finish(pytest.ExitCode.INTERRUPTED)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_terminal_summary(self, terminalreporter: Any) -> Generator[None, None, None]:
@@ -415,5 +427,9 @@ def _new_directory(parent: Path) -> Path:
 
 def _point_latest_to(directory: Path) -> None:
     link = directory.parent / f".latest.{os.getpid()}"
-    link.symlink_to(directory.name)
-    link.rename(directory.parent / "latest")
+    try:
+        link.symlink_to(directory.name)
+        link.rename(directory.parent / "latest")
+    except OSError as error:  # a directory of that name, from an archive; a file system without links
+        link.unlink(missing_ok=True)
+        say(f"no link {directory.parent / 'latest'} to these results: {error.strerror}")

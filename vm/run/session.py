@@ -23,12 +23,13 @@ from xdist.dsession import DSession
 from xdist.workermanage import NodeManager, WorkerController
 
 from vm.kernels.spec import Kernel
+from vm.klog import console
 from vm.klog.splats import find_splats
 from vm.machine.spec import config_environment
 from vm.run.machines import Machine, Plan, guest_environment, kernel_of_id
 from vm.run.record import Recorder, reason_of
 from vm.run.schedule import KernelScheduling
-from vm.run.stalls import AwakeClock, Stalls, depends_on_time, given_up
+from vm.run.stalls import AwakeClock, Stalls, depends_on_time, given_up, of_time
 from vm.run.verdicts import Verdicts, of_machine
 
 # Seconds a machine that was sent an NMI has to print where it hangs.
@@ -234,8 +235,8 @@ class VmSession(DSession):  # type: ignore[misc]
     def worker_logfinish(self, node: WorkerController, nodeid: str, location: Any) -> None:
         """A test ended: report it, unless the machine was starved in it."""
         machine = self._heard(node)
-        failed = [rep for rep in machine.reports if rep.failed and depends_on_time(rep.longreprtext)]
-        if failed and (seconds := machine.stall()):
+        failed = [rep for rep in machine.reports if rep.failed]
+        if failed and all(map(of_time, failed)) and (seconds := machine.stall()):
             reason = reason_of(failed[0])
             if self._runs_again(machine, nodeid, seconds, f"failed: {reason}"):
                 return
@@ -332,7 +333,12 @@ class VmSession(DSession):  # type: ignore[misc]
 
     def _starved(self, machine: Machine, reason: str) -> float:
         """Return the seconds a machine was kept from running, when it ended of that; else 0."""
-        splats = find_splats(machine.console_text())[-3:] if not depends_on_time(reason) else []
+        text = machine.console_text()
+        log = console.split(text)
+        splats = find_splats(log.tests.get(console.last_test(text) or "", log.boot) + log.after)
+        # An oops or wrong memory is no host's doing. A panic alone tells no cause: NMIs and watchdogs end in one.
+        if any(splat.kind != "kernel panic" and not depends_on_time(splat.title) for splat in splats):
+            return 0.0
         if depends_on_time(reason) or any(depends_on_time(splat.title) for splat in splats):
             return machine.stall()
         return 0.0

@@ -11,6 +11,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+import pytest
+
 from vm.klog.splats import Splat
 from vm.machine.witness import Testimony, starved
 from vm.results.model import Stall
@@ -30,6 +32,16 @@ _LONG = 15.0
 def depends_on_time(text: str) -> bool:
     """Whether a reason, or the title of a splat, is one that a slow host can cause."""
     return _OF_TIME.search(text) is not None
+
+
+def of_time(report: pytest.TestReport) -> bool:
+    """Whether a slow host can cause all that a failed report tells of: what was raised, and what the kernel said.
+
+    Lines of source code in a traceback tell nothing.
+    """
+    raised = "\n".join(line for line in report.longreprtext.splitlines() if line.startswith("E "))
+    titles = [splat[1] for splat in getattr(report, "splats", ())]
+    return all(map(depends_on_time, titles)) and depends_on_time(raised or report.longreprtext)
 
 
 def seconds_lost(now: Testimony | None, before: float, ran: float) -> float:

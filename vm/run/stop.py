@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import select
 import signal
 import sys
 from types import FrameType
 from typing import NoReturn
 
 # A pipe without a reader, a terminal that was closed.
-_GONE = (errno.EPIPE, errno.EIO)
+_GONE = (errno.EPIPE, errno.EIO, errno.ENOSPC)
 # What time limits (timeout(1), CI systems) and terminals that close send.
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 _ending = False
@@ -31,7 +32,7 @@ def no_more() -> None:
     """From now on results are written, and the run ends anyway."""
     global _ending
     _ending = True
-    for number in _SIGNALS:
+    for number in (*_SIGNALS, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
 
 
@@ -64,7 +65,10 @@ class _Output(io.FileIO):
     def write(self, data: object) -> int:
         try:
             if not self.gone:
-                return super().write(data)  # type: ignore[arg-type]
+                # None: a pipe or terminal that somebody else, with whom we share it, set to O_NONBLOCK is full.
+                while (written := super().write(data)) is None:  # type: ignore[arg-type]
+                    select.select([], [self], [])
+                return written
         except OSError as error:
             if error.errno not in _GONE:
                 raise

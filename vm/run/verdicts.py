@@ -23,7 +23,10 @@ from vm.run.stalls import Stalls, explained
 def of_machine(machine: Machine, status: Status) -> tuple[str, str]:
     """Return verdict and reason for a machine that went down unasked."""
     if status.boot_seconds is None:
-        return "boot failed", status.reason or "the process that runs the machine was killed"
+        # Nobody but the host kills QEMU, or has no room for its files.
+        if not status.reason or status.reason.startswith(("QEMU was killed", "cannot start the machine")):
+            return "vm lost", status.reason or "the process that runs the machine was killed"
+        return "boot failed", status.reason
     if machine.hung:
         return "hung", machine.hung
     if status.state != "down":

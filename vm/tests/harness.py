@@ -177,6 +177,7 @@ class Project:
         qemu: str | None = None,
         program: str = "pytest",
         below: str = "",
+        stdout: int = subprocess.PIPE,
     ) -> Iterator[subprocess.Popen[str]]:
         """Start ``pytest --kernel …`` in a process group of its own; kill what is left of it at the end.
 
@@ -188,6 +189,7 @@ class Project:
             qemu: path of the QEMU to use, a stub by default.
             program: ``pytest``, or ``vm test``.
             below: the working directory, relative to the project's.
+            stdout: descriptor of its output, else a pipe.
         """
         specs = [kernel if kernel == "running" else self.kernel(kernel) for kernel in kernels]
         command = [sys.executable, "-m", *program.split(), *(f"--kernel={spec}" for spec in specs)]
@@ -201,7 +203,7 @@ class Project:
             cwd=self.directory / below,
             env={**env, **(environment or {})},
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",

@@ -100,6 +100,28 @@ def test_output_that_nobody_reads_any_more(project: Project) -> None:
     assert set(verdicts) == {"passed", "not run"}
 
 
+@pytest.mark.parametrize("lines", [1, 6])
+def test_output_that_nobody_reads_before_anything_runs(project: Project, lines: int) -> None:
+    """``make test | head -1``: pytest ends no session that it has not begun."""
+    project.tests(LONG)
+    with project.started("-v") as process:
+        assert process.stdout is not None
+        for _ in range(lines):
+            process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(30) == 2
+        project.assert_nothing_left()
+    assert (project.results / "latest/results.json").exists()
+
+
+def test_output_to_a_full_disk(project: Project) -> None:
+    project.tests("@pytest.mark.parametrize('n', range(3))\ndef test_n(n): pass\n")
+    with open("/dev/full", "w") as full, project.started(stdout=full.fileno()) as process:
+        assert process.wait(30) == 2
+        project.assert_nothing_left()
+    assert (project.results / "latest/results.json").exists()
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "iso-8859-1", "utf-8"])
 def test_characters_that_the_terminal_does_not_have(project: Project, encoding: str) -> None:
     project.tests("def test_a(): assert False, 'ℵ₀ × ∞ …'\n")

@@ -185,3 +185,17 @@ def test_algorithms_may_stand_in_the_results_themselves(tmp_path: Path, capsys: 
     results.write_text(model.dump(model.Run("id", "t", kernels=tuple(runs))))
     assert diff.main([str(results)]) == 0
     assert "algorithms gone\n  aes\n\nalgorithms come\n  sha256\n" in capsys.readouterr().out
+
+
+def test_kernels_that_were_never_tested_are_not_called_the_same() -> None:
+    """Of what did not run nothing is known: "no differences" was said of two kernels that did not boot."""
+    lost = TestResult("a", "a", Verdict.NOT_RUN)
+    runs = [KernelRun("6.1", "6.1", tests=(lost,)), KernelRun("6.12", "6.12")]
+    view = matrix.matrix(runs)
+    assert view.untested == {"6.1": 1, "6.12": 1}
+    text = matrix.render(matrix.matrix([runs[0], KernelRun("6.12", "6.12", tests=(lost,))]))
+    assert "no differences" not in text
+    assert "not run on 6.1: 1 test" in text
+    changed = diff.diff(runs[0], KernelRun("6.12", "6.12", tests=(lost,)), (None, None))
+    assert "nothing changed" not in diff.render(changed)
+    assert "not run on 6.12: 1 test" in diff.render(changed)

@@ -261,3 +261,23 @@ def test_test_without_the_kernel_in_its_id_is_refused(project: Project) -> None:
     assert "t/test_it.py::TestOld::test_a cannot carry the kernel in its id" in run.output
     assert "Traceback" not in run.output
     project.assert_nothing_left()
+
+
+@pytest.mark.parametrize("option", ["--fixtures", "--markers", "--cache-show", "--version", "--help"])
+def test_what_only_asks_pytest_boots_nothing_and_leaves_no_results(project: Project, option: str) -> None:
+    """Such a run was green, with every test not run."""
+    project.tests("def test_a(): pass\n")
+    run = project.run(option)
+    assert run.status == 0
+    assert "Traceback (most recent" not in run.output
+    assert not project.results.exists()
+
+
+def test_a_directory_in_place_of_the_link_to_the_latest_run(project: Project) -> None:
+    """As an unpacked artefact has it."""
+    project.tests("def test_a(): pass\n")
+    (project.results / "latest").mkdir(parents=True)
+    run = project.run()
+    assert run.status == 0, run.output
+    assert "no link" in run.output
+    assert len(list(project.results.glob("*/results.json"))) == 1

@@ -49,6 +49,41 @@ def test_controller_that_was_stopped_calls_nobody_silent(project: Project) -> No
 
 
 LOCKUP = "guest.panic(guest.SOFT_LOCKUP)"
+STALLED = "rcu: INFO: rcu_preempt self-detected stall on CPU"
+KASAN = "BUG: KASAN: slab-out-of-bounds in af_alg_fake+0x10/0x20"
+
+
+@pytest.mark.parametrize(
+    ("act", "verdict"),
+    [
+        (f"guest.console({STALLED!r}); guest.console({KASAN!r}); guest.panic(guest.SOFT_LOCKUP)", "crashed"),
+        (f"guest.console({STALLED!r}); guest.panic(guest.OOPS)", "crashed"),
+        ("assert b'wrong' == b'right'  # Timeout", "failed"),
+    ],
+    ids=["kasan beside a lockup", "oops beside a stall", "wrong bytes beside a word"],
+)
+def test_what_no_host_can_cause_is_a_verdict_on_a_starved_machine(project: Project, act: str, verdict: str) -> None:
+    """A race shows once: that the test passes the second time must not hide it."""
+    project.tests(
+        "def test_a():\n    if not os.path.exists('once'):\n        open('once', 'w').close()\n"
+        f"        guest.stopped(5)\n        {act}\n"
+    )
+    run = project.run("--accel=kvm")
+    assert run.status == 1
+    assert list(run.verdicts.values()) == [verdict]
+    assert not stalls(run)
+
+
+def test_a_late_failure_beside_wrong_bytes_is_a_verdict(project: Project) -> None:
+    project.tests(
+        "@pytest.fixture\ndef late():\n    yield\n    assert not os.path.exists('now'), 'still blocked after 20 s'\n"
+        "def test_a(late):\n    if os.path.exists('once'): os.unlink('now')\n    else:\n"
+        "        open('once', 'w').close(); open('now', 'w').close()\n"
+        "        guest.stopped(5)\n        assert b'wrong' == b'right'\n"
+    )
+    run = project.run("--accel=kvm")
+    assert run.status == 1
+    assert list(run.verdicts.values()) == ["failed"]
 
 
 def test_lockup_of_a_starved_machine_runs_again(project: Project) -> None:

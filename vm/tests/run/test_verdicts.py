@@ -177,7 +177,6 @@ def test_all_passed_is_status_zero(project: Project) -> None:
         ("without-virtio", "boot failed: the guest has no virtio port vm.worker; the guest switched itself off"),
         ("power-off", "the guest switched itself off"),
         ("qemu-fails", "QEMU exited with status 1: qemu-system-x86_64: -cpu nonsense"),
-        ("killed", "QEMU was killed by SIGKILL"),
         ("deaf", "not up after 1 s"),
         ("garbage", "not up after 1 s"),
     ],
@@ -194,6 +193,15 @@ def test_boot_that_fails_fails_every_test_with_its_reason(project: Project, fake
     assert "INTERNALERROR" not in run.output
     assert run.machines == ["6.1.0-fake-1"], "a kernel that never came up is not booted again"
     project.assert_nothing_left()
+
+
+def test_qemu_killed_while_it_boots_is_no_verdict_about_the_kernel(project: Project) -> None:
+    """The host's OOM killer does it."""
+    project.tests(ALL_PASS)
+    run = project.run("-v", fake="killed")
+    assert run.status == 1
+    assert set(run.verdicts.values()) == {"vm lost", "not run"}
+    assert "vm lost: QEMU was killed by SIGKILL" in run.output
 
 
 def test_one_kernel_that_does_not_boot_leaves_the_other_alone(project: Project) -> None:
