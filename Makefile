@@ -15,6 +15,16 @@ A ?=
 B ?=
 SUITE ?=
 
+# make takes what exists as a file for done, and a variable that it does not know for nobody's.
+GOALS := $(shell sed -n 's/^\([a-z-]*\):.*\#\# .*/\1/p' $(firstword $(MAKEFILE_LIST))) setup setup-build
+STRAY := $(foreach goal,$(filter-out $(GOALS),$(MAKECMDGOALS)),$(wildcard $(goal)))
+ifneq ($(STRAY),)
+$(error '$(STRAY)' is no target: what to run is make test TEST=$(firstword $(STRAY)))
+endif
+ifneq ($(filter command,$(origin kernel) $(origin test) $(origin args) $(origin vms)),)
+$(error variables are in capitals: KERNEL, TEST, ARGS, VMS)
+endif
+
 PYTHON := .venv/bin/python
 PYTEST := .venv/bin/pytest
 # The runner; without a kernel it takes the newest packaged one of this machine's own sources.
@@ -34,6 +44,7 @@ help: ## show this
 	    printf '  make %-11s %s\n' "$$name" "$$text"; done
 	@echo
 	@echo "KERNEL is a bzImage, a kernel tree, a version (6.12), SUITE/VERSION (trixie-backports/7.3), source:VERSION, or running."
+	@echo "In brackets are examples; without KERNEL it is the newest packaged one."
 	@echo "All options of the runner: .venv/bin/pytest --help (the group 'kernels in virtual machines')."
 
 # A kernel that has to be built needs a compiler and its friends.
@@ -48,7 +59,7 @@ setup-build:
 
 .PHONY: test
 test: setup ## boot kernels and run the suite in them
-	@$(RUN) $(KERNELS) $(if $(VMS),--vms $(VMS)) $(ARGS) $(TEST)
+	@exec $(RUN) $(KERNELS) $(if $(VMS),--vms $(VMS)) $(ARGS) $(TEST)
 
 # Tests of building and of coverage compile.
 .PHONY: check
@@ -65,59 +76,60 @@ check-vm: setup-build ## the runner's tests that boot real machines
 
 .PHONY: kernels
 kernels: setup ## list cached and available kernels [SUITE=trixie-backports]
-	@$(PYTHON) -m vm kernels $(foreach suite,$(SUITE),--suite '$(suite)')
+	@exec $(PYTHON) -m vm kernels $(foreach suite,$(SUITE),--suite '$(suite)')
 
 .PHONY: kernel
 kernel: setup-build ## build a kernel for these tests, print its image [KERNEL=source:6.12+debug, or path/to/linux]
-	@$(PYTHON) -m vm build $(if $(KERNEL),$(ONE))
+	@exec $(PYTHON) -m vm build $(if $(KERNEL),$(ONE))
 
 .PHONY: clean-cache
 clean-cache: setup ## remove what was fetched and built, but for what a run uses (by itself the cache keeps to 30 GB)
-	@$(PYTHON) -m vm cache --all
+	@exec $(PYTHON) -m vm cache --all
 
 .PHONY: clean-results
-clean-results: setup ## remove the results of all runs but the newest ten (nothing else ever removes results)
-	@$(PYTHON) -m vm clean-results $(ARGS)
+clean-results: setup ## remove the results of all runs but the newest ten and those of the last hour
+	@exec $(PYTHON) -m vm clean-results $(ARGS)
 
 .PHONY: coverage
 coverage: setup ## lines and branches of AF_ALG that the suite reaches [KERNEL=source:6.12+coverage]
-	@$(RUN) -p vm.coverage.plugin $(KERNELS) $(if $(VMS),--vms $(VMS)) $(ARGS) $(TEST)
+	@exec $(RUN) -p vm.coverage.plugin $(KERNELS) $(if $(VMS),--vms $(VMS)) $(ARGS) $(TEST)
 
 .PHONY: algorithms
 algorithms: setup ## every algorithm of a kernel: drivers, oracle, tests, verdict [KERNEL=6.12]
-	@$(RUN) --then tests.algorithms.report $(KERNELS) -q $(if $(VMS),--vms $(VMS)) $(ARGS) tests/algorithms
+	@exec $(RUN) --then tests.algorithms.report $(KERNELS) -q $(if $(VMS),--vms $(VMS)) $(ARGS) tests/algorithms
 
 .PHONY: shell
 shell: setup ## a shell in the guest the tests have [KERNEL=6.12]
-	@$(PYTHON) -m vm shell $(ONE)
+	@exec $(PYTHON) -m vm shell $(ONE)
 
 .PHONY: gdb
 gdb: setup ## the same, waiting for gdb [KERNEL=path/to/tree]
-	@$(PYTHON) -m vm shell --gdb $(ONE)
+	@exec $(PYTHON) -m vm shell --gdb $(ONE)
 
 .PHONY: doctor
 doctor: setup ## say what of AF_ALG works on a kernel, and why not [KERNEL=running]
-	@$(PYTHON) -m vm doctor $(ONE)
+	@exec $(PYTHON) -m vm doctor $(ONE)
 
 .PHONY: matrix
 matrix: setup ## several kernels side by side [KERNEL="bullseye/5.10 6.1 6.12"]
-	@$(RUN) --then vm.results.matrix $(KERNELS) $(if $(VMS),--vms $(VMS)) $(ARGS) $(TEST)
+	@exec $(RUN) --then vm.results.matrix $(KERNELS) $(if $(VMS),--vms $(VMS)) $(ARGS) $(TEST)
 
 .PHONY: diff
 diff: setup ## only what changed between two kernels [A=6.1 B=6.12]
-	@$(RUN) --then vm.results.diff --kernel='$(A)' --kernel='$(B)' -q $(if $(VMS),--vms $(VMS)) $(ARGS) $(TEST)
+	@$(if $(and $(A),$(B)),,$(error make diff needs two kernels: make diff A=6.1 B=6.12))
+	@exec $(RUN) --then vm.results.diff --kernel='$(A)' --kernel='$(B)' -q $(if $(VMS),--vms $(VMS)) $(ARGS) $(TEST)
 
 DIFFERENT = bullseye/5.10 bullseye-security/5.10 6.1 6.12 sid/7.2 trixie-backports/7.3
 
 .PHONY: differences
 differences: setup ## write README's table of what differs between kernels, from what they do [KERNEL="6.1 6.12"]
-	@$(RUN) --kernels '$(or $(KERNEL),$(DIFFERENT))' -q $(if $(VMS),--vms $(VMS)) $(ARGS) \
+	@exec $(RUN) --kernels '$(or $(KERNEL),$(DIFFERENT))' -q $(if $(VMS),--vms $(VMS)) $(ARGS) \
 	    --then tests.errors.differences tests/errors/test_differences.py
 
 # A space in a test's id: give it in quotes inside of TEST.
 .PHONY: bisect
 bisect: setup ## which package or commit broke (or fixed) a test [GOOD=6.12.74 BAD=6.12.90 TEST=…] [TREE=~/linux] [REPEAT=3]
-	@$(PYTHON) -m vm bisect '$(TEST)' --good '$(GOOD)' --bad '$(BAD)' $(if $(TREE),--tree '$(TREE)') \
+	@exec $(PYTHON) -m vm bisect '$(TEST)' --good '$(GOOD)' --bad '$(BAD)' $(if $(TREE),--tree '$(TREE)') \
 	    $(if $(REPEAT),--repeat $(REPEAT)) $(foreach suite,$(SUITE),--suite '$(suite)') $(ARGS)
 
 # Make has no exit status but 0 and 2: good and bad for git. What cannot be judged git is told to skip from within the

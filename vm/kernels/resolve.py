@@ -155,9 +155,10 @@ def _tree(spec: str, path: Path, progress: Progress) -> Kernel:
             f"{path} is a build directory (O=) of {source} without .config and {BZIMAGE}: "
             f"run make -C {path} bzImage modules, or give {source}"
         )
+    images_in = sorted(file for form in ("bzImage", "vmlinuz*") for file in path.glob(form))
     raise UsageError(
         f"{path} is no kernel tree: it has neither {BZIMAGE} and .config (a built one) "
-        "nor Kbuild and Makefile (a source tree)"
+        "nor Kbuild and Makefile (a source tree)" + (f"; give the image itself: {images_in[0]}" if images_in else "")
     )
 
 

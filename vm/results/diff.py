@@ -85,8 +85,8 @@ def render(changed: Diff) -> str:
     for title, names in (
         (f"known issues shown by {changed.a} alone", changed.issues_gone),
         (f"known issues shown by {changed.b} alone", changed.issues_come),
-        ("algorithms gone", changed.gone),
-        ("algorithms come", changed.come),
+        (f"algorithms in /proc/crypto at the end on {changed.a} alone (loaded or built in)", changed.gone),
+        (f"algorithms in /proc/crypto at the end on {changed.b} alone", changed.come),
     ):
         lines += ["", title, *(f"  {name}" for name in names)] if names else []
     if changed.empty:

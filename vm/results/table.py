@@ -11,6 +11,8 @@ from vm.results.model import KernelRun, Run, TestResult, Verdict
 
 WIDTH = 120
 _LONGEST_KERNEL = 32
+# Tests that were not run for the same reason, each in a line of its own.
+_MOST_ALIKE = 3
 
 # Always there, and only when they occur.
 _COLUMNS = {
@@ -64,8 +66,16 @@ def summary_lines(run: Run) -> list[str]:
             lines.append(f"{kernel.name}: {_brief(kernel.reason)}")
         elif not kernel.tests:
             lines.append(f"{kernel.name}: no test was {'chosen' if run.left_out(kernel) else 'run'}")
+        # After an interruption there may be thousands, of one reason.
+        missing = Counter(test.reason for test in kernel.tests if test.verdict is Verdict.NOT_RUN)
         for test in kernel.tests:
-            lines += _bad(kernel, test)
+            if test.verdict is not Verdict.NOT_RUN or missing[test.reason] <= _MOST_ALIKE:
+                lines += _bad(kernel, test)
+        lines += [
+            f"{kernel.name}: {plural(count, 'test')} not run: {_brief(reason)}"
+            for reason, count in missing.items()
+            if count > _MOST_ALIKE
+        ]
     if run.finished is None:
         lines.append("this run was cut off: what is not run may be well or not")
     return [*lines, _totals(run)]

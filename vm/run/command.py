@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from vm.base.command import command
+from vm.base.errors import UsageError
 
 VALUED = (
     *(
@@ -37,12 +38,18 @@ def main(arguments: Sequence[str]) -> int:
 
     Two options are for make: ``--kernels TEXT``, every kernel in one word; and ``--then MODULE``, whose
     ``main([RESULTS.json])`` shows the results when the run came to its end. Its exit status counts when pytest's is 0.
+
+    Raises:
+        UsageError: a difference is asked for, and there are no two kernels.
     """
     words = [word for given in joined(arguments) for word in _each_kernel(given)]
     views = [word.partition("=")[2] for word in words if word.startswith("--then=")]
     words = [word for word in words if not word.startswith("--then=")]
     if not any(word.startswith("--kernel=") for word in words):
         words.insert(0, "--kernel=")
+    kernels = {word for word in words if word.startswith("--kernel=")}
+    if "vm.results.diff" in views and len(kernels) < 2:
+        raise UsageError("a difference takes two kernels that are not the same: make diff A=6.1 B=6.12")
     run = _Run()
     status = int(pytest.main(words, plugins=[run]))
     for module in views if status <= pytest.ExitCode.TESTS_FAILED and run.directory else ():

@@ -320,6 +320,9 @@ class Controller(KernelList):
                         terminalreporter.write_sep("-", name)
                         terminalreporter.write_line(text)
         yield
+        if terminalreporter._session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+            left_out = len(terminalreporter.stats.get("deselected", []))
+            terminalreporter.write_line(f"no test was selected: {left_out} were left out by -k, -m, --lf or the like")
         self._say_stalls(terminalreporter)
         self._say_known_issues(terminalreporter)
         self._say_skipped(terminalreporter)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import platform
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,13 @@ def pytest_configure(config: pytest.Config) -> None:
             config.pluginmanager.register(kind(config), "vm-controller")
         case "worker" | "alone" if not config.option.collectonly:
             _register_guest(config)
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Say on which kernel tests run that were called without one."""
+    if role(config) != "alone":
+        return None
+    return f"no --kernel: tests of the kernel run on this machine's own, {platform.release()}; in a VM: --kernel=6.12"
 
 
 @pytest.hookimpl(tryfirst=True)

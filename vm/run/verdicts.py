@@ -26,7 +26,8 @@ def of_machine(machine: Machine, status: Status) -> tuple[str, str]:
         # Nobody but the host kills QEMU, or has no room for its files.
         if not status.reason or status.reason.startswith(("QEMU was killed", "cannot start the machine")):
             return "vm lost", status.reason or "the process that runs the machine was killed"
-        return "boot failed", status.reason
+        hint = "" if machine.kernel.modules else " (no modules were found for it: what it needs must be built in)"
+        return "boot failed", status.reason + hint
     if machine.hung:
         return "hung", machine.hung
     if status.state != "down":

@@ -243,7 +243,7 @@ def _environment(kernel: Kernel, directory: Path) -> dict[str, str]:
     """Return variables for the guest: what is needed to run the project's code, and where the config is."""
     variables = {
         "PYTHONPATH": python_path(),
-        "PS1": r"[\h \w]# ",
+        "PS1": r"[\H \w]# ",
     }
     return {**variables, **config_environment(kernel.config, directory)}
 

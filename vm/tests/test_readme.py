@@ -12,6 +12,8 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -92,11 +94,24 @@ def test_every_command_is_tried_somewhere() -> None:
         assert (ROOT / place).exists()
 
 
+def test_the_example_of_a_test_passes_make_check() -> None:
+    example = (
+        textwrap.dedent(README.partition("never from the kernel:\n\n")[2].partition("\nA test decides")[0]).strip()
+        + "\n"
+    )
+    assert "def test_" in example
+    for words in (["check", "-q"], ["format", "--check", "-q"]):
+        ruff = [sys.executable, "-m", "ruff", *words, "--stdin-filename", "tests/test_mine.py", "-"]
+        done = subprocess.run(ruff, cwd=ROOT, input=example, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.fixture(scope="module")
 def place() -> Iterator[Path]:
     """A directory that apt's own user can read, with a clone, a kernel beside it, and a mirror."""
     for root in archive.temporary_root():
         clone(root / "af-alg-tests")
+        stub(root / "af-alg-tests")
         build_tree(root / "linux")
         world = {
             "debian bookworm": [whole("6.1.0-50-amd64", "6.1.191-1")],
@@ -117,12 +132,17 @@ def place() -> Iterator[Path]:
 
 
 def clone(directory: Path) -> None:
-    """Copy what git tracks, with a stub in place of the tests, and the environment that is here."""
+    """Copy what git tracks, and the environment that is here."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
     for name in filter(None, listed.stdout.split("\0")):
         if (ROOT / name).exists():
             (directory / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, directory / name)
+    (directory / ".venv").symlink_to(ROOT / ".venv")
+
+
+def stub(directory: Path) -> None:
+    """Put a stub in place of the tests."""
     # Fixtures of the real ones look at what the kernel holds, of which these know nothing.
     for file in [*(directory / "tests").rglob("test_*.py"), *(directory / "tests").rglob("conftest.py")]:
         file.unlink()
@@ -130,7 +150,6 @@ def clone(directory: Path) -> None:
     # The kernel of a faked guest is this machine's, which need not have AF_ALG.
     settings = directory / "pyproject.toml"
     settings.write_text(re.sub(r"^kernel_check = .*\n", "", settings.read_text(), flags=re.MULTILINE))
-    (directory / ".venv").symlink_to(ROOT / ".venv")
 
 
 def build_tree(directory: Path) -> None:
@@ -196,8 +215,9 @@ def faked(place: Path) -> dict[str, str]:
 @pytest.mark.long
 @pytest.mark.deadline(3600)
 @pytest.mark.parametrize("command", REAL)
-def test_as_typed_on_real_kernels(command: str, place: Path) -> None:
-    done = typed(command, place, {}, 3500)
+def test_as_typed_on_real_kernels(command: str, tmp_path: Path) -> None:
+    clone(tmp_path / "af-alg-tests")
+    done = typed(command, tmp_path, {}, 3500)
     print(done.stdout)
     assert "Traceback" not in done.stdout
     assert REAL[command] in done.stdout

@@ -184,7 +184,10 @@ def test_algorithms_may_stand_in_the_results_themselves(tmp_path: Path, capsys: 
     results = tmp_path / "results.json"
     results.write_text(model.dump(model.Run("id", "t", kernels=tuple(runs))))
     assert diff.main([str(results)]) == 0
-    assert "algorithms gone\n  aes\n\nalgorithms come\n  sha256\n" in capsys.readouterr().out
+    assert (
+        "on aes alone (loaded or built in)\n  aes\n\nalgorithms in /proc/crypto at the end on sha256 alone\n  sha256\n"
+        in capsys.readouterr().out
+    )
 
 
 def test_kernels_that_were_never_tested_are_not_called_the_same() -> None:

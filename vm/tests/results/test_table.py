@@ -8,7 +8,7 @@ import re
 import pytest
 
 from vm.results import table
-from vm.results.model import VM, Verdict
+from vm.results.model import VM, KernelRun, Run, TestResult, Verdict
 from vm.tests.records import EVERYTHING, kernel, run
 
 
@@ -118,3 +118,11 @@ def test_summary_says_why_a_kernel_has_no_results() -> None:
     assert lines[:2] == ["a: no image in the package", "b: no test was chosen"]
     interrupted = dataclasses.replace(run(kernel("b")), exit_status=2)
     assert table.summary_lines(interrupted)[0] == "b: no test was run"
+
+
+def test_tests_that_were_not_run_for_one_reason_are_one_line() -> None:
+    """An interrupted run had thousands of them before its table."""
+    alike = [TestResult(f"t{n}", f"t{n}", Verdict.NOT_RUN, reason="interrupted") for n in range(500)]
+    other = TestResult("other", "other", Verdict.NOT_RUN, reason="lost")
+    lines = table.summary_lines(Run("r", "now", "then", kernels=(KernelRun("6.1", "6.1", tests=(*alike, other)),)))
+    assert lines[:2] == ["6.1: not run: other: lost", "6.1: 500 tests not run: interrupted"]

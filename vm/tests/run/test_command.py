@@ -185,3 +185,41 @@ def test_no_view_of_a_run_that_did_not_come_to_its_end(project: Project) -> None
     run = project.run("--then=vm.results.matrix", "-k", "nothing", program="vm test")
     assert run.status == 5
     assert "differ" not in run.output
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("tests KERNEL=6.12", "'tests' is no target: what to run is make test TEST=tests"),
+        ("test KERNEL=6.12 tests/splice", "'tests/splice' is no target"),
+        ("test kernel=6.12", "variables are in capitals"),
+        ("diff A=6.12", "make diff needs two kernels"),
+    ],
+)
+def test_make_does_not_swallow_a_typo(words: str, said: str) -> None:
+    """It takes what exists as a file for done, and a variable that it does not know for nobody's."""
+    done = subprocess.run(["make", "-n", *words.split()], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+def test_a_signal_to_make_ends_the_run() -> None:
+    """make passes it on to what it started: were that a shell, the run would go on without make."""
+    for target in ("test", "matrix", "coverage", "algorithms", "shell", "gdb", "doctor"):
+        done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[-1].startswith("exec .venv/bin/python -m vm "), target
+
+
+def test_a_difference_of_one_kernel_is_refused_before_anything_runs(project: Project) -> None:
+    project.tests(PASSES)
+    run = project.run("--then=vm.results.diff", program="vm test")
+    assert run.status == 4
+    assert "takes two kernels" in run.output
+    assert not project.results.exists()
+
+
+def test_a_selection_of_nothing_is_said(project: Project) -> None:
+    project.tests(PASSES)
+    run = project.run("-k", "nothing")
+    assert run.status == 5
+    assert "no test was selected: 2 were left out" in run.output
