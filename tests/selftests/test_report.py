@@ -58,13 +58,21 @@ def test_each_algorithm_has_its_drivers_and_verdicts() -> None:
     assert (sha999.good, sha999.missing.startswith("no row")) == (False, True)
 
 
+def write_run(directory: Path, tests: list[dict[str, str]]) -> None:
+    run = {"kernels": [{"name": "6.1", "proc_crypto": "proc", "tests": tests}]}
+    (directory / "results.json").write_text(json.dumps(run))
+
+
 def test_report_of_a_run_and_its_exit_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "proc").write_text(PROC)
     tests = [ran("test_hash.py::test_digest_of_every_length[sha256]", "passed")]
-    run = {"kernels": [{"name": "6.1", "proc_crypto": "proc", "tests": tests}]}
-    (tmp_path / "results.json").write_text(json.dumps(run))
+    write_run(tmp_path, tests)
     assert report.main([str(tmp_path)]) == 1
     assert "6.1: 2 algorithms, 1 tested, 1 good" in capsys.readouterr().out
+    (tmp_path / "proc").write_text(PROC.replace("sha999", "sha256"))
+    write_run(tmp_path, [*tests, ran("test_hash.py::test_collision[sha256]", "skipped")])
+    assert report.main([str(tmp_path)]) == 0
+    assert "1 tested, 1 good" in capsys.readouterr().out
     assert report.main([str(tmp_path / "nowhere")]) == 4
 
 

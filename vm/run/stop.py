@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import io
+import os
 import select
 import signal
 import sys
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 # A pipe without a reader, a terminal that was closed.
 _GONE = (errno.EPIPE, errno.EIO, errno.ENOSPC)
@@ -39,13 +41,21 @@ def no_more() -> None:
 def bear_lost_output() -> None:
     """Have standard output bear that its reader goes (``| less``), and characters that its encoding does not have.
 
-    The run is stopped then. It must not fail over words that nobody reads.
+    The run is stopped then. It must not fail over words that nobody reads. Standard error may go without that.
     """
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        sys.stdout.flush()
-        old = sys.stdout
-        raw = _Output(old.fileno(), "w", closefd=False)
-        sys.stdout = _Text(io.BufferedWriter(raw), encoding=old.encoding, errors="backslashreplace")
+    sys.stdout = _bearing(sys.stdout, stops=True)
+    sys.stderr = _bearing(sys.stderr, stops=False)
+
+
+def _bearing(old: TextIO, stops: bool) -> TextIO:
+    try:
+        output = _Output(old.fileno(), stops)
+    except (OSError, ValueError, AttributeError):
+        return old  # closed, or none
+    atexit.register(_give_up_unwritten, old)
+    with contextlib.suppress(OSError):
+        old.flush()
+    return _Text(io.BufferedWriter(output), encoding=old.encoding, errors="backslashreplace")
 
 
 class _Text(io.TextIOWrapper):
@@ -60,22 +70,47 @@ class _Text(io.TextIOWrapper):
 class _Output(io.FileIO):
     """Writes to what may go away; from then on to nothing."""
 
-    gone = False
+    def __init__(self, number: int, stops: bool) -> None:
+        super().__init__(number, "w", closefd=False)
+        self.stops = stops
 
     def write(self, data: object) -> int:
         try:
-            if not self.gone:
-                # None: a pipe or terminal that somebody else, with whom we share it, set to O_NONBLOCK is full.
-                while (written := super().write(data)) is None:  # type: ignore[arg-type]
-                    select.select([], [self], [])
-                return written
+            # None: a pipe or terminal that somebody else, with whom we share it, set to O_NONBLOCK is full.
+            while (written := super().write(data)) is None:  # type: ignore[arg-type]
+                select.select([], [self], [])
+            return written
         except OSError as error:
             if error.errno not in _GONE:
                 raise
-            self.gone = True
-            if not _ending:
-                _stop(signal.SIGPIPE)
+        lost = os.fstat(self.fileno())
+        # Standard error often goes to the same place; what pytest and others then write to it must not fail either.
+        for number in {self.fileno(), 1, 2}:
+            with contextlib.suppress(OSError):  # closed
+                if os.path.samestat(os.fstat(number), lost):
+                    _to_nowhere(number)
+        if self.stops and not _ending:
+            _stop(signal.SIGPIPE)
         return len(memoryview(data).cast("B"))  # type: ignore[arg-type]
+
+
+def _give_up_unwritten(old: TextIO) -> None:
+    """Have the interpreter's last flush of ``old`` succeed, which would turn the exit status into 120.
+
+    pytest puts it back between its tests, and plug-ins may hold it; what they print waits in its buffer.
+    """
+    try:
+        old.flush()
+    except OSError:
+        _to_nowhere(old.fileno())
+    except ValueError:
+        pass  # closed
+
+
+def _to_nowhere(number: int) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, number)
+    os.close(nowhere)
 
 
 def _stop(number: int, _frame: FrameType | None = None) -> NoReturn:

@@ -122,6 +122,16 @@ def test_output_to_a_full_disk(project: Project) -> None:
     assert (project.results / "latest/results.json").exists()
 
 
+@pytest.mark.parametrize("output", ["stdout", "stderr", "__stdout__", "__stderr__"])
+def test_output_to_a_full_disk_of_a_plugin_that_prints(project: Project, output: str) -> None:
+    """The interpreter's own flush, at its end, fails too, and would say 120."""
+    project.tests("def test_a(): pass\n")
+    with (project.directory / "conftest.py").open("a") as conftest:
+        conftest.write(f"\n\ndef pytest_unconfigure():\n    import sys\n    sys.{output}.write('done\\n')\n")
+    with open("/dev/full", "w") as full, project.started(stdout=full.fileno()) as process:
+        assert process.wait(30) == 2
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "iso-8859-1", "utf-8"])
 def test_characters_that_the_terminal_does_not_have(project: Project, encoding: str) -> None:
     project.tests("def test_a(): assert False, 'ℵ₀ × ∞ …'\n")
