@@ -17,9 +17,8 @@ from vm.base import files
 from vm.base.command import Parser, command
 from vm.base.errors import UsageError
 from vm.base.words import plural
-from vm.results import events
-from vm.results.matrix import Difference, differences, shortened, untested
-from vm.results.model import KernelRun, Verdict
+from vm.results.matrix import Difference, differences, load, shortened, untested
+from vm.results.model import KernelRun
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def render(changed: Diff) -> str:
     lines = [f"{changed.a} → {changed.b}"]
     together: dict[str, list[str]] = {}
     for each in changed.tests:
-        was, now = (_word(each.verdicts[name]) for name in (changed.a, changed.b))
+        was, now = (each.verdicts[name] for name in (changed.a, changed.b))
         cases = f" ({each.cases} cases)" if each.cases > 1 else ""
         why = each.reasons.get(changed.b) or each.reasons.get(changed.a, "")
         lines_of = together.setdefault(f"{was} → {now}", [])
@@ -109,7 +108,7 @@ def choose(paths: Sequence[Path], a: str, b: str) -> tuple[tuple[Path, KernelRun
     Raises:
         UsageError: there are no two, or none of that name; a file cannot be read.
     """
-    found = [(path, kernel) for path in paths for kernel in events.load(path).kernels]
+    found = load(paths)
     names = ", ".join(kernel.name for _, kernel in found)
     if len(found) < 2:
         raise UsageError(f"expected results of two kernels, found {names or 'none'}; give a run of two, or two files")
@@ -148,7 +147,3 @@ def _algorithms(kernel: KernelRun, results: Path) -> frozenset[str] | None:
 def _commit(issue: str) -> str:
     """Return a known issue without what differs from series to series: the version it is fixed in."""
     return re.sub(r": (fixed in \S+|never fixed in .*|not fixed anywhere) by ", ": ", issue)
-
-
-def _word(verdict: str) -> str:
-    return "known" if verdict == Verdict.XFAILED.value else verdict

@@ -22,7 +22,7 @@ from vm.base.errors import UsageError
 from vm.results import model
 from vm.results.model import VM, Host, KernelRun, Run, Stall, TestResult, Verdict
 
-SCHEMA = 1
+SCHEMA = 2
 NAME = "events.jsonl"
 CUT_OFF = "the run was cut off"
 _SYNC_EVERY = 5.0
@@ -284,10 +284,8 @@ def fold(lines: Iterable[str], name: str) -> Run:
         kind = _KINDS.get(said.pop("event", "")) if isinstance(said, dict) else None
         if kind is None:
             continue
-        if kind is RunBegan and (schema := said.get("schema", 0)) != SCHEMA:
-            raise UsageError(
-                f"{name} has schema {schema}, this revision reads schema {SCHEMA}; use the one that wrote it"
-            )
+        if kind is RunBegan and (schema := said.get("schema", 0)) not in range(1, SCHEMA + 1):
+            raise UsageError(model.unreadable(name, schema, SCHEMA))
         with contextlib.suppress(model.Mismatch):
             folded.take(model.decode(kind, said, kind.event))
             began = began or kind is RunBegan

@@ -41,7 +41,7 @@ def _result(number: int, test: TestResult) -> str:
     line = f"{'ok' if test.verdict.good else 'not ok'} {number} {_name(test.test)}"
     if test.verdict is Verdict.SKIPPED:
         line += f" # SKIP {_one_line(test.reason)}"
-    if test.verdict is Verdict.XFAILED:
+    if test.verdict is Verdict.KNOWN:
         line += f" # XFAIL {_one_line(test.known_issue or test.reason)}"
     return line.rstrip()
 

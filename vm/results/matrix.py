@@ -10,20 +10,22 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from vm.base.command import Parser, command
 from vm.base.errors import UsageError
 from vm.base.words import plural
 from vm.results import events
-from vm.results.model import LETTERS, KernelRun, Verdict
+from vm.results.model import KernelRun, Verdict
 
 ABSENT = "absent"
 """Stands for the verdict of a test that a kernel was not asked for."""
 
 _MOST_OF_A_REASON = 150
-LEGEND = "a number is of tests passed; with s skipped, k known issue, F failed, C crashed, H hung, N not run"
+LEGEND = "a number is of tests passed; with " + ", ".join(
+    f"{each.letter} {each.value}" for each in Verdict if each.letter
+)
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def matrix(runs: Sequence[KernelRun]) -> Matrix:
     names = tuple(run.name for run in runs)
     if len(set(names)) != len(names):
         double = next(name for name, count in Counter(names).items() if count > 1)
-        raise UsageError(f"{double} is there twice; give results of different kernels")
+        raise UsageError(f"{double} is there twice; give each run once")
     groups: dict[str, dict[str, dict[str, int]]] = {}
     for run in runs:
         for test in run.tests:
@@ -85,8 +87,7 @@ def matrix(runs: Sequence[KernelRun]) -> Matrix:
 
 def untested(runs: Sequence[KernelRun]) -> dict[str, int]:
     """Return for each kernel that has some how many of its tests did not run, or one where none is there at all."""
-    unknown = (Verdict.NOT_RUN, Verdict.BOOT_FAILED, Verdict.BUILD_FAILED, Verdict.VM_LOST)
-    counts = {run.name: sum(test.verdict in unknown for test in run.tests) or int(not run.tests) for run in runs}
+    counts = {run.name: sum(not test.verdict.ran for test in run.tests) or int(not run.tests) for run in runs}
     return {name: count for name, count in counts.items() if count}
 
 
@@ -139,13 +140,18 @@ def dump(view: Matrix) -> str:
     return json.dumps(asdict(view), indent=1) + "\n"
 
 
-def load(paths: Sequence[Path]) -> list[KernelRun]:
-    """Return the kernels of several results.json.
+def load(paths: Sequence[Path]) -> list[tuple[Path, KernelRun]]:
+    """Return the kernels of several runs, each with the path it is from; one of the name of another is ``NAME@RUN``.
 
     Raises:
         UsageError: one of them cannot be read.
     """
-    return [kernel for path in paths for kernel in events.load(path).kernels]
+    found = [(path, run.id, kernel) for path in paths for run in [events.load(path)] for kernel in run.kernels]
+    count = Counter(kernel.name for _, _, kernel in found)
+    return [
+        (path, replace(kernel, name=f"{kernel.name}@{run}") if count[kernel.name] > 1 else kernel)
+        for path, run, kernel in found
+    ]
 
 
 @command
@@ -156,7 +162,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("results", metavar="RUN", nargs="+", type=Path, help="directory of a run, or its results.json")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="default: %(default)s")
     options = parser.parse_args(arguments)
-    view = matrix(load(options.results))
+    view = matrix([kernel for _, kernel in load(options.results)])
     sys.stdout.write(dump(view) if options.format == "json" else render(view))
 
 
@@ -169,7 +175,7 @@ def _table(view: Matrix) -> list[str]:
 
 
 def _cell(counts: dict[str, int]) -> str:
-    parts = [f"{counts[verdict.value]}{letter}" for verdict, letter in LETTERS.items() if counts.get(verdict.value)]
+    parts = [f"{counts[each.value]}{each.letter}" for each in Verdict if counts.get(each.value)]
     return " ".join(parts) or "-"
 
 
@@ -177,7 +183,7 @@ def _lines(each: Difference) -> list[str]:
     cases = f" ({each.cases} cases)" if each.cases > 1 else ""
     by_verdict: dict[str, list[str]] = {}
     for kernel, verdict in each.verdicts.items():
-        by_verdict.setdefault("known" if verdict == Verdict.XFAILED.value else verdict, []).append(kernel)
+        by_verdict.setdefault(verdict, []).append(kernel)
     said = "; ".join(f"{verdict}: {', '.join(kernels)}" for verdict, kernels in by_verdict.items())
     because: dict[str, list[str]] = {}
     for kernel, reason in each.reasons.items():

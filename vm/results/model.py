@@ -1,10 +1,10 @@
 """What one run found out, as plain data, and its JSON.
 
 ``results.json`` has everything of a run that came to its end. Its root object is a :class:`Run` with
-``"schema": 2`` added. Each dataclass of this module is a JSON object with the same member names, a tuple is
+``"schema": 3`` added. Each dataclass of this module is a JSON object with the same member names, a tuple is
 an array, a :class:`Verdict` its text, an absent time or status ``null``. Members that have a default here may
-be left out, and unknown ones are passed over, so that last quarter's results can be compared with today's. Whoever
-changes what a member means, or takes one away, raises ``SCHEMA``.
+be left out, and unknown ones are passed over, so that last quarter's results can be compared with today's: every schema
+until this one is read. Whoever changes what a member means, or takes one away, raises ``SCHEMA``.
 
 Times of day are ISO 8601 in UTC (``2026-11-23T11:45:02Z``), durations are seconds, paths are relative to the
 directory of ``results.json`` where the file lies below it.
@@ -25,47 +25,60 @@ from typing import Any, ClassVar
 from vm.base.errors import UsageError
 from vm.klog.splats import Splat
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 class Verdict(str, Enum):
-    """What became of one test on one kernel."""
+    """What became of one test on one kernel; of several phases of a test, the verdict that stands last here counts.
 
-    PASSED = "passed"
-    FAILED = "failed"
-    SKIPPED = "skipped"
-    XFAILED = "xfailed"  # a known issue of this kernel
-    CRASHED = "crashed"  # the kernel died
-    HUNG = "hung"  # the machine was given up at its deadline
-    BOOT_FAILED = "boot failed"
-    BUILD_FAILED = "build failed"
-    VM_LOST = "vm lost"  # the machine ended from outside: not the kernel's doing
-    NOT_RUN = "not run"  # expected, and nobody reported it
+    Attributes:
+        letter: where numbers of tests stand side by side, and in the line of progress.
+        good: whether a run with this verdict can be a success; unknown is never good.
+        pytests: whether pytest itself has this verdict, and shows it.
+        ran: whether it says something about the kernel.
+        column: its title in the table of a run.
+    """
+
+    letter: str
+    good: bool
+    pytests: bool
+    ran: bool
+    column: str
+
+    PASSED = "passed", "", "good pytests ran"
+    KNOWN = "known", "k", "good pytests ran"  # failed as expected: a known issue of this kernel
+    SKIPPED = "skipped", "s", "good pytests ran"
+    FAILED = "failed", "F", "pytests ran"
+    NOT_RUN = "not run", "N", ""  # expected, and nobody reported it
+    BUILD_FAILED = "build failed", "K", "", "no build"
+    BOOT_FAILED = "boot failed", "B", "", "no boot"
+    VM_LOST = "vm lost", "L", "", "lost"  # the VM ended from outside: not the kernel's doing
+    HUNG = "hung", "H", "ran"  # the VM was given up at its deadline
+    CRASHED = "crashed", "C", "ran"  # the kernel died
+
+    def __new__(cls, text: str, letter: str, flags: str, column: str = "") -> Verdict:
+        """Make a member of a row of the table."""
+        member = str.__new__(cls, text)
+        member._value_ = text
+        member.letter = letter
+        member.good, member.pytests, member.ran = (flag in flags.split() for flag in ("good", "pytests", "ran"))
+        member.column = column or text
+        return member
+
+    @classmethod
+    def _missing_(cls, value: object) -> Verdict | None:
+        # Until schema 2.
+        return cls.KNOWN if value == "xfailed" else None
 
     @property
-    def good(self) -> bool:
-        """Whether a run with this verdict can be a success; unknown is never good."""
-        return self in (Verdict.PASSED, Verdict.SKIPPED, Verdict.XFAILED)
+    def rank(self) -> int:
+        """How much it weighs."""
+        return list(Verdict).index(self)
 
     @property
-    def is_pytests(self) -> bool:
-        """Whether pytest itself has this verdict."""
-        return self.good or self is Verdict.FAILED
-
-
-LETTERS = {
-    Verdict.PASSED: "",
-    Verdict.SKIPPED: "s",
-    Verdict.XFAILED: "k",
-    Verdict.FAILED: "F",
-    Verdict.CRASHED: "C",
-    Verdict.HUNG: "H",
-    Verdict.BOOT_FAILED: "B",
-    Verdict.BUILD_FAILED: "K",
-    Verdict.VM_LOST: "L",
-    Verdict.NOT_RUN: "N",
-}
-"""Short for each verdict, where numbers of tests stand side by side and in the line of progress."""
+    def colour(self) -> str:
+        """Of its word in a terminal, as pytest names colours."""
+        return "green" if self is Verdict.PASSED else "yellow" if self.good else "red"
 
 
 @dataclass(frozen=True)
@@ -238,6 +251,14 @@ class Run:
     revision: str = ""
     kernels: tuple[KernelRun, ...] = ()
 
+    @property
+    def status(self) -> int:
+        """The exit status: pytest's, 1 where a verdict is bad that pytest did not know of, 2 when it was cut off."""
+        if self.finished is None or self.exit_status is None:
+            return 2
+        bad = any(not kernel.good and not self.left_out(kernel) for kernel in self.kernels)
+        return self.exit_status or int(bad)
+
     def left_out(self, kernel: KernelRun) -> bool:
         """Whether no test was chosen on that kernel (``-k``): the run went to its end, and expected none of it."""
         return not kernel.tests and not kernel.reason and self.exit_status in (0, 1)
@@ -276,13 +297,17 @@ def parse(text: str, name: str = "results.json") -> Run:
     schema = data.pop("schema", None) if isinstance(data, dict) else None
     if type(schema) is not int:
         raise UsageError(f'expected an object with "schema": {SCHEMA} in {name}; give the results.json of a run')
-    if schema != SCHEMA:
-        hint = "use the revision of this suite that wrote it" if schema > SCHEMA else "run the tests again"
-        raise UsageError(f"{name} has schema {schema}, this revision reads schema {SCHEMA}; {hint}")
+    if not 1 <= schema <= SCHEMA:
+        raise UsageError(unreadable(name, schema, SCHEMA))
     try:
         return typing.cast(Run, decode(Run, data, "run"))
     except Mismatch as error:
         raise UsageError(f"{name} does not keep to schema {SCHEMA}: {error}; run the tests again") from None
+
+
+def unreadable(name: str, schema: object, newest: int) -> str:
+    """Return words for a file of a schema that is not known here."""
+    return f"{name} has schema {schema}, this revision reads schemas 1 to {newest}; use the one that wrote it"
 
 
 class Mismatch(Exception):
@@ -306,9 +331,10 @@ def decode(kind: Any, value: Any, where: str) -> Any:
         (some,) = (each for each in typing.get_args(kind) if each is not type(None))
         return None if value is None else decode(some, value, where)
     if isinstance(kind, type) and issubclass(kind, Enum):
-        if value not in [member.value for member in kind]:
-            raise _mismatch(where, "one of " + ", ".join(str(member.value) for member in kind), value)
-        return kind(value)
+        try:
+            return kind(value)
+        except ValueError:
+            raise _mismatch(where, "one of " + ", ".join(str(member.value) for member in kind), value) from None
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:

@@ -14,21 +14,8 @@ _LONGEST_KERNEL = 32
 # Tests that were not run for the same reason, each in a line of its own.
 _MOST_ALIKE = 3
 
-# Always there, and only when they occur.
-_COLUMNS = {
-    Verdict.PASSED: "passed",
-    Verdict.FAILED: "failed",
-    Verdict.CRASHED: "crashed",
-    Verdict.SKIPPED: "skipped",
-    Verdict.XFAILED: "known",
-    Verdict.NOT_RUN: "not run",
-}
-_RARE = {
-    Verdict.HUNG: "hung",
-    Verdict.VM_LOST: "lost",
-    Verdict.BOOT_FAILED: "no boot",
-    Verdict.BUILD_FAILED: "no build",
-}
+# Of these there are columns even where there are none.
+_ALWAYS = (Verdict.PASSED, Verdict.FAILED, Verdict.CRASHED, Verdict.SKIPPED, Verdict.KNOWN, Verdict.NOT_RUN)
 
 
 def table(run: Run) -> str:
@@ -38,8 +25,8 @@ def table(run: Run) -> str:
     beside the numbers, all stand below them, each whole, however long.
     """
     occurring = sum((kernel.counts() for kernel in run.kernels), Counter[Verdict]())
-    verdicts = {**_COLUMNS, **{verdict: title for verdict, title in _RARE.items() if occurring[verdict]}}
-    numbers = [["boot s", *verdicts.values()]]
+    verdicts = [*_ALWAYS, *(verdict for verdict in Verdict if verdict not in _ALWAYS and occurring[verdict])]
+    numbers = [["boot s", *(verdict.column for verdict in verdicts)]]
     for kernel in run.kernels:
         counts = kernel.counts()
         numbers.append([_boots(kernel), *(str(counts[verdict]) for verdict in verdicts)])
@@ -100,8 +87,7 @@ def _bad(kernel: KernelRun, test: TestResult) -> list[str]:
 
 def _totals(run: Run) -> str:
     counts = sum((kernel.counts() for kernel in run.kernels), Counter[Verdict]())
-    titles = {**_COLUMNS, **{verdict: verdict.value for verdict in _RARE}}
-    parts = [f"{counts[verdict]} {title}" for verdict, title in titles.items() if counts[verdict]]
+    parts = [f"{counts[verdict]} {verdict.value}" for verdict in Verdict if counts[verdict]]
     kernels, tests = len(run.kernels), sum(counts.values())
     found = ", ".join(parts) or "nothing was run"
     return f"{plural(kernels, 'kernel')}, {plural(tests, 'result')}: {found}"

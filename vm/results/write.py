@@ -8,11 +8,11 @@ from pathlib import Path
 
 from vm.base.errors import UsageError
 from vm.base.files import replace_text
-from vm.results import ktap, model
+from vm.results import junit, ktap, model
 
 
 def write(run: model.Run, directory: Path) -> list[Path]:
-    """Write ``results.json``, ``results.ktap`` and ``environment.json`` and return their paths.
+    """Write ``results.json``, ``results.ktap``, ``junit.xml`` and ``environment.json`` and return their paths.
 
     Each is written under a temporary name and renamed: a reader sees the old file or the new one, never half.
 
@@ -26,17 +26,26 @@ def write(run: model.Run, directory: Path) -> list[Path]:
     files = {
         "results.json": model.dump(run),
         "results.ktap": ktap.render(run),
+        "junit.xml": junit.render(run),
         "environment.json": json.dumps(environment(run), indent=1) + "\n",
     }
     for name, text in files.items():
-        path = directory / name
-        try:
-            replace_text(path, text)
-        except OSError as error:
-            raise UsageError(
-                f"cannot write {path}: {error.strerror}; free some space, or give another directory for results"
-            ) from error
+        put(directory / name, text)
     return [directory / name for name in files]
+
+
+def put(path: Path, text: str) -> None:
+    """Write ``text`` to ``path`` under a temporary name and rename it.
+
+    Raises:
+        UsageError: it cannot be written, or the disk is full.
+    """
+    try:
+        replace_text(path, text)
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {path}: {error.strerror}; free some space, or give another directory for results"
+        ) from error
 
 
 def environment(run: model.Run) -> dict[str, object]:

@@ -15,6 +15,8 @@ EXPECTED = pytest.StashKey[Mapping[str, expect.Expectation]]()
 NOTHING_KNOWN: Mapping[str, expect.Expectation] = {}
 RUN_DIRECTORY = pytest.StashKey[Path]()
 """Directory of this run's results; in the controller only."""
+JUNIT = pytest.StashKey[str | None]()
+"""Where the user wants JUnit's XML besides; in the controller only."""
 LABELS = pytest.StashKey[list[str]]()
 """Names of the kernels; in the controller only."""
 

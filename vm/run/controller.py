@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from _pytest.junitxml import xml_key
 
 from vm.base import files, room
 from vm.base.command import say
 from vm.base.errors import UsageError
 from vm.base.files import ROOT
+from vm.base.words import plural
 from vm.guest import expect
 from vm.kernels.resolve import resolve
 from vm.kernels.spec import Kernel
@@ -29,23 +29,21 @@ from vm.klog.splats import Splat
 from vm.machine import features
 from vm.machine.accel import Accelerator, probe
 from vm.results import clean, junit, table, write
-from vm.results.model import LETTERS
+from vm.results.model import Run, Verdict
 from vm.run import known, lost_log, skipped, skips, stop
 from vm.run.command import joined
-from vm.run.config import EXPECTED, LABELS, RUN_DIRECTORY
+from vm.run.config import EXPECTED, JUNIT, LABELS, RUN_DIRECTORY
 from vm.run.deadlines import Deadlines, deadlines
 from vm.run.machines import Machine, Plan, kernel_of_id
 from vm.run.record import Recorder
 from vm.run.session import VmSession
 
-# Letters of the verdicts that pytest itself does not know.
-OWN_VERDICTS = {verdict.value: letter for verdict, letter in LETTERS.items() if not verdict.is_pytests}
 # MiB that QEMU and the relay take besides the guest's memory.
 _OVERHEAD = 150
 
 
 def prepare(config: pytest.Config) -> None:
-    """Make the directory of this run and have JUnit results go there.
+    """Make the directory of this run.
 
     Raises:
         pytest.UsageError: options that exclude each other, or no place for results.
@@ -59,11 +57,11 @@ def prepare(config: pytest.Config) -> None:
         # Names in it travel over the kernel's command line.
         raise pytest.UsageError(f"results cannot be in {place!r}: give --results DIR, a path of ASCII without quotes")
     try:
-        directory = config.stash[RUN_DIRECTORY] = _new_directory(Path(config.option.results or ROOT / "results"))
+        config.stash[RUN_DIRECTORY] = _new_directory(Path(config.option.results or ROOT / "results"))
     except OSError as error:
         raise pytest.UsageError(f"cannot write results: {error}; give another directory by --results DIR") from error
-    if not config.option.xmlpath:
-        config.option.xmlpath = str(directory / "junit.xml")
+    # Ours has more to say than pytest's, and is there for runs that were killed or merged as well.
+    config.stash[JUNIT], config.option.xmlpath = config.option.xmlpath, None
     # What guests are told: pytest there, too, takes a path that stands alone for a test.
     given = config.invocation_params
     config.invocation_params = dataclasses.replace(given, args=tuple(joined(list(map(str, given.args)))))
@@ -108,9 +106,8 @@ class Controller(KernelList):
             raise
         _point_latest_to(directory)
         self.config = config
-        self.final_table = ""
+        self.run: Run | None = None
         self.trouble = ""
-        self.finished = False
         # Fingerprints of what the kernel complained of in each test.
         self.told: dict[str, set[str]] = {}
         self.configs = {kernel.name: skips.read_config(kernel.config) for kernel in self.kernels}
@@ -192,10 +189,10 @@ class Controller(KernelList):
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, Any] | None:
         """Name the verdicts pytest does not know."""
-        verdict = getattr(report, "verdict", None)
-        if verdict not in OWN_VERDICTS:
+        verdict: Verdict | None = getattr(report, "verdict", None)
+        if verdict is None or verdict.pytests:
             return None
-        return verdict, OWN_VERDICTS[verdict], (verdict.upper(), {"red": True})
+        return verdict.value, verdict.letter, (verdict.value.upper(), {verdict.colour: True})
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Note what is to be reported, so that a run which is killed can say what is missing."""
@@ -232,13 +229,13 @@ class Controller(KernelList):
         told.update(splat[3] for splat in getattr(report, "splats", ()))
         self._check_skip(report, label, machine)
         self._add_source_lines(report, label)
-        if getattr(report, "verdict", "") in ("crashed", "hung"):
+        if getattr(report, "verdict", None) in (Verdict.CRASHED, Verdict.HUNG):
             expect.judge_loss(report, self.session.verdicts.items.get(report.nodeid), self.expected[label])
         again = self.rerun(label, report.nodeid)
         self.recorder.add(report, label, again, machine.name if machine else "")
         if by_host:
             self.recorder.end(label, report.nodeid)  # No guest says that this test is over.
-        if report.failed and getattr(report, "verdict", "") != "not run":
+        if report.failed and getattr(report, "verdict", None) is not Verdict.NOT_RUN:
             report.sections.append(("run this again", again))
 
     def _check_skip(self, report: pytest.TestReport, label: str, machine: Machine | None) -> None:
@@ -267,74 +264,73 @@ class Controller(KernelList):
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        """Write the results; JUnit's are written by pytest right after, with what is added here."""
-        self._finish(int(exitstatus))
+        """Write the results."""
+        session.exitstatus = self._finish(int(exitstatus)).status
         if self.trouble:
             session.exitstatus = session.exitstatus or pytest.ExitCode.INTERNAL_ERROR
 
-    def _finish(self, exitstatus: int) -> None:
-        """Put down what there is; once."""
+    def _finish(self, exitstatus: int) -> Run:
+        """Put down what there is."""
         stop.no_more()
-        self.finished = True
         # Machines say their last facts on the way out.
         if (nodes := getattr(self.session, "nodemanager", None)) is not None:
             nodes.teardown_nodes()
-        run = self.recorder.run(
+        run = self.run = self.recorder.run(
             self.session.machines.values(),
             self.session.verdicts.expected,
             exitstatus,
             self.session.stopped or "stopped",
         )
-        self.final_table = table.table(run)
-        if (xml := self.config.stash.get(xml_key, None)) is not None:
-            for name, value in junit.properties(run):
-                xml.add_global_property(name, value)
         try:
             write.write(run, self.session.plan.directory)
+            if (path := self.config.stash[JUNIT]) is not None:
+                with contextlib.suppress(OSError):  # writing tells
+                    Path(path).parent.mkdir(parents=True, exist_ok=True)
+                write.put(Path(path), junit.render(run))
         except UsageError as error:
             self.trouble = str(error)
         self.trouble = self.trouble or self.recorder.stream.trouble
+        return run
 
     def pytest_unconfigure(self) -> None:
         """Pytest calls nothing a session, and has none finish, that was stopped while it was starting."""
-        if not self.finished:
+        if self.run is None:
             self._finish(pytest.ExitCode.INTERRUPTED)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_terminal_summary(self, terminalreporter: Any) -> Generator[None, None, None]:
         """Print what pytest does not: verdicts of its unknown kinds, and the table."""
-        for verdict in OWN_VERDICTS:
-            reports = terminalreporter.stats.get(verdict, [])
-            if not reports:
+        assert self.run is not None
+        for verdict in Verdict:
+            tests = [test for kernel in self.run.kernels for test in kernel.tests if test.verdict is verdict]
+            if verdict.pytests or not tests or (verdict is Verdict.NOT_RUN and self.session.stopped):
                 continue
-            terminalreporter.write_sep("=", verdict.upper(), red=True)
-            if verdict == "not run":
-                for reason, count in Counter(str(report.longrepr) for report in reports).items():
-                    terminalreporter.write_line(f"{count} tests {reason}")
+            terminalreporter.write_sep("=", verdict.value.upper(), red=True)
+            if verdict is Verdict.NOT_RUN:
+                for reason, count in Counter(test.reason for test in tests).items():
+                    terminalreporter.write_line(f"{plural(count, 'test')} not run: {reason.removeprefix('not run: ')}")
                 continue
-            for report in reports:
-                terminalreporter.write_sep("_", report.nodeid, red=True)
-                terminalreporter.write_line(str(report.longrepr))
-                for name, text in report.sections:
-                    if name == "run this again":
-                        terminalreporter.write_sep("-", name)
-                        terminalreporter.write_line(text)
+            for test in tests:
+                terminalreporter.write_sep("_", test.nodeid, red=True)
+                terminalreporter.write_line(test.details)
+                terminalreporter.write_sep("-", "run this again")
+                terminalreporter.write_line(test.rerun)
         yield
         if terminalreporter._session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
             left_out = len(terminalreporter.stats.get("deselected", []))
             terminalreporter.write_line(f"no test was selected: {left_out} were left out by -k, -m, --lf or the like")
-        self._say_stalls(terminalreporter)
-        self._say_known_issues(terminalreporter)
-        self._say_skipped(terminalreporter)
+        self._say_stalls(terminalreporter, self.run)
+        self._say_known_issues(terminalreporter, self.run)
+        self._say_skipped(terminalreporter, self.run)
         terminalreporter.write_sep("=", "kernels")
-        terminalreporter.write_line(self.final_table)
+        terminalreporter.write_line(table.table(self.run))
         terminalreporter.write_line(self.trouble or f"results: {files.shown(self.session.plan.directory)}")
         if many := clean.hint(ROOT / "results"):
             terminalreporter.write_line(many)
 
-    def _say_stalls(self, terminalreporter: Any) -> None:
+    def _say_stalls(self, terminalreporter: Any, run: Run) -> None:
         """Tell what was not taken for a verdict, since the host gave a machine no time."""
-        found = [stall for stalls in self.session.stalls.found.values() for stall in stalls]
+        found = [stall for kernel in run.kernels for stall in kernel.stalls]
         if found:
             terminalreporter.write_sep("=", "stalls of the host")
         for stall in found:
@@ -342,11 +338,11 @@ class Controller(KernelList):
                 f"{stall.vm} was kept from running for {stall.seconds:g} s in {stall.test}; no verdict: {stall.instead}"
             )
 
-    def _say_skipped(self, terminalreporter: Any) -> None:
+    def _say_skipped(self, terminalreporter: Any, run: Run) -> None:
         """Tell what the kernels do not have; each has the list among its results."""
         lines = []
-        for kernel in self.kernels:
-            reasons = self.recorder.skipped(kernel.name)
+        for kernel in run.kernels:
+            reasons = Counter(test.reason for test in kernel.tests if test.verdict is Verdict.SKIPPED)
             if line := skipped.summary(kernel.name, reasons, self.kinds):
                 lines.append(line)
                 with contextlib.suppress(OSError):  # the disk is full: that is told of with the results
@@ -357,11 +353,10 @@ class Controller(KernelList):
             terminalreporter.write_sep("=", "skipped")
             terminalreporter.write_line("\n".join(lines))
 
-    def _say_known_issues(self, terminalreporter: Any) -> None:
+    def _say_known_issues(self, terminalreporter: Any, run: Run) -> None:
         """Name the known issues of each kernel, those first that a test has shown."""
-        for kernel in self.kernels:
-            tests = self.recorder.tests[kernel.name].values()
-            shown = Counter(test.known_issue for test in tests if test.known_issue)
+        for kernel in run.kernels:
+            shown = Counter(test.known_issue for test in kernel.tests if test.known_issue)
             if lines := known.summary(self.versions[kernel.name], self.issues, shown):
                 terminalreporter.write_sep("=", f"known issues of {kernel.name}")
                 for line in lines:

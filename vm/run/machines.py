@@ -20,6 +20,7 @@ from vm.machine import log_file
 from vm.machine.accel import Accelerator
 from vm.machine.spec import Status, Vm
 from vm.machine.witness import Testimony
+from vm.results.model import Verdict
 from vm.run import stalls
 from vm.run.deadlines import Deadlines
 
@@ -49,7 +50,8 @@ class Machine:
         collected: whether it has told its tests.
         hung: why it was killed for silence, or empty.
         reported: whether its coming up was shown.
-        verdict, reason: how it ended, when that was bad.
+        verdict, reason: how it ended, when that was bad, or was found to be a stall of the host.
+        stalled: that.
     """
 
     kernel: Kernel
@@ -65,7 +67,8 @@ class Machine:
     collected: bool = False
     hung: str = ""
     reported: bool = False
-    verdict: str = ""
+    verdict: Verdict | None = None
+    stalled: bool = False
     reason: str = ""
     _facts: dict[str, Any] = field(default_factory=dict)
 

@@ -12,11 +12,10 @@ import re
 import shutil
 import subprocess
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -27,20 +26,6 @@ from vm.results import absence, events
 from vm.results.events import Stream
 from vm.results.model import VM, Host, KernelRun, Property, Run, Stall, TestResult, Verdict
 from vm.run.machines import Machine, Plan
-
-# When the phases of a test disagree, the worst counts.
-_RANK = (
-    Verdict.PASSED,
-    Verdict.XFAILED,
-    Verdict.SKIPPED,
-    Verdict.FAILED,
-    Verdict.NOT_RUN,
-    Verdict.BUILD_FAILED,
-    Verdict.BOOT_FAILED,
-    Verdict.VM_LOST,
-    Verdict.HUNG,
-    Verdict.CRASHED,
-)
 
 
 @dataclass
@@ -122,22 +107,20 @@ class Recorder:
         # Those of the phase before are in every later report again.
         test.properties = tuple(Property(name, str(value)) for name, value in report.user_properties)
         verdict = _verdict(report)
-        if verdict is None or (test.verdict is not None and _RANK.index(verdict) <= _RANK.index(test.verdict)):
+        if verdict is None or (test.verdict is not None and verdict.rank <= test.verdict.rank):
             return
         test.verdict = verdict
         test.reason = reason_of(report)
-        test.details = "" if verdict is Verdict.PASSED else report.longreprtext
-        if verdict is Verdict.XFAILED:
+        if verdict is not Verdict.PASSED:
+            # Of a text, longreprtext repeats on which worker.
+            test.details = report.longrepr if isinstance(report.longrepr, str) else report.longreprtext
+        if verdict is Verdict.KNOWN:
             test.known_issue = str(getattr(report, "wasxfail", ""))
 
     def end(self, label: str, nodeid: str) -> None:
         """A test is over: what its reports said is its result."""
         if (test := self.tests[label].get(nodeid)) is not None:
             self.stream.add(events.TestEnded(label, _result(test, label), _now()))
-
-    def skipped(self, label: str) -> Counter[str]:
-        """Return how many tests of a kernel were skipped for each reason."""
-        return Counter(test.reason for test in self.tests[label].values() if test.verdict is Verdict.SKIPPED)
 
     def run(
         self,
@@ -195,7 +178,7 @@ class Recorder:
             config=files.get("config", ""),
             proc_crypto=files.get("proc_crypto", ""),
             taint=facts.get("taint", 0),
-            reason=kernel.trouble or next((m.reason for m in machines if m.verdict == "boot failed"), ""),
+            reason=kernel.trouble or next((m.reason for m in machines if m.verdict is Verdict.BOOT_FAILED), ""),
         )
 
 
@@ -231,12 +214,12 @@ def _absence(test: _Test) -> str:
 
 def _verdict(report: pytest.TestReport) -> Verdict | None:
     """Return what a report says of its test; None for a phase that went well without being the test itself."""
-    if named := getattr(report, "verdict", ""):
-        return Verdict(named)
+    if (named := getattr(report, "verdict", None)) is not None:
+        return cast(Verdict, named)
     if report.failed:
         return Verdict.FAILED
     if report.skipped:
-        return Verdict.XFAILED if hasattr(report, "wasxfail") else Verdict.SKIPPED
+        return Verdict.KNOWN if hasattr(report, "wasxfail") else Verdict.SKIPPED
     return Verdict.PASSED if report.when == "call" else None
 
 
@@ -256,7 +239,7 @@ def _vm(machine: Machine, directory: Path) -> VM:
     return VM(
         name=machine.name,
         console=str(machine.console.relative_to(directory)),
-        state=machine.verdict or "down",
+        state="stalled" if machine.stalled else (machine.verdict or "down"),
         reason=machine.reason or status.reason,
         boot_seconds=status.boot_seconds,
     )

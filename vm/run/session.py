@@ -11,7 +11,7 @@ import shlex
 import signal
 import sys
 from collections import deque
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from queue import Empty
 from typing import Any
@@ -26,6 +26,7 @@ from vm.kernels.spec import Kernel
 from vm.klog import console
 from vm.klog.splats import find_splats
 from vm.machine.spec import config_environment
+from vm.results.model import Verdict
 from vm.run.machines import Machine, Plan, guest_environment, kernel_of_id
 from vm.run.record import Recorder, reason_of
 from vm.run.schedule import KernelScheduling
@@ -149,7 +150,7 @@ class VmSession(DSession):  # type: ignore[misc]
         for kernel in self.plan.kernels:
             if kernel.trouble:
                 text = f"build failed: {kernel.trouble}"
-                self.verdicts.emit(f"machine[{kernel.name}]::build-failed", kernel.name, "build failed", text)
+                self.verdicts.emit(f"machine[{kernel.name}]::build-failed", kernel.name, Verdict.BUILD_FAILED, text)
         try:
             super().pytest_runtestloop()
         except KeyboardInterrupt as stop:
@@ -162,16 +163,6 @@ class VmSession(DSession):  # type: ignore[misc]
         self.verdicts.report_splats_outside_tests(self.machines.values(), self.stalls)
         self.verdicts.report_missing()
         return True
-
-    @pytest.hookimpl(wrapper=True, trylast=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, None, None]:
-        """Let a full disk be one line: pytest writes JUnit's file now. The controller has ended the machines."""
-        try:
-            return (yield)
-        except OSError as error:
-            session.exitstatus = session.exitstatus or pytest.ExitCode.INTERNAL_ERROR
-            self._say(f"error: results are not complete: {error}; give another directory by --results DIR")
-            return None
 
     # ---- the loop
 
@@ -241,7 +232,7 @@ class VmSession(DSession):  # type: ignore[misc]
             if self._runs_again(machine, nodeid, seconds, f"failed: {reason}"):
                 return
             machine.reports.clear()
-            self.verdicts.emit(nodeid, machine.kernel.name, "vm lost", f"vm lost: {given_up(reason)}", node)
+            self.verdicts.emit(nodeid, machine.kernel.name, Verdict.VM_LOST, f"vm lost: {given_up(reason)}", node)
         self._deliver(machine)
         machine.running = None
         self.verdicts.complete.add(nodeid)
@@ -267,7 +258,7 @@ class VmSession(DSession):  # type: ignore[misc]
         self.shouldstop = self.shouldstop or output["shouldfail"] or output["shouldstop"] or False
         if output["exitstatus"] == pytest.ExitCode.INTERRUPTED and not self.shouldstop:
             # A test, or something it ran, raised pytest.exit or KeyboardInterrupt: not ours to obey.
-            self._blame(machine, "crashed", "pytest was told to stop in the guest, by pytest.exit or ^C")
+            self._blame(machine, Verdict.CRASHED, "pytest was told to stop in the guest, by pytest.exit or ^C")
             self._dismiss(node)
             self._count_loss(machine, booted=True)
             return
@@ -297,13 +288,13 @@ class VmSession(DSession):  # type: ignore[misc]
         booted = status.boot_seconds is not None
         verdict, reason = of_machine(machine, status)
         if garbled and not machine.hung:
-            verdict, reason = "vm lost", f"what came out of the guest's port was not said by its pytest: {error}"
-        if verdict in ("crashed", "hung", "boot failed") and (seconds := self._starved(machine, reason)):
+            verdict, reason = Verdict.VM_LOST, f"what came out of the guest's port was not said by its pytest: {error}"
+        if verdict is not Verdict.VM_LOST and (seconds := self._starved(machine, reason)):
             culprit, when = self.verdicts.culprit(machine)
             where = culprit or ("while booting" if not booted else when.strip(" ()"))
-            if self._runs_again(machine, where, seconds, f"{verdict}: {reason}"):
+            if self._runs_again(machine, where, seconds, f"{verdict.value}: {reason}"):
                 return
-            verdict, reason = "vm lost", given_up(reason)
+            verdict, reason = Verdict.VM_LOST, given_up(reason)
         if not booted:
             self._drop(node, ())
             self.verdicts.report_machine(machine, None, verdict, reason)
@@ -314,7 +305,7 @@ class VmSession(DSession):  # type: ignore[misc]
     def worker_internal_error(self, node: WorkerController, formatted_error: str) -> None:
         """The guest's pytest itself failed, in a hook or a plugin: that machine is lost, with the reason."""
         machine = self._heard(node)
-        self._blame(machine, "crashed", "pytest failed in the guest", f"\n{formatted_error}")
+        self._blame(machine, Verdict.CRASHED, "pytest failed in the guest", f"\n{formatted_error}")
         self._dismiss(node)
         self._count_loss(machine, booted=True)
 
@@ -350,7 +341,7 @@ class VmSession(DSession):  # type: ignore[misc]
         """
         if self.stalls.note(machine.kernel.name, machine.name, where, seconds, instead):
             return False
-        machine.verdict, machine.reason = "stalled", f"the host kept it from running for {seconds:.0f} s"
+        machine.stalled, machine.reason = True, f"the host kept it from running for {seconds:.0f} s"
         self._say(f"{machine.name}: {machine.reason}; {machine.running or 'what it did'} runs again")
         machine.reports.clear()
         self._drop(machine.node, ())
@@ -452,7 +443,7 @@ class VmSession(DSession):  # type: ignore[misc]
         if node in self.sched.nodes:
             self.sched.drop(node, finished)
 
-    def _blame(self, machine: Machine, verdict: str, reason: str, details: str = "") -> None:
+    def _blame(self, machine: Machine, verdict: Verdict, reason: str, details: str = "") -> None:
         """Report how a machine ended as a failure of the test it was on, which nobody is given again."""
         self._deliver(machine)
         culprit, when = self.verdicts.culprit(machine)
@@ -486,7 +477,7 @@ class VmSession(DSession):  # type: ignore[misc]
             if not alive:
                 reason = f"the restart budget is used up: {kernel.name} lost {self.losses[kernel.name]} machines"
                 self.sched.close(kernel.name, reason)
-                self.verdicts.report_machine(machine, None, "not run", f"{reason} (--vm-restarts)")
+                self.verdicts.report_machine(machine, None, Verdict.NOT_RUN, f"{reason} (--vm-restarts)")
         else:
             self._replace(kernel)
 

@@ -15,26 +15,27 @@ from vm.base import files
 from vm.klog import console
 from vm.klog.splats import Splat, find_splats
 from vm.machine.spec import Status
+from vm.results.model import Verdict
 from vm.run.machines import Machine
 from vm.run.schedule import KernelScheduling
 from vm.run.stalls import Stalls, explained
 
 
-def of_machine(machine: Machine, status: Status) -> tuple[str, str]:
+def of_machine(machine: Machine, status: Status) -> tuple[Verdict, str]:
     """Return verdict and reason for a machine that went down unasked."""
     if status.boot_seconds is None:
         # Nobody but the host kills QEMU, or has no room for its files.
         if not status.reason or status.reason.startswith(("QEMU was killed", "cannot start the machine")):
-            return "vm lost", status.reason or "the process that runs the machine was killed"
+            return Verdict.VM_LOST, status.reason or "the process that runs the machine was killed"
         hint = "" if machine.kernel.modules else " (no modules were found for it: what it needs must be built in)"
-        return "boot failed", status.reason + hint
+        return Verdict.BOOT_FAILED, status.reason + hint
     if machine.hung:
-        return "hung", machine.hung
+        return Verdict.HUNG, machine.hung
     if status.state != "down":
-        return "vm lost", "the process that runs the machine was killed"
+        return Verdict.VM_LOST, "the process that runs the machine was killed"
     if status.reason.startswith("QEMU "):
-        return "vm lost", status.reason
-    return "crashed", status.reason or "the guest's Python ended without a word"
+        return Verdict.VM_LOST, status.reason
+    return Verdict.CRASHED, status.reason or "the guest's Python ended without a word"
 
 
 class Verdicts:
@@ -94,18 +95,18 @@ class Verdicts:
         label = machine.kernel.name
         if label not in self.refused:
             self.refused.add(label)
-            self.emit(f"machine[{label}]::unfit", label, "failed", reason, machine.node)
+            self.emit(f"machine[{label}]::unfit", label, Verdict.FAILED, reason, machine.node)
 
-    def report_machine(self, machine: Machine, nodeid: str | None, verdict: str, reason: str) -> None:
+    def report_machine(self, machine: Machine, nodeid: str | None, verdict: Verdict, reason: str) -> None:
         """Report how a machine ended: as a failure of ``nodeid``, or of the machine itself where that is None."""
         machine.verdict, machine.reason = verdict, reason
-        text = [f"{verdict}: {reason}", f"kernel {machine.kernel.name}, console {files.shown(machine.console)}"]
+        text = [f"{verdict.value}: {reason}", f"kernel {machine.kernel.name}, console {files.shown(machine.console)}"]
         output = machine.console_text()
         splats = find_splats(output)
-        if verdict != "not run":
-            text.append(splats[-1].text if splats and verdict == "crashed" else console.tail(output, 25))
+        if verdict is not Verdict.NOT_RUN:
+            text.append(splats[-1].text if splats and verdict is Verdict.CRASHED else console.tail(output, 25))
         self.emit(
-            nodeid or f"machine[{machine.name}]::{verdict.replace(' ', '-')}",
+            nodeid or f"machine[{machine.name}]::{verdict.value.replace(' ', '-')}",
             machine.kernel.name,
             verdict,
             "\n".join(text),
@@ -122,7 +123,7 @@ class Verdicts:
         seen: set[tuple[str, str]] = set()
         for machine in machines:
             machine.wait()
-            if machine.verdict:
+            if machine.verdict or machine.stalled:
                 continue
             log = console.split(machine.console_text())
             for when, text in (("before its first test", log.boot), ("after its last test", log.after)):
@@ -135,7 +136,7 @@ class Verdicts:
                     self.emit(
                         f"machine[{machine.name}]::{when.replace(' ', '-')}",
                         machine.kernel.name,
-                        "failed",
+                        Verdict.FAILED,
                         "\n".join([f"the kernel complained {when}: {titles}", *(splat.text for splat in splats)]),
                         machine.node,
                         splats,
@@ -150,17 +151,17 @@ class Verdicts:
                 if collected is not None and test not in collected:
                     reason = f"collected on the host, but not in the guest ({label})"
                 if test not in self.complete:
-                    self.emit(test, label, "not run", f"not run: {reason}")
+                    self.emit(test, label, Verdict.NOT_RUN, f"not run: {reason}")
             if label not in self.tested and self.expected(label):
                 # All skipped is no result, and certainly no good one.
                 text = f"not run: every test of {label} was skipped, the reasons are listed below"
-                self.emit(f"machine[{label}]::not-run", label, "not run", text)
+                self.emit(f"machine[{label}]::not-run", label, Verdict.NOT_RUN, text)
 
     def emit(
         self,
         nodeid: str,
         label: str,
-        verdict: str,
+        verdict: Verdict,
         text: str,
         node: WorkerController | None = None,
         splats: Sequence[Splat] = (),
@@ -170,7 +171,7 @@ class Verdicts:
         Args:
             nodeid: of the test, or what stands for one: ``machine[6.1-1]::boot-failed``.
             label: of the kernel.
-            verdict: as the table of results names it.
+            verdict: a bad one.
             text: what the user reads.
             node: of the machine, where there is one.
             splats: what the kernel complained of.

@@ -41,7 +41,7 @@ class Case:
     """One test as JUnit has it.
 
     Attributes:
-        outcome: ``passed``, ``failed``, ``skipped`` or ``error``; the worst, when it is there twice.
+        outcome: ``passed``, ``failed`` (an error is one) or ``skipped``; the worst, when it is there twice.
         text: everything said of it.
     """
 
@@ -69,11 +69,11 @@ class Run:
     def cases(self) -> dict[str, Case]:
         """Return the cases of ``junit.xml`` by the name of the test with its parameters."""
         found: dict[str, Case] = {}
-        order = ["passed", "skipped", "error", "failed"]
+        order = ["passed", "skipped", "failed"]
         for case in ElementTree.parse(self.directory / "junit.xml").iter("testcase"):
             name = case.attrib.get("name", "")  # nameless: begun when the run was interrupted
             for child in case:
-                word = {"failure": "failed", "skipped": "skipped", "error": "error"}.get(child.tag, "passed")
+                word = {"failure": "failed", "skipped": "skipped", "error": "failed"}.get(child.tag, "passed")
                 text = f"{child.attrib.get('message', '')}\n{child.text or ''}"
                 old = found.get(name, Case("passed", ""))
                 found[name] = Case(max(word, old.outcome, key=order.index), old.text + text)

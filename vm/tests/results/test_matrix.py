@@ -13,13 +13,13 @@ from vm.results.model import KernelRun, TestResult, Verdict
 
 def kernel(name: str, *tests: tuple[str, Verdict], known: str = "", proc_crypto: str = "") -> KernelRun:
     results = tuple(
-        TestResult(test, f"{test}[{name}]", verdict, known_issue=known if verdict is Verdict.XFAILED else "")
+        TestResult(test, f"{test}[{name}]", verdict, known_issue=known if verdict is Verdict.KNOWN else "")
         for test, verdict in tests
     )
     return KernelRun(name, name, tests=results, proc_crypto=proc_crypto)
 
 
-P, F, C, K, S = Verdict.PASSED, Verdict.FAILED, Verdict.CRASHED, Verdict.XFAILED, Verdict.SKIPPED
+P, F, C, K, S = Verdict.PASSED, Verdict.FAILED, Verdict.CRASHED, Verdict.KNOWN, Verdict.SKIPPED
 OLD = kernel(
     "6.1",
     ("tests/a/test_x.py::test_same", P),
@@ -44,7 +44,7 @@ NEW = kernel(
 def test_a_group_has_the_verdicts_of_its_tests_on_each_kernel() -> None:
     groups = matrix.matrix([OLD, NEW]).groups
     assert groups == {
-        "tests/a/test_x.py": {"6.1": {"passed": 2, "xfailed": 2}, "6.12": {"passed": 4}},
+        "tests/a/test_x.py": {"6.1": {"passed": 2, "known": 2}, "6.12": {"passed": 4}},
         "tests/b/test_y.py": {"6.1": {"crashed": 1, "skipped": 1}, "6.12": {"failed": 1, "passed": 1}},
     }
 
@@ -52,7 +52,7 @@ def test_a_group_has_the_verdicts_of_its_tests_on_each_kernel() -> None:
 def test_cases_that_differ_alike_are_one_difference() -> None:
     found = {each.test: (each.cases, each.verdicts) for each in matrix.matrix([OLD, NEW]).differences}
     assert found == {
-        "tests/a/test_x.py::test_many": (2, {"6.1": "xfailed", "6.12": "passed"}),
+        "tests/a/test_x.py::test_many": (2, {"6.1": "known", "6.12": "passed"}),
         "tests/b/test_y.py::test_dies": (1, {"6.1": "crashed", "6.12": "failed"}),
         "tests/b/test_y.py::test_old": (1, {"6.1": "skipped", "6.12": "absent"}),
         "tests/b/test_y.py::test_new": (1, {"6.1": "absent", "6.12": "passed"}),
@@ -150,7 +150,7 @@ def test_wrong_results_are_one_line(
     monkeypatch.chdir(results.parent)
     if not words:
         assert matrix.main(arguments) == 4
-        words = "6.1 is there twice"
+        words = "6.1@id is there twice"
     else:
         assert diff.main(arguments) == 4
     error = capsys.readouterr().err

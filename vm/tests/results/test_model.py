@@ -27,19 +27,27 @@ def test_json_round_trip() -> None:
 
 def test_json_says_its_schema_and_plain_verdicts() -> None:
     data = json.loads(model.dump(EVERYTHING))
-    assert data["schema"] == model.SCHEMA == 2
+    assert data["schema"] == model.SCHEMA == 3
     assert {test["verdict"] for test in data["kernels"][0]["tests"]} == {verdict.value for verdict in Verdict}
     assert data["kernels"][0]["vms"][1]["boot_seconds"] is None
 
 
 def test_json_without_optional_members_is_read() -> None:
-    least = {"schema": 2, "id": "x", "started": "2026", "kernels": [{"name": "k", "spec": "s"}]}
+    least = {"schema": 3, "id": "x", "started": "2026", "kernels": [{"name": "k", "spec": "s"}]}
     assert model.parse(json.dumps(least)) == Run("x", "2026", kernels=(KernelRun("k", "s"),))
 
 
 def test_json_seconds_may_be_whole() -> None:
     text = model.dump(EVERYTHING).replace('"seconds": 0.25', '"seconds": 3')
     assert model.parse(text).kernels[0].tests[0].seconds == 3.0
+
+
+@pytest.mark.parametrize("schema", [1, 2])
+def test_json_of_an_older_schema_is_read(schema: int) -> None:
+    """A known issue was "xfailed" in these."""
+    text = model.dump(EVERYTHING).replace('"schema": 3', f'"schema": {schema}').replace('"known"', '"xfailed"')
+    assert '"xfailed"' in text
+    assert model.parse(text) == EVERYTHING
 
 
 def test_members_of_another_revision_are_passed_over() -> None:
@@ -50,15 +58,15 @@ def test_members_of_another_revision_are_passed_over() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "complaint"),
     [
-        ('"schema": 2', '"schema": 3', "schema 3, this revision reads schema 2; use the revision"),
-        ('"schema": 2', '"schema": 0', "schema 0, this revision reads schema 2; run the tests again"),
-        ('"schema": 2', '"schema": "1"', 'expected an object with "schema": 2'),
-        ('"schema": 2', '"schema": true', 'expected an object with "schema": 2'),
-        ('"schema": 2,', "", 'expected an object with "schema": 2'),
+        ('"schema": 3', '"schema": 4', "schema 4, this revision reads schemas 1 to 3; use the one that wrote it"),
+        ('"schema": 3', '"schema": 0', "schema 0, this revision reads schemas 1 to 3"),
+        ('"schema": 3', '"schema": "1"', 'expected an object with "schema": 3'),
+        ('"schema": 3', '"schema": true', 'expected an object with "schema": 3'),
+        ('"schema": 3,', "", 'expected an object with "schema": 3'),
         ('"schema"', "schema", "expected JSON"),
         ('"id"', '"name"', "run lacks 'id'"),
         ('"started": "2026-11-23T11:45:02Z",', "", "run lacks 'started'"),
-        ('"verdict": "passed"', '"verdict": "fine"', r"tests\[0\].verdict: expected one of passed, failed.*\"fine\""),
+        ('"verdict": "passed"', '"verdict": "fine"', r"tests\[0\].verdict: expected one of passed, known.*\"fine\""),
         ('"verdict": "passed"', '"verdict": ["passed"]', "verdict: expected one of"),
         ('"seconds": 0.25', '"seconds": "0.25"', r"run.kernels\[0\].tests\[0\].seconds: expected a number, found \""),
         ('"taint": 512', '"taint": 5.5', "taint: expected an integer, found 5.5"),
@@ -102,7 +110,7 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("verdict", Verdict)
 def test_only_known_outcomes_are_good(verdict: Verdict) -> None:
-    good = verdict.value in ("passed", "skipped", "xfailed")
+    good = verdict.value in ("passed", "skipped", "known")
     assert verdict.good is good
     assert kernel("k", Verdict.PASSED, verdict).good is good
 
@@ -111,9 +119,14 @@ def test_a_kernel_without_tests_is_not_good() -> None:
     assert not kernel("k").good
 
 
-def test_write_puts_three_files_and_nothing_else(tmp_path: Path) -> None:
+def test_write_puts_four_files_and_nothing_else(tmp_path: Path) -> None:
     paths = write.write(EVERYTHING, tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["environment.json", "results.json", "results.ktap"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "environment.json",
+        "junit.xml",
+        "results.json",
+        "results.ktap",
+    ]
     assert sorted(paths) == sorted(tmp_path.iterdir())
     assert {oct(path.stat().st_mode & 0o777) for path in paths} == {"0o644"}
     assert model.load(tmp_path / "results.json") == EVERYTHING
@@ -138,7 +151,12 @@ def test_a_full_disk_leaves_the_old_file_whole(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(UsageError, match=r"results\.json: No space left on device; free some"):
         write.write(EVERYTHING, tmp_path)
     assert (tmp_path / "results.json").read_text() == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["environment.json", "results.json", "results.ktap"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "environment.json",
+        "junit.xml",
+        "results.json",
+        "results.ktap",
+    ]
 
 
 def test_a_missing_directory_is_the_users_to_know(tmp_path: Path) -> None:

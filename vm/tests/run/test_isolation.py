@@ -45,7 +45,7 @@ def test_each_has_a_machine_on_a_kernel_that_goes_down(project: Project) -> None
     run = project.run("t", "--vm-restarts=0", kernels=("6.1.9-fake",))
     assert begun(run) == [*([case] for case in EVERY_CASE[:3]), EVERY_CASE[3:]]
     assert len(run.machines) == 4
-    assert sorted(run.verdicts.values()) == ["passed"] * 2 + ["xfailed"] * 3
+    assert sorted(run.verdicts.values()) == ["known"] * 3 + ["passed"] * 2
     assert run.status == 0, "what is expected takes nothing from the machines that a kernel may lose"
 
 
@@ -55,7 +55,7 @@ def test_two_machines_at_a_time_do_the_same(project: Project) -> None:
     )
     run = project.run("t", "--vms=2", kernels=("6.1.9-fake",))
     assert [tests for tests in begun(run) if "test_falls" in tests[0]] == [[case] for case in EVERY_CASE[:3]]
-    assert sorted(run.verdicts.values()) == ["passed"] * 61 + ["xfailed"] * 3
+    assert sorted(run.verdicts.values()) == ["known"] * 3 + ["passed"] * 61
     assert run.status == 0
 
 

@@ -1,0 +1,110 @@
+"""Several runs as one: parts of the suite run apart, or a run that was cut off and the one that did the rest."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from vm.base.errors import UsageError
+from vm.results.model import KernelRun, Run, TestResult
+
+
+def merge(runs: Sequence[Run]) -> Run:
+    """Return one run with the kernels and tests of all.
+
+    Of a test that is in several, a verdict on the kernel counts before none (``not run``, ``vm lost``), else the worst:
+    what failed once has failed.
+
+    Args:
+        runs: one at least; their paths lead from where the result will be (:func:`placed`).
+
+    Raises:
+        UsageError: two have kernels of one name that are not the same.
+    """
+    if len(runs) == 1:
+        return runs[0]
+    kernels: dict[str, KernelRun] = {}
+    for run in runs:
+        for kernel in run.kernels:
+            kernels[kernel.name] = _together(kernels[kernel.name], kernel) if kernel.name in kernels else kernel
+    ends = [run.finished for run in runs]
+    merged = Run(
+        id="+".join(run.id for run in runs),
+        started=min(run.started for run in runs),
+        finished=max(end or "" for end in ends) or None,
+        exit_status=0,
+        host=runs[0].host,
+        revision=" ".join(dict.fromkeys(run.revision for run in runs)),
+        kernels=tuple(kernels.values()),
+    )
+    return dataclasses.replace(merged, exit_status=merged.status)
+
+
+def placed(run: Run, place: str) -> Run:
+    """Return ``run`` with its paths below ``place``, and names of its VMs that no other run has."""
+
+    def path(given: str) -> str:
+        return f"{place}/{given}" if given and "\n" not in given and not given.startswith("/") else given
+
+    def vm(name: str) -> str:
+        return name and f"{run.id}/{name}"
+
+    def kernel(given: KernelRun) -> KernelRun:
+        return dataclasses.replace(
+            given,
+            config=path(given.config),
+            proc_crypto=path(given.proc_crypto),
+            vms=tuple(dataclasses.replace(v, name=vm(v.name), console=path(v.console)) for v in given.vms),
+            tests=tuple(dataclasses.replace(test, vm=vm(test.vm)) for test in given.tests),
+            stalls=tuple(dataclasses.replace(stall, vm=vm(stall.vm)) for stall in given.stalls),
+        )
+
+    return dataclasses.replace(run, kernels=tuple(map(kernel, run.kernels)))
+
+
+def keep_files(run: Run, source: Path, target: Path) -> None:
+    """Copy what ``run`` speaks of (consoles, configurations) from its directory to ``target``, as far as it is there.
+
+    Raises:
+        UsageError: ``target`` cannot be written.
+    """
+    paths = [path for kernel in run.kernels for path in (kernel.config, kernel.proc_crypto)]
+    paths += [vm.console for kernel in run.kernels for vm in kernel.vms]
+    for path in paths:
+        if path and "\n" not in path and not path.startswith("/"):
+            with contextlib.suppress(FileNotFoundError):
+                content = (source / path).read_bytes()
+                try:
+                    (target / path).parent.mkdir(parents=True, exist_ok=True)
+                    (target / path).write_bytes(content)
+                except OSError as error:
+                    raise UsageError(f"cannot write {target / path}: {error.strerror}") from error
+
+
+def _together(a: KernelRun, b: KernelRun) -> KernelRun:
+    for what in ("release", "version"):
+        if getattr(a, what) and getattr(b, what) and getattr(a, what) != getattr(b, what):
+            raise UsageError(
+                f"{a.name} is {getattr(a, what)} in one run and {getattr(b, what)} in another: these are two kernels; "
+                "compare them by --format diff"
+            )
+    tests = {test.test: test for test in a.tests}
+    for test in b.tests:
+        tests[test.test] = max(tests.get(test.test, test), test, key=_weight)
+    return dataclasses.replace(
+        a,
+        # What a run did not get to know, another may.
+        **{field: getattr(a, field) or getattr(b, field) for field in ("release", "version", "config", "proc_crypto")},
+        boot_seconds=a.boot_seconds + b.boot_seconds,
+        taint=a.taint | b.taint,
+        reason=a.reason and b.reason,
+        vms=a.vms + b.vms,
+        tests=tuple(tests.values()),
+        stalls=a.stalls + b.stalls,
+    )
+
+
+def _weight(test: TestResult) -> tuple[bool, int]:
+    return test.verdict.ran, test.verdict.rank

@@ -1,0 +1,137 @@
+"""Several runs as one."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from vm.base.errors import UsageError
+from vm.results import command, events, write
+from vm.results.merge import merge, placed
+from vm.results.model import VM, KernelRun, Run, TestResult, Verdict
+
+P, F, N, L, B = Verdict.PASSED, Verdict.FAILED, Verdict.NOT_RUN, Verdict.VM_LOST, Verdict.BOOT_FAILED
+
+
+def kernel(name: str = "6.1", version: str = "6.1.9-1", **tests: Verdict) -> KernelRun:
+    return KernelRun(
+        name,
+        name,
+        version=version,
+        config="kernels/6.1/config",
+        proc_crypto="kernels/6.1/proc_crypto",
+        vms=(VM(f"{name}-1", f"vms/{name}-1/console.log"),),
+        tests=tuple(TestResult(test, f"{test}[{name}]", verdict, vm=f"{name}-1") for test, verdict in tests.items()),
+    )
+
+
+def run(*kernels: KernelRun, name: str = "a", status: int | None = 0) -> Run:
+    finished = None if status is None else "2026-11-23T12:00:00Z"
+    return Run(name, "2026-11-23T11:45:02Z", finished=finished, exit_status=status, kernels=kernels)
+
+
+def verdicts(merged: Run) -> dict[str, Verdict]:
+    return {test.test: test.verdict for each in merged.kernels for test in each.tests}
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "together"), [(P, F, F), (F, P, F), (N, P, P), (P, N, P), (L, P, P), (N, F, F), (N, L, L), (P, P, P)]
+)
+def test_a_verdict_on_the_kernel_counts_before_none_and_else_the_worst(
+    a: Verdict, b: Verdict, together: Verdict
+) -> None:
+    merged = merge([run(kernel(x=a)), run(kernel(x=b), name="b")])
+    assert verdicts(merged) == {"x": together}
+    assert merged.status == int(not together.good)
+
+
+def test_parts_of_the_suite_are_one_run() -> None:
+    merged = merge([run(kernel(x=P)), run(kernel(y=P), kernel("7.3", z=P), name="b")])
+    assert verdicts(merged) == {"x": P, "y": P, "z": P}
+    assert ([each.name for each in merged.kernels], merged.id, merged.status) == (["6.1", "7.3"], "a+b", 0)
+
+
+def test_a_run_that_was_cut_off_and_the_one_that_did_the_rest() -> None:
+    merged = merge([run(kernel(x=P, y=N), status=None), run(kernel(y=P), name="b")])
+    assert (verdicts(merged), merged.status) == ({"x": P, "y": P}, 0)
+    assert merge([run(kernel(x=P, y=N), status=None), run(kernel(x=P), name="b")]).status == 1
+
+
+def test_two_kernels_of_one_name_are_not_taken_for_one() -> None:
+    with pytest.raises(UsageError, match=r"6.1 is 6.1.9-1 in one run and 6.1.10-1 in another"):
+        merge([run(kernel(x=P)), run(kernel(version="6.1.10-1", x=P), name="b")])
+
+
+def test_paths_lead_from_where_the_result_is() -> None:
+    absolute = dataclasses.replace(kernel(x=P), config="/boot/config", proc_crypto="name : a\n")
+    moved = placed(run(absolute), "1-a").kernels[0]
+    assert (moved.config, moved.proc_crypto) == ("/boot/config", "name : a\n")
+    assert (moved.vms[0].console, moved.vms[0].name, moved.tests[0].vm) == (
+        "1-a/vms/6.1-1/console.log",
+        "a/6.1-1",
+        "a/6.1-1",
+    )
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> tuple[str, str]:
+    """Two runs on disk, the second with a failure."""
+    for name, verdict in (("one", P), ("two", F)):
+        place = tmp_path / name
+        for file in ("kernels/6.1/config", "kernels/6.1/proc_crypto", "vms/6.1-1/console.log"):
+            (place / file).parent.mkdir(parents=True, exist_ok=True)
+            (place / file).write_text(f"name : of {name}\n")
+        write.write(run(kernel(**{name: verdict}), name=name, status=int(verdict is F)), place)
+    return str(tmp_path / "one"), str(tmp_path / "two")
+
+
+def test_merged_directory_has_what_its_run_speaks_of(two: tuple[str, str], tmp_path: Path) -> None:
+    assert command.main([*two, "--merge", str(tmp_path / "all"), "--status"]) == 1
+    merged = events.load(tmp_path / "all")
+    assert verdicts(merged) == {"one": P, "two": F}
+    consoles = [(tmp_path / "all" / vm.console).read_text() for vm in merged.kernels[0].vms]
+    assert consoles == ["name : of one\n", "name : of two\n"]
+    assert (tmp_path / "all" / merged.kernels[0].config).exists()
+    assert sorted(path.name for path in (tmp_path / "all").iterdir()) == [
+        "1-one",
+        "2-two",
+        "environment.json",
+        "junit.xml",
+        "results.json",
+        "results.ktap",
+    ]
+
+
+def test_nothing_is_overwritten_by_a_merge(two: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main([*two, "--merge", two[0]]) == 4
+    assert "is there already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("form", "words"), [("matrix", "6.1@one"), ("diff", "6.1@one → 6.1@two")])
+def test_comparisons_keep_runs_apart(
+    form: str, words: str, two: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main([*two, "--format", form]) == 0
+    assert words in capsys.readouterr().out
+    assert command.main([*two, "--format", form, "--status"]) == 4
+
+
+def test_status_is_the_runs(two: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert [command.main([place, "--status"]) for place in two] == [0, 1]
+    assert command.main([*two, "--status", "--format", "json"]) == 1
+    assert '"verdict": "failed"' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("exit_status", "verdict", "status"),
+    [(0, P, 0), (1, F, 1), (0, F, 1), (0, B, 1), (2, P, 2), (None, P, 2), (5, P, 5)],
+)
+def test_exit_status_is_a_view_of_the_run(exit_status: int | None, verdict: Verdict, status: int) -> None:
+    assert run(kernel(x=verdict), status=exit_status).status == status
+
+
+def test_a_kernel_of_which_no_test_was_chosen_is_no_failure() -> None:
+    assert run(kernel(x=P), kernel("7.3")).status == 0
+    assert run(dataclasses.replace(kernel("7.3"), reason="did not boot"), kernel(x=P)).status == 1
