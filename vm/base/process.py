@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import functools
 import os
 import shutil
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vm.base.errors import UsageError
+from vm.base.words import last_line
 
 POLL_SECONDS = 0.1
 # When this process is killed, its child is told, and takes the whole group along: a signal to the child alone
@@ -33,6 +35,28 @@ class Result:
     status: int
     output: str
     errors: str
+
+    def require(self, failure: str, place: Path) -> None:
+        """Raise when the program failed.
+
+        Args:
+            failure: what that means: ``cannot unpack linux-image.deb``.
+            place: the directory it was to fill.
+
+        Raises:
+            OSError: for want of space.
+            UsageError: for another reason, with the program's last words.
+        """
+        if self.status == 0:
+            return
+        if ran_out_of_space(self.errors):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(place))
+        raise UsageError(f"{failure}: {last_line(self.errors)}")
+
+
+def ran_out_of_space(words: str) -> bool:
+    """Say whether a program met a full disk: what it said is all there is to tell that by."""
+    return os.strerror(errno.ENOSPC) in words
 
 
 def find(program: str) -> str | None:

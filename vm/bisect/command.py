@@ -35,6 +35,7 @@ from vm.bisect.judge import Answer, Hunt, Judgement, assert_there_is_a_test, jud
 from vm.bisect.notebook import Notebook
 from vm.kernels import packaged
 from vm.kernels.build import build, sources
+from vm.kernels.catalogue import Candidate
 from vm.kernels.resolve import resolve_one
 
 FOUND, NOT_FOUND = 0, 1
@@ -261,8 +262,8 @@ def _resolved(spec: str) -> str:
     return str(kernel.image) if kernel.image is not None else kernel.spec
 
 
-def _fetched(candidate: packaged.Candidate) -> str:
-    packaged.fetch(candidate, say)
+def _fetched(candidate: Candidate) -> str:
+    packaged.KERNELS.fetch(candidate, say)
     return bisect_packages.spec_of(candidate)
 
 
@@ -289,7 +290,7 @@ def _conclude(
     return FOUND
 
 
-def _print_changelog(older: packaged.Candidate, newer: packaged.Candidate) -> None:
+def _print_changelog(older: Candidate, newer: Candidate) -> None:
     try:
         lines = bisect_packages.crypto_changes(older, newer, say)
     except UsageError as error:

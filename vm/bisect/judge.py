@@ -5,7 +5,6 @@ Known issues are switched off: a bisection hunts for them. The exit statuses are
 
 from __future__ import annotations
 
-import json
 import re
 import signal
 import subprocess
@@ -16,9 +15,11 @@ from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
 
+from vm.base import files
 from vm.base.errors import UsageError
 from vm.base.files import ROOT
 from vm.base.progress import Progress
+from vm.base.words import last_line
 from vm.results import events, model
 from vm.results.model import TestResult, Verdict
 
@@ -99,9 +100,7 @@ def assert_there_is_a_test(hunt: Hunt) -> None:
     command = [sys.executable, "-m", "pytest", "--collect-only", "-qq", *hunt.arguments, *hunt.tests]
     done = subprocess.run(command, cwd=hunt.project, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
-        lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-        errors = [line for line in lines if line.startswith("ERROR")]
-        raise UsageError(f"pytest finds no test: {(errors or lines or ['no word'])[-1]}")
+        raise UsageError(f"pytest finds no test: {_complaint(done.stdout + done.stderr)}")
 
 
 def judge(spec: str, hunt: Hunt, searched: Sequence[str], directory: Path, progress: Progress) -> Judgement:
@@ -159,7 +158,9 @@ def _run_once(spec: str, hunt: Hunt, searched: Sequence[str], directory: Path) -
     status = _run_pytest(command, hunt.project, place / "output.txt")
     log = str(place)
     if status not in (0, 1):
-        return Judgement("stop", f"pytest ended with {status}: {_last_line(place)}", runs=1, log=log)
+        return Judgement(
+            "stop", f"pytest ended with {status}: {_complaint(files.text_of(place / 'output.txt'))}", runs=1, log=log
+        )
     try:
         run = events.load(place / "latest" / "results.json")
     except UsageError as error:
@@ -266,16 +267,7 @@ def _place(test: TestResult) -> str:
     return f"{entries[-1][1]} at {(own or [entries[-1][0]])[0]}"
 
 
-def _last_line(place: Path) -> str:
-    lines = [line for line in (place / "output.txt").read_text(errors="replace").splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith(("ERROR", "error"))]
-    return (errors or lines or ["no word"])[-1].strip()
-
-
-def load_json(path: Path) -> dict[str, object]:
-    """Read a file of ours; empty when there is none, or a killed run left half of it."""
-    try:
-        data: dict[str, object] = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return data
+def _complaint(output: str) -> str:
+    """Return the line of pytest's output that says why it ran nothing: its last error, else the last line."""
+    errors = [line for line in output.splitlines() if line.startswith(("ERROR", "error"))]
+    return last_line(*errors[-1:], output)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from vm.base import files
 from vm.base.progress import Progress
-from vm.bisect.judge import Judgement, load_json
+from vm.bisect.judge import Judgement
 
 
 @dataclass
@@ -32,14 +32,14 @@ class Notebook:
         """Return the notebook of the bisection that asks ``question``; an answered one is begun anew."""
         key = hashlib.sha256(json.dumps(question, default=str).encode()).hexdigest()[:12]
         directory = place / key
-        kept = load_json(directory / "bisect.json")
+        kept = files.json_of(directory / "bisect.json")
         if kept.get("finished") or not kept:
             stamp = time.strftime("%Y-%m-%dT%H-%M-%S")
             if kept:
                 directory.rename(place / f"{key}.{stamp}.{os.getpid()}")
             directory.mkdir(parents=True, exist_ok=True)
             return cls(directory, [])
-        steps = [(str(label), Judgement.load(data)) for label, data in kept["steps"]]  # type: ignore[attr-defined]
+        steps = [(str(label), Judgement.load(data)) for label, data in kept["steps"]]
         progress(f"going on with {len(steps)} kernels judged before, in {files.shown(directory)}")
         return cls(directory, steps)
 

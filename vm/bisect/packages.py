@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import gzip
 import re
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm.base import cache, process
+from vm.base import cache
 from vm.base.errors import UsageError
 from vm.base.progress import Progress
 from vm.kernels import packaged, versions
-from vm.kernels.apt import apt_get
-from vm.kernels.apt import packages as apt
-from vm.kernels.apt import sources as apt_sources
+from vm.kernels.catalogue import Candidate, own_suites
 from vm.kernels.spec import SUITE, VERSION
 
-_CHANGELOG_DEADLINE = 300.0
 # A bug list and a subject of the kernel's: "    - crypto: af_alg - Set merge to zero early in af_alg_sendmsg".
 _CRYPTO = re.compile(r"\s+- (\[[^]]*\] )?(crypto|lib/crypto|padata|asymmetric_keys|KEYS)\b")
 
@@ -33,7 +29,7 @@ class Range:
         notes: what to know of the range.
     """
 
-    candidates: tuple[packaged.Candidate, ...]
+    candidates: tuple[Candidate, ...]
     holes: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -69,7 +65,7 @@ def between(good: str, bad: str, suites: Sequence[str], progress: Progress) -> t
     return Range(_one_each(inside, (low, high)), holes, notes), ends[0] is low
 
 
-def crypto_changes(older: packaged.Candidate, newer: packaged.Candidate, progress: Progress) -> list[str]:
+def crypto_changes(older: Candidate, newer: Candidate, progress: Progress) -> list[str]:
     """Return the lines on crypto in the changelog of ``newer`` since ``older``, each with the version it came in.
 
     Raises:
@@ -88,7 +84,7 @@ def crypto_changes(older: packaged.Candidate, newer: packaged.Candidate, progres
     return lines
 
 
-def changelog(candidate: packaged.Candidate, progress: Progress) -> str:
+def changelog(candidate: Candidate, progress: Progress) -> str:
     """Return the Debian changelog of a kernel's package, kept in the cache once it was fetched.
 
     Raises:
@@ -97,27 +93,19 @@ def changelog(candidate: packaged.Candidate, progress: Progress) -> str:
     path = cache.cache_dir() / "changelogs" / candidate.entry.name
 
     def make(temporary: Path) -> None:
-        lists = apt.kept(candidate.suite, apt_sources.machine_sources())
-        if lists is None:
-            raise UsageError(f"the lists of {candidate.suite} are gone; run make kernels SUITE={candidate.suite}")
-        with apt_get.workplace() as work:
-            into = work / "packages"
-            into.mkdir()
-            for file in apt.download(lists, candidate.packages, into, progress):
-                tree = work / "tree"
-                process.run(["dpkg-deb", "-x", str(file), str(tree)], deadline=_CHANGELOG_DEADLINE)
-                logs = sorted(tree.glob("usr/share/doc/*/changelog*.gz"))
-                if logs:
+        with candidate.downloaded(progress) as (work, files):
+            for number, file in enumerate(files):
+                packaged.unpack(file, work / f"{number}")
+                if logs := sorted(work.glob(f"{number}/usr/share/doc/*/changelog*.gz")):
                     (temporary / "changelog").write_bytes(gzip.decompress(logs[-1].read_bytes()))
                     return
-                shutil.rmtree(tree)
         raise UsageError(f"the packages of {candidate.version} hold no changelog")
 
     entry = cache.entry(path, make)
     return (entry / "changelog").read_text(errors="replace")
 
 
-def spec_of(candidate: packaged.Candidate) -> str:
+def spec_of(candidate: Candidate) -> str:
     """Return the spec of exactly this kernel."""
     return f"{candidate.suite}/{candidate.version}"
 
@@ -126,17 +114,17 @@ def _suites(good: str, bad: str, suites: Sequence[str]) -> list[str]:
     named = [found["suite"] for spec in (good, bad) if not VERSION.match(spec) and (found := SUITE.match(spec))]
     if suites or named:
         return list(dict.fromkeys([*named, *suites]))
-    own = packaged.own_suites()
+    own = own_suites()
     backports = [f"{suite}-backports" for suite in own if "-" not in suite and "/" not in suite]
-    return list(dict.fromkeys([*own, *backports, *(entry.suite for entry in packaged.cached())]))
+    return list(dict.fromkeys([*own, *backports, *(entry.suite for entry in packaged.KERNELS.cached())]))
 
 
-def _all(suites: Iterable[str], progress: Progress) -> list[packaged.Candidate]:
-    found: list[packaged.Candidate] = []
+def _all(suites: Iterable[str], progress: Progress) -> list[Candidate]:
+    found: list[Candidate] = []
     failed: list[str] = []
     for suite in suites:
         try:
-            found += packaged.candidates(suite, progress)
+            found += packaged.KERNELS.candidates(suite, progress)
         except UsageError as error:
             failed.append(str(error))
     if not found:
@@ -146,7 +134,7 @@ def _all(suites: Iterable[str], progress: Progress) -> list[packaged.Candidate]:
     return sorted(found, key=lambda candidate: versions.key(candidate.version))
 
 
-def _end(spec: str, found: Sequence[packaged.Candidate]) -> packaged.Candidate:
+def _end(spec: str, found: Sequence[Candidate]) -> Candidate:
     """Return the kernel that one end of the range names: the newest that fits and can be had."""
     suite, version = None, spec
     if not VERSION.match(spec):
@@ -166,11 +154,9 @@ def _end(spec: str, found: Sequence[packaged.Candidate]) -> packaged.Candidate:
     return fitting[-1]
 
 
-def _one_each(
-    inside: Sequence[packaged.Candidate], ends: Sequence[packaged.Candidate]
-) -> tuple[packaged.Candidate, ...]:
+def _one_each(inside: Sequence[Candidate], ends: Sequence[Candidate]) -> tuple[Candidate, ...]:
     """Return one candidate a kernel version: an end, else a cached one, else the first; oldest first."""
-    chosen: dict[str, packaged.Candidate] = {}
+    chosen: dict[str, Candidate] = {}
     for candidate in inside:
         if candidate.missing:
             continue

@@ -29,6 +29,7 @@ import pytest
 
 from vm.base import cache, process
 from vm.base.errors import UsageError
+from vm.base.words import last_line
 from vm.coverage import unreached
 
 DEBUGFS = Path("/sys/kernel/debug/gcov")
@@ -311,7 +312,7 @@ def _write_html(total: Mapping[str, FileCoverage], html: Path) -> None:
     command += ["--html-details", str(html / "index.html")]
     result = subprocess.run(command, capture_output=True, text=True, timeout=300)
     if result.returncode:
-        raise UsageError(f"gcovr failed: {(result.stderr.strip().splitlines() or ['no word'])[-1]}")
+        raise UsageError(f"gcovr failed: {last_line(result.stderr)}")
 
 
 def _traced(name: str, one: FileCoverage) -> dict[str, Any]:

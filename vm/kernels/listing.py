@@ -11,6 +11,7 @@ from vm.base.progress import Progress
 from vm.kernels import packaged, versions
 from vm.kernels.apt import apt_get
 from vm.kernels.apt import packages as apt
+from vm.kernels.catalogue import Candidate, own_suites
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def rows(suites: Sequence[str], progress: Progress) -> list[Row]:
     Raises:
         UsageError: no such suite, no apt.
     """
-    own = packaged.own_suites() if apt_get.available() else []
+    own = own_suites() if apt_get.available() else []
     found = _available(suites or own, progress)
     # The machine's own suites are asked together, so that one version in two of them is one kernel.
     named = {(c.suite in own or c.suite, c.version) for c in found}
@@ -54,7 +55,7 @@ def rows(suites: Sequence[str], progress: Progress) -> list[Row]:
         version = short if revisions[where, short] == 1 else candidate.version
         spec = version if candidate.suite in own else f"{candidate.suite}/{version}"
         table[candidate.entry.name] = _candidate_row(candidate, spec)
-    for entry in packaged.cached():
+    for entry in packaged.KERNELS.cached():
         if entry.directory.name not in table:
             spec = f"{entry.suite}/{entry.version}"
             table[entry.directory.name] = Row(spec, entry.version, entry.suite, "", "cached")
@@ -70,17 +71,18 @@ def main(arguments: Sequence[str]) -> None:
         print(f"{row.spec:36} {row.version:26} {row.suite:22} {row.size:>4}  {row.state}".rstrip())
 
 
-def _available(suites: Sequence[str], progress: Progress) -> list[packaged.Candidate]:
-    def without(reason: str) -> list[packaged.Candidate]:
+def _available(suites: Sequence[str], progress: Progress) -> list[Candidate]:
+    def without(reason: str) -> list[Candidate]:
         progress(f"{reason}; only what is cached:")
         return []
 
     return apt.ask(
-        lambda age: [c for suite in suites for c in packaged.candidates(suite, progress, older_than=age)], without
+        lambda age: [c for suite in suites for c in packaged.KERNELS.candidates(suite, progress, older_than=age)],
+        without,
     )
 
 
-def _candidate_row(candidate: packaged.Candidate, spec: str) -> Row:
+def _candidate_row(candidate: Candidate, spec: str) -> Row:
     if candidate.missing:
         lacking = f"cannot be had: the suite has no {', '.join(candidate.missing)}"
         return Row(spec, candidate.version, candidate.suite, "", lacking)

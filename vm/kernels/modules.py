@@ -6,7 +6,6 @@ under TCG, and busybox's insmod, which loads the first ones, cannot decompress.
 
 from __future__ import annotations
 
-import errno
 import gzip
 import hashlib
 import lzma
@@ -117,12 +116,7 @@ def install_files(modules: dict[str, Path], tables: Path, target: Path, release:
     for table in TABLES:
         if (tables / table).is_file():
             shutil.copyfile(tables / table, root / table)
-    result = process.run(["depmod", "-b", str(target), release], deadline=300)
-    if result.status:
-        # depmod's own text is all there is to tell a full disk by.
-        if "No space left" in result.errors:
-            raise OSError(errno.ENOSPC, "No space left on device", str(root))
-        raise UsageError(f"depmod failed for {release}: {result.errors.strip().splitlines()[-1:]}")
+    process.run(["depmod", "-b", str(target), release], deadline=300).require(f"depmod failed for {release}", root)
 
 
 def _require_same_release(file: Path, content: bytes, release: str) -> None:

@@ -98,7 +98,7 @@ def _running() -> Kernel:
 
 
 def _packaged(spec: str, suite: str | None, version: str, progress: Progress) -> Kernel:
-    entry = packaged.resolve(suite, version, progress)
+    entry = packaged.KERNELS.resolve(suite, version, progress)
     cache.hold(entry.directory)
     return Kernel(
         name=versions.printable(versions.upstream(entry.version)),

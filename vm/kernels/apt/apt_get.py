@@ -236,8 +236,8 @@ def _bytes_in(directory: Path) -> int:
 
 def _explain(suite: str, result: process.Result) -> Exception:
     """Turn apt's complaint about ``suite`` into the one line that helps."""
-    if "No space left on device" in result.errors:
-        return OSError(errno.ENOSPC, "No space left on device")  # the workplace says where
+    if process.ran_out_of_space(result.errors):
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # the workplace says where
     for sign, kind, text in EXPLANATIONS:
         if sign in result.errors:
             return kind(text.format(suite=suite, last=complaint(result)))

@@ -144,7 +144,7 @@ def _is_full(directory: Path) -> bool:
 def failure(plan: Plan) -> UsageError:
     """Return what a failed make means: a full disk, else BuildFailed with the first error of its log."""
     log = plan.log.read_text(errors="replace")
-    if "No space left on device" in log or (not re.search(_SIGNS[0], log) and _is_full(plan.out)):
+    if process.ran_out_of_space(log) or (not re.search(_SIGNS[0], log) and _is_full(plan.out)):
         return UsageError(
             f"no space left in {plan.out} (while building {plan.label}); free some, "
             f"or set {cache.ENVIRONMENT_VARIABLE} to a directory on a larger disk"

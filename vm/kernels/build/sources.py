@@ -12,16 +12,16 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from vm.base import cache, process
 from vm.base.errors import UsageError
 from vm.base.progress import Progress
-from vm.kernels import built, packaged, versions
-from vm.kernels.apt import apt_get
+from vm.kernels import built, versions
 from vm.kernels.apt import packages as apt
+from vm.kernels.catalogue import Candidate, Catalogue
 from vm.kernels.kconfig import Series
 
 PACKAGE = re.compile(r"linux-source-(\d+\.\d+)$")
@@ -75,23 +75,18 @@ def local(path: Path) -> Tree:
 def fetch(spec: str, progress: Progress) -> Tree:
     """Return the distribution's source tree of ``VERSION`` or ``SUITE/VERSION``, fetched when it must be.
 
-    Without a suite, the suites of the machine's own sources are looked through. The newest version that
-    matches is taken: ``6.12``, ``6.12.94``, ``6.12.94-1``.
-
     Args:
-        spec: what follows ``source:``.
+        spec: what follows ``source:``; see :meth:`vm.kernels.catalogue.Catalogue.resolve`.
         progress: told in one line each what is waited for.
 
     Raises:
         UsageError: no such version or suite, no network, no space.
     """
     suite, _, version = spec.rpartition("/")
-    if versions.is_exact(version) and (hit := _newest_cached(suite, version)):
-        return _held(hit)
-    return apt.ask(
-        lambda age: _fetched(_choose(suite, version, _candidates(suite or None, progress, age)), progress),
-        lambda reason: _offline(suite, version, reason, progress),
-    )
+    entry = SOURCES.resolve(suite or None, version, progress)
+    path = cache.hold(entry.directory) / "tree"
+    release, series = _release(path)
+    return Tree(path, release, series, f"{release}-src", entry.version, fixed=True)
 
 
 def shadow(tree: Tree) -> Path:
@@ -117,114 +112,45 @@ def shadow(tree: Tree) -> Path:
 # -- the distribution's ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    lists: apt.Lists
-    package: apt.Package
-
+class _Source(Candidate):
     @property
     def entry(self) -> Path:
-        name = f"{versions.printable(self.package.version)}-{self.package.sha256[:12]}"
-        return _sources_dir() / name
+        (package,) = self.packages
+        return cache.cache_dir() / "sources" / f"{versions.printable(self.version)}-{package.sha256[:12]}"
 
 
-def _sources_dir() -> Path:
-    return cache.cache_dir() / "sources"
+def _candidates(lists: apt.Lists) -> Iterator[Candidate]:
+    for package in lists.packages:
+        if PACKAGE.match(package.name):
+            yield _Source(lists.suite, "", package.version, (package,))
 
 
-def _candidates(suite: str | None, progress: Progress, older_than: float) -> list[_Candidate]:
-    """Return the source packages of ``suite`` (None: the machine's own suites), newest first."""
-    found = [
-        _Candidate(lists, package)
-        for lists in apt.renewed(suite, progress, older_than=older_than)
-        for package in lists.packages
-        if PACKAGE.match(package.name)
-    ]
-    return sorted(found, key=lambda c: versions.key(c.package.version), reverse=True)
-
-
-def _choose(suite: str, version: str, found: Sequence[_Candidate]) -> _Candidate:
-    for candidate in found:
-        if versions.matches(version, candidate.package.version, ""):
-            return candidate
-    where = suite or ", ".join(packaged.own_suites())
-    have = ", ".join(dict.fromkeys(versions.upstream(c.package.version) for c in found)) or "none"
-    raise apt.NoMatch(
-        f"no kernel source matches {version!r} in {where}; there: {have}; "
-        "another suite is asked by source:SUITE/VERSION (source:trixie-backports/7.3)"
-    )
-
-
-def _fetched(candidate: _Candidate, progress: Progress) -> Tree:
-    entry = cache.entry(
-        candidate.entry,
-        lambda path: _make(candidate, path, progress),
-        lambda: progress(
-            f"source {candidate.package.version}: waiting, for {cache.holder(candidate.entry)} fetches it"
-        ),
-    )
-    return _cached_tree(entry)
-
-
-def _make(candidate: _Candidate, entry: Path, progress: Progress) -> None:
-    package = candidate.package
-    with apt_get.workplace() as work:
-        into = work / "packages"
-        into.mkdir()
-        (file,) = apt.download(candidate.lists, [package], into, progress)
-        progress(f"{candidate.lists.suite}: unpacking {package.name} {package.version}")
+def _make(candidate: Candidate, entry: Path, progress: Progress) -> None:
+    """Fill the new cache entry ``entry`` with the tree that is packed in a package."""
+    (package,) = candidate.packages
+    with candidate.downloaded(progress) as (work, (file,)):
+        progress(f"{candidate.suite}: unpacking {package.name} {package.version}")
         (entry / "tree").mkdir()
-        _unpack(file, package, work, entry / "tree")
-    record = {"version": package.version, "suite": candidate.lists.suite, "sha256": package.sha256}
+        _unpack(file, f"./usr/src/{package.name}.tar.xz", work / "source.tar.xz", entry / "tree")
+    record = {"version": package.version, "suite": candidate.suite, "sha256": package.sha256}
     (entry / RECORD).write_text(json.dumps(record) + "\n")
 
 
-def _unpack(file: Path, package: apt.Package, work: Path, into: Path) -> None:
-    """Unpack the tree inside the tar archive inside the package, without its top directory."""
-    inner = f"./usr/src/{package.name}.tar.xz"
-    archive = work / "source.tar.xz"
+def _unpack(file: Path, inner: str, archive: Path, into: Path) -> None:
+    """Unpack the tree inside the tar archive ``inner`` inside the package, without its top directory."""
     steps = (
-        ["sh", "-c", 'dpkg-deb --fsys-tarfile "$0" | tar -xO "$1" > "$2"', str(file), inner, str(archive)],
-        ["tar", "-xf", str(archive), "-C", str(into), "--strip-components=1", "--no-same-owner"],
+        (["sh", "-c", 'dpkg-deb --fsys-tarfile "$0" | tar -xO "$1" > "$2"', str(file), inner, str(archive)], archive),
+        (["tar", "-xf", str(archive), "-C", str(into), "--strip-components=1", "--no-same-owner"], into),
     )
-    for step in steps:
-        result = process.run(step, deadline=UNPACK_DEADLINE)
-        if "No space left" in result.errors:
-            raise UsageError(
-                f"no space left to unpack {package.name} (1.7 GB in {into.parents[1]}); free some, "
-                f"or set {cache.ENVIRONMENT_VARIABLE} to a directory on a larger disk"
-            )
-        if result.status:
-            said = (result.errors.strip().splitlines() or ["no word"])[-1]
-            raise UsageError(f"cannot unpack {file.name}: {said}")
+    for command, place in steps:
+        process.run(command, deadline=UNPACK_DEADLINE).require(f"cannot unpack {file.name}", place)
 
 
-def _cached_tree(entry: Path) -> Tree:
-    try:
-        version = json.loads((entry / RECORD).read_text())["version"]
-    except (OSError, ValueError, KeyError) as error:
-        raise UsageError(f"the cached source {entry} is damaged; remove that directory") from error
-    release, series = _release(entry / "tree")
-    return Tree(entry / "tree", release, series, f"{release}-src", version, fixed=True)
-
-
-def _held(tree: Tree) -> Tree:
-    cache.hold(tree.path.parent)
-    return tree
-
-
-def _newest_cached(suite: str, version: str) -> Tree | None:
-    records = _sources_dir().glob(f"[!.]*/{RECORD}")
-    entries = [path.parent for path in records if not suite or json.loads(path.read_text())["suite"] == suite]
-    fitting = [t for t in map(_cached_tree, entries) if versions.matches(version, t.version, "")]
-    return max(fitting, key=lambda t: versions.key(t.version), default=None)
-
-
-def _offline(suite: str, version: str, reason: str, progress: Progress) -> Tree:
-    if hit := _newest_cached(suite, version):
-        progress(f"{reason}; taking the cached source of {hit.version}")
-        return _held(hit)
-    raise UsageError(f"{reason}; no cached kernel source matches {version!r}; give the path of a tree instead")
+SOURCES = Catalogue(
+    "kernel source", "sources", RECORD, "others: source:SUITE/VERSION, as source:trixie-backports/7.3",
+    _candidates, _make,
+)  # fmt: skip
+"""The packages with the distribution's source trees."""
 
 
 # -- trees -------------------------------------------------------------------------------------------------

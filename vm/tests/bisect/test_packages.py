@@ -12,7 +12,7 @@ from vm.base.errors import UsageError
 from vm.base.files import ROOT
 from vm.bisect import packages as bisect_packages
 from vm.bisect.packages import _CRYPTO
-from vm.kernels import packaged
+from vm.kernels.catalogue import Candidate, Catalogue
 
 
 def test_the_lines_on_crypto_of_a_changelog() -> None:
@@ -29,8 +29,8 @@ def test_the_lines_on_crypto_of_a_changelog() -> None:
 def test_the_packages_between_two_are_those_of_the_series_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
     """A rebuild for another release is the same kernel; what cannot be had is named and left out."""
 
-    def candidate(suite: str, version: str, *missing: str) -> packaged.Candidate:
-        return packaged.Candidate(suite, f"{version}-amd64", version, (), missing)
+    def candidate(suite: str, version: str, *missing: str) -> Candidate:
+        return Candidate(suite, f"{version}-amd64", version, (), missing)
 
     own = [candidate("a", version) for version in ("6.1.190-1", "6.12.90-2", "6.12.74-2", "6.12.88-1", "7.1.3-1")]
     other = [
@@ -38,7 +38,7 @@ def test_the_packages_between_two_are_those_of_the_series_once_each(monkeypatch:
         candidate("b", "6.12.80-1", "linux-modules"),
         candidate("b", "6.12.85-1"),
     ]
-    monkeypatch.setattr(packaged, "candidates", lambda suite, _: own if suite == "a" else other)
+    monkeypatch.setattr(Catalogue, "candidates", lambda _self, suite, _: own if suite == "a" else other)
     span, good_first = bisect_packages.between("a/6.12.90", "6.12.74", ["b"], print)
     assert [each.version for each in span.candidates] == ["6.12.74-2", "6.12.85-1", "6.12.88-1", "6.12.90-2"]
     assert span.holes == ("b/6.12.80-1 (no linux-modules)",)

@@ -269,7 +269,7 @@ def test_offline_asks_nobody(machine: Machine, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("suite", ["bullseye", "bookworm-backports", "trixie-security", "trixie-backports", "sid"])
 def test_real_suites_have_kernels(suite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AFALG_CACHE", str(tmp_path))
-    found = packaged.candidates(suite, lambda _line: None)
+    found = packaged.KERNELS.candidates(suite, lambda _line: None)
     assert any(not candidate.missing for candidate in found)
 
 
@@ -277,7 +277,7 @@ def test_ubuntus_index_names_its_generic_kernels(monkeypatch: pytest.MonkeyPatch
     index = (Path(__file__).parents[1] / "data/ubuntu.packages").read_text()
     lists = apt.Lists("noble", tmp_path, tuple(apt._parse_index(index)))
     monkeypatch.setattr(apt, "renewed", lambda _suite, _progress, **_age: [lists])
-    (whole, *partial) = packaged.candidates("noble", lambda _line: None)
+    (whole, *partial) = packaged.KERNELS.candidates("noble", lambda _line: None)
     assert (whole.release, whole.version, whole.missing) == ("6.8.0-45-generic", "6.8.0-45.45", ())
     abi = "6.8.0-45-generic"
     assert [p.name for p in whole.packages] == [f"linux-{r}-{abi}" for r in ("image", "modules", "modules-extra")]

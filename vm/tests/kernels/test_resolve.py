@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from vm.base.errors import UsageError
-from vm.kernels import image, packaged
+from vm.kernels import image
 from vm.kernels import resolve as kernel
+from vm.kernels.catalogue import Catalogue, Entry
 from vm.kernels.spec import Kernel
 from vm.tests.archive import KEPT, MODULES, bzimage, module
 
@@ -26,10 +27,10 @@ def _no_mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AFALG_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
 
-    def refuse(suite: str | None, version: str, progress: object) -> packaged.Entry:
+    def refuse(suite: str | None, version: str, progress: object) -> Entry:
         raise AssertionError(f"asked for the package {suite}/{version}")
 
-    monkeypatch.setattr(packaged, "resolve", refuse)
+    monkeypatch.setattr(Catalogue, "resolve", staticmethod(refuse))
 
 
 def resolve(spec: str | Path) -> Kernel:
@@ -256,13 +257,13 @@ def asked(spec: str, monkeypatch: pytest.MonkeyPatch) -> object:
     class Asked(Exception):
         pass
 
-    def package(suite: str | None, version: str, progress: object) -> packaged.Entry:
+    def package(suite: str | None, version: str, progress: object) -> Entry:
         raise Asked((suite, version))
 
     def source(spec: str, progress: object) -> Kernel:
         raise Asked(spec)
 
-    monkeypatch.setattr(packaged, "resolve", package)
+    monkeypatch.setattr(Catalogue, "resolve", staticmethod(package))
     monkeypatch.setattr(build, "resolve", source)
     with pytest.raises(Asked) as caught:
         resolve(spec)
@@ -351,11 +352,11 @@ def test_running_is_this_kernel() -> None:
 def give(monkeypatch: pytest.MonkeyPatch, versions: dict[str, str]) -> None:
     """Let each spec resolve to a package of its version, as ``SUITE/…`` of that suite."""
 
-    def package(suite: str | None, version: str, progress: object) -> packaged.Entry:
+    def package(suite: str | None, version: str, progress: object) -> Entry:
         spec = f"{suite}/{version}" if suite else version
-        return packaged.Entry(Path("/cache") / spec.replace("/", "_"), suite or "own", "r", versions[spec])
+        return Entry(Path("/cache") / spec.replace("/", "_"), suite or "own", "r", versions[spec])
 
-    monkeypatch.setattr(packaged, "resolve", package)
+    monkeypatch.setattr(Catalogue, "resolve", staticmethod(package))
 
 
 @pytest.mark.parametrize(
