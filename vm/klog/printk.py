@@ -42,24 +42,16 @@ class Record:
     """One record of ``/dev/kmsg`` (kernel document ABI/testing/dev-kmsg).
 
     Attributes:
-        level: 0 (emergency) to 7 (debug).
         facility: 0 for the kernel itself, 1 and more for messages written by user space.
-        sequence: number of the record since boot.
         microseconds: of the monotonic clock.
         text: the message, unescaped; it may have several lines.
         caller: ``T123`` (task) or ``C1`` (processor) with CONFIG_PRINTK_CALLER, else empty.
-        continued: whether this is a fragment of a line that the kernel printed in parts.
-        values: the keys and values that follow the message.
     """
 
-    level: int
     facility: int
-    sequence: int
     microseconds: int
     text: str
     caller: str = ""
-    continued: bool = False
-    values: tuple[tuple[str, str], ...] = ()
 
 
 def parse_lines(text: str) -> list[Line]:
@@ -98,17 +90,11 @@ def parse_record(data: bytes) -> Record:
     fields = head.decode(errors="replace").split(",")
     if not separator or len(fields) < 4 or not all(number.isdecimal() for number in fields[:3]):
         raise ValueError(f"expected a record of /dev/kmsg (level,sequence,microseconds,flags;text), got {data[:80]!r}")
-    prefix, sequence, microseconds = (int(number) for number in fields[:3])
-    message, *rest = body.rstrip(b"\n").split(b"\n")
     return Record(
-        level=prefix & 7,
-        facility=prefix >> 3,
-        sequence=sequence,
-        microseconds=microseconds,
-        text=_unescape(message),
+        facility=int(fields[0]) >> 3,
+        microseconds=int(fields[2]),
+        text=_unescape(body.split(b"\n")[0]),
         caller=next((more.removeprefix("caller=") for more in fields[4:] if more.startswith("caller=")), ""),
-        continued="c" in fields[3],
-        values=tuple(_pair(_unescape(line.removeprefix(b" "))) for line in rest if line.startswith(b" ")),
     )
 
 
@@ -127,8 +113,3 @@ def _unescape(data: bytes) -> str:
     r"""Return a message with its ``\x..`` replaced by the bytes they stand for."""
     raw = re.sub(rb"\\x([0-9a-fA-F]{2})", lambda match: bytes([int(match[1], 16)]), data)
     return raw.decode(errors="replace")
-
-
-def _pair(line: str) -> tuple[str, str]:
-    key, _, value = line.partition("=")
-    return key, value

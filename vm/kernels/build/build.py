@@ -33,8 +33,6 @@ from vm.kernels.build.plan import Plan
 from vm.kernels.spec import BZIMAGE, SOURCE_PREFIX, SUITE, VERSION, Kernel
 from vm.kernels.symbols import scan
 
-KEPT_RESULTS = 3
-
 
 def resolve(spec: str, progress: Progress) -> Kernel:
     """Return the kernel that a source spec names, built when it has to be.
@@ -114,7 +112,7 @@ def _built(plan: Plan, progress: Progress) -> tuple[Kernel, bool]:
     asked = _asked(plan)
     # A tree in the cache never changes: nothing to run when all that went in is as it was.
     state = _state(plan, asked)
-    done = _read_json(plan.out / "done.json")
+    done = files.json_of(plan.out / "done.json")
     if done and done["state"] == state and plan.tree.fixed and cache.hold(Path(done["entry"])).is_dir():
         return _kernel(plan, Path(done["entry"])), False
     build_make.require_tools()
@@ -128,7 +126,6 @@ def _built(plan: Plan, progress: Progress) -> tuple[Kernel, bool]:
     _write_if_changed(plan.out / "done.json", json.dumps({"state": state, "entry": str(entry)}) + "\n")
     if compiled:
         progress(f"{plan.label}: built, {compiled} files compiled in {time.monotonic() - started:.0f} s")
-    _prune(plan, entry)
     return _kernel(plan, entry), bool(compiled)
 
 
@@ -203,7 +200,8 @@ def _keep(plan: Plan) -> Path:
         _keep_counters(plan, entry)
         (entry / "release").write_text(release + "\n")
 
-    return cache.entry(_results(plan) / digest.hexdigest()[:16], make)
+    results = cache.cache_dir() / "built" / f"{plan.shadow.name}{plan.out.name.removeprefix(sources.BUILD_PREFIX)}"
+    return cache.entry(results / digest.hexdigest()[:16], make)
 
 
 def _kernel(plan: Plan, entry: Path) -> Kernel:
@@ -266,18 +264,6 @@ def _keep_counters(plan: Plan, entry: Path) -> None:
         shutil.copyfile(plan.shadow / "crypto" / f"{notes.stem}.c", target / f"{notes.stem}.c")
 
 
-def _results(plan: Plan) -> Path:
-    return cache.cache_dir() / "built" / f"{plan.shadow.name}{plan.out.name.removeprefix(sources.BUILD_PREFIX)}"
-
-
-def _prune(plan: Plan, newest: Path) -> None:
-    """Remove old results of this build: not the newest ones, nor what a run of today may still boot."""
-    ages = {entry: files.age(entry.stat().st_mtime) for entry in _results(plan).glob("[!.]*") if entry.is_dir()}
-    for entry in sorted(ages, key=lambda entry: ages[entry])[KEPT_RESULTS:]:
-        if entry != newest and ages[entry] > 24 * 3600:
-            cache.remove(entry)
-
-
 def _link_or_copy(source: Path, target: Path) -> None:
     # The linker writes a new file, never into the old one: the link keeps the old content.
     try:
@@ -289,11 +275,3 @@ def _link_or_copy(source: Path, target: Path) -> None:
 def _write_if_changed(path: Path, text: str) -> None:
     if not path.exists() or path.read_text() != text:
         files.replace_text(path, text)
-
-
-def _read_json(path: Path) -> dict[str, str] | None:
-    try:
-        value = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None

@@ -7,26 +7,6 @@ from pathlib import Path
 
 from vm.kernels import kconfig
 from vm.kernels.build import sources
-from vm.kernels.kconfig import Series
-
-
-@dataclass(frozen=True)
-class WorkAround:
-    """What a range of series needs to be built by the compilers of today.
-
-    Attributes:
-        first, last: series, both included.
-        make: variables for the command line of make.
-        reason: why.
-    """
-
-    first: Series
-    last: Series
-    make: tuple[str, ...]
-    reason: str
-
-
-WORK_AROUNDS: tuple[WorkAround, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,7 +39,5 @@ class Plan:
 
     @property
     def make_variables(self) -> tuple[str, ...]:
-        """What stands on make's command line because of the variants and the tree's version."""
-        own = [word for fragment in self.fragments for word in fragment.make]
-        around = [w.make for w in WORK_AROUNDS if w.first <= self.tree.series <= w.last]
-        return (*own, *(word for words in around for word in words))
+        """What stands on make's command line because of the variants."""
+        return tuple(word for fragment in self.fragments for word in fragment.make)

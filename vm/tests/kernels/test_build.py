@@ -521,23 +521,6 @@ def test_what_a_clock_that_was_ahead_has_built_is_built_again(tree: Path, make_k
     assert compiled(tree) == ["crypto/algif_aead.o"]
 
 
-def test_old_results_are_removed_also_those_of_a_clock_that_was_ahead(
-    tree: Path, make_kernel: Callable[..., Kernel]
-) -> None:
-    made = []
-    for number in range(build.KEPT_RESULTS + 2):
-        (tree / "crypto/algif_aead.c").write_text(f"int algif_aead(void) {{ return {number}; }}\n")
-        image = make_kernel().image
-        assert image is not None
-        made.append(image.parent)
-        if number < 2:
-            ahead = time.time() + 1e6
-            os.utime(made[-1], (ahead, ahead))
-            # What this run has taken is not removed.
-            cache._let_go(made[-1])
-    assert [entry.is_dir() for entry in made] == [False, False, *[True] * build.KEPT_RESULTS]
-
-
 def _appearing(find: Callable[[], list[Path]]) -> list[Path]:
     wait_for(lambda: bool(find()), "a file")
     return find()
