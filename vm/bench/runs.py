@@ -7,12 +7,12 @@ into FILE when what was done.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 import os
 import re
 import resource
-import socket
 import subprocess
 import sys
 import time
@@ -23,15 +23,15 @@ from pathlib import Path
 import pytest
 from virtme import cpiowriter
 
+from vm.base import process
 from vm.base.errors import UsageError
 from vm.base.files import ROOT
-from vm.base.process import die_with_parent
 from vm.kernels.spec import Kernel
 from vm.klog import printk
 from vm.machine import features, initramfs
 from vm.machine.accel import Accelerator
-from vm.machine.qemu import command_line
 from vm.machine.spec import Status, Vm
+from vm.machine.supervisor import Supervisor
 
 _DEADLINE = 900.0
 # The bare guest tells how long its kernel has run: what came before is QEMU and its firmware.
@@ -93,41 +93,27 @@ def bare_boot(kernel: Kernel, accelerator: Accelerator, qemu: str, directory: Pa
     """
     disk = directory / "bare.cpio"
     disk.write_bytes(_bare_disk())
-    vm = Vm(
-        name="bare",
-        kernel=kernel.name,
-        release=kernel.release,
-        image=str(kernel.image),
+    vm = dataclasses.replace(
+        Vm.of(kernel, accelerator.name, "rdinit=/init"),
         modules=None,
-        accelerator=accelerator.name,
-        memory=1024,
-        cpus=1,
-        boot_deadline=_DEADLINE,
-        cwd=str(directory),
         qemu=qemu,
         sandbox=features.probe(qemu).sandbox,
+        boot_deadline=_DEADLINE,
         # The last one wins.
         qemu_arguments=["-initrd", str(disk), *more],
-        kernel_arguments=["rdinit=/init"],
         mode="command",
     )
-    console = directory / "console.log"
-    console.unlink(missing_ok=True)
-    status = os.open("/dev/null", os.O_WRONLY)
-    ours, theirs = socket.socketpair()
-    try:
-        command = command_line(vm, directory, status, theirs.fileno())
-        before = _processor()
-        started = time.monotonic()
-        checked(command, pass_fds=[status, theirs.fileno()])
+    supervisor = Supervisor(vm, directory)
+    with supervisor.running(subprocess.DEVNULL, subprocess.DEVNULL):
+        before, started = _processor(), time.monotonic()
+        while supervisor.alive and not supervisor.closed:
+            supervisor.turn()
+        supervisor.gone()
         seconds, processor = time.monotonic() - started, _processor() - before
-    finally:
-        os.close(status)
-        ours.close()
-        theirs.close()
+    console = directory / "console.log"
     uptime = re.search(r"^(\d+\.\d+) \d+\.\d+\s*$", console.read_text(errors="replace"), re.MULTILINE)
     if uptime is None:
-        raise UsageError(f"{kernel.name} did not run the bare process 1; see {console}")
+        raise UsageError(f"{kernel.name} did not run the bare process 1: {supervisor.status.reason}; see {console}")
     return Bare(seconds, processor, float(uptime[1]))
 
 
@@ -169,36 +155,17 @@ def rate_of_console(text: str) -> float:
     return len(ends) / (ends[-1] - begins[0])
 
 
-def checked(command: Sequence[str], pass_fds: Sequence[int] = ()) -> str:
+def checked(command: Sequence[str]) -> str:
     """Run a command to its end; return its standard output.
 
     Raises:
         UsageError: it failed or hung, with its last lines.
     """
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        pass_fds=pass_fds,
-        cwd=ROOT,
-        preexec_fn=die_with_parent,  # noqa: PLW1509 (there are no threads here)
-    )
-    try:
-        out, err = process.communicate(timeout=_DEADLINE)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        out, err = process.communicate()
-        err += f"\nnot done after {_DEADLINE:g} s"
-    except BaseException:
-        process.kill()
-        process.wait()
-        raise
-    if process.returncode != 0:
-        words = " / ".join((out + err).strip().splitlines()[-4:])
-        raise UsageError(f"cannot measure: {command[0]} … ended with status {process.returncode}: {words}")
-    return out
+    done = process.run(command, deadline=_DEADLINE, cwd=ROOT)
+    if done.status:
+        words = " / ".join((done.output + done.errors).strip().splitlines()[-4:])
+        raise UsageError(f"cannot measure: {command[0]} … ended with status {done.status}: {words}")
+    return done.output
 
 
 class Recorder:

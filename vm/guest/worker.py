@@ -26,7 +26,7 @@ import pytest
 from _pytest.outcomes import Failed
 
 from vm.base.files import text_of
-from vm.guest import serve
+from vm.guest import prepare, serve
 from vm.klog import printk, taint
 from vm.klog.splats import find_splats
 
@@ -89,10 +89,9 @@ class GuestPlugin:
     def pytest_sessionstart(self) -> None:
         """Prepare the kernel, and say what it is."""
         if self.in_machine:
-            if self.modules:
-                run_quietly(["modprobe", "-a", "-q", *self.modules])
-            for assignment in self.sysctls:
-                set_sysctl(assignment)
+            # -e: a sysctl that refuses its value is an error of whoever wrote it.
+            lines = prepare.lines(self.modules, self.sysctls)
+            subprocess.run(["sh", "-ec", lines], stdin=subprocess.DEVNULL, check=True)
         self.unfit = self.check()
         self._tell()
         self.taint = taint.read()
@@ -264,7 +263,7 @@ def facts(sysctls: Sequence[str] = (), in_machine: bool = True) -> dict[str, Any
         sysctls: whose values to tell, those that there are.
         in_machine: in a guest, modprobe has no configuration.
     """
-    values = {name: text_of(sysctl_path(name)).strip() for name in sysctls if sysctl_path(name).exists()}
+    paths = {name: prepare.sysctl_path(name) for name in sysctls}
     return {
         "release": platform.release(),
         "version": platform.version(),
@@ -274,7 +273,7 @@ def facts(sysctls: Sequence[str] = (), in_machine: bool = True) -> dict[str, Any
         "modules": sorted(line.split()[0] for line in text_of(Path("/proc/modules")).splitlines()),
         "taint": taint.read(),
         "lsm": text_of(Path("/sys/kernel/security/lsm")).strip(),
-        "sysctls": values,
+        "sysctls": {name: text_of(path).strip() for name, path in paths.items() if path.exists()},
         "judges": judges(in_machine),
         "blacklist": [] if in_machine else blacklist(),
         "cpus": os.cpu_count(),
@@ -306,25 +305,3 @@ def blacklist() -> list[str]:
     except (OSError, subprocess.TimeoutExpired):
         return []
     return [line.strip() for line in said.splitlines() if line.startswith(("blacklist ", "install "))]
-
-
-def sysctl_path(name: str) -> Path:
-    """Return the file of a sysctl."""
-    return Path("/proc/sys") / name.strip().replace(".", "/")
-
-
-def set_sysctl(assignment: str) -> None:
-    """Set ``name=value`` where the sysctl exists.
-
-    Raises:
-        OSError: it exists and refuses.
-    """
-    name, _, value = assignment.partition("=")
-    path = sysctl_path(name)
-    if path.exists():
-        path.write_text(value.strip())
-
-
-def run_quietly(command: list[str]) -> None:
-    """Run a command whose failure shows elsewhere."""
-    subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -34,6 +34,7 @@ echo exit $? >&9""",
 exec 9>$(port vm.status)
 echo init >&9
 @setup@
+echo ready >&9
 setsid cttyhack @shell@ </dev/ttyS0 >/dev/ttyS0 2>&1 9>&-
 echo exit $? >&9
 sleep 10""",
@@ -44,6 +45,7 @@ sleep 10""",
 exec 9>$(port vm.status)
 echo init >&9
 @setup@
+echo ready >&9
 mkfifo /run/vm/out /run/vm/err
 (cat /run/vm/out; printf %s $end) >$(port vm.out) 9>&- &
 (cat /run/vm/err; printf %s $end) >$(port vm.err) 9>&- &

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vm.base import files
+from vm.kernels.spec import Kernel
 
 CONFIG_VARIABLE = "VM_KERNEL_CONFIG"
 """Environment variable of the guest with the path of the kernel's .config, where the host has it."""
@@ -25,7 +28,7 @@ class Vm:
         accelerator: ``kvm`` or ``tcg``.
         memory: MiB of guest memory.
         cpus: virtual processors.
-        boot_deadline: seconds until the guest's Python must be up.
+        boot_deadline: seconds until what the guest runs must have begun.
         cwd: working directory of the guest's command.
         environment: further variables for the guest's command.
         kernel_arguments: appended to the kernel's command line.
@@ -47,10 +50,10 @@ class Vm:
     image: str | None
     modules: str | None
     accelerator: str
-    memory: int
-    cpus: int
-    boot_deadline: float
-    cwd: str
+    memory: int = 1024
+    cpus: int = 1
+    boot_deadline: float = math.inf
+    cwd: str = field(default_factory=os.getcwd)
     environment: dict[str, str] = field(default_factory=dict)
     kernel_arguments: list[str] = field(default_factory=list)
     qemu: str = "qemu-system-x86_64"
@@ -62,6 +65,25 @@ class Vm:
     script: str = ""
     setup: str = ""
     sandbox: bool = True
+
+    @classmethod
+    def of(cls, kernel: Kernel, accelerator: str, *kernel_arguments: str) -> Vm:
+        """Return the VM that boots ``kernel`` in the current directory; the rest is told by dataclasses.replace().
+
+        Args:
+            kernel: to boot.
+            accelerator: ``kvm`` or ``tcg``.
+            kernel_arguments: for the kernel's command line, after its own.
+        """
+        return cls(
+            name=kernel.name,
+            kernel=kernel.name,
+            release=kernel.release,
+            image=str(kernel.image) if kernel.image else None,
+            modules=str(kernel.modules) if kernel.modules else None,
+            accelerator=accelerator,
+            kernel_arguments=[*kernel.own_arguments, *kernel_arguments],
+        )
 
     def save(self, directory: Path) -> None:
         """Write ``vm.json`` into ``directory``."""

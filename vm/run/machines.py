@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import subprocess
 import time
@@ -186,23 +187,15 @@ class Plan:
             name: unique within the run.
             environment: variables for the guest's Python.
         """
-        return Vm(
+        deadlines = self.deadlines[kernel.name]
+        vm = Vm.of(kernel, self.accelerator.name, *deadlines.kernel_arguments, *self.kernel_arguments)
+        return dataclasses.replace(
+            vm,
             name=name,
-            kernel=kernel.name,
-            release=kernel.release,
-            image=str(kernel.image) if kernel.image else None,
-            modules=str(kernel.modules) if kernel.modules else None,
-            accelerator=self.accelerator.name,
             memory=self.memory,
             cpus=self.cpus,
-            boot_deadline=self.deadlines[kernel.name].boot,
-            cwd=str(Path.cwd()),
+            boot_deadline=deadlines.boot,
             environment=environment,
-            kernel_arguments=[
-                *self.deadlines[kernel.name].kernel_arguments,
-                *kernel.own_arguments,
-                *self.kernel_arguments,
-            ],
             qemu=self.qemu,
             profile=self.profile,
             cpu=self.cpu,

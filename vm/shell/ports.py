@@ -1,10 +1,13 @@
-"""What a guest sends through its ports while it runs one command: two outputs, and a status."""
+"""What a guest sends through its ports while it runs one command: its two outputs."""
 
 from __future__ import annotations
 
 import os
 import select
 import time
+from collections.abc import Sequence
+
+from vm.machine.supervisor import Supervisor
 
 
 class Stream:
@@ -25,10 +28,6 @@ class Stream:
         self.end = end.encode()
         self.held = b""
         self.complete = False
-
-    def start(self) -> None:
-        """Have take() not wait from now on."""
-        os.set_blocking(self.reader, False)
 
     def take(self) -> bool:
         """Pass on what has come; say whether more can come."""
@@ -53,63 +52,28 @@ class Stream:
         return next((n for n in range(longest, 0, -1) if self.end.startswith(self.held[-n:])), 0)
 
 
-class PortStatus:
-    """What the guest's process 1 says on its status port: ``init``, then ``exit N``.
-
-    Attributes:
-        reader, writer: ends of a pipe, as of a Stream.
-        booted: whether it said ``init``.
-        code: N of ``exit N``, None before.
-        timed_out: what a deadline passed before, in words; else empty.
-    """
-
-    def __init__(self) -> None:
-        self.reader, self.writer = os.pipe()
-        self.booted = False
-        self.code: int | None = None
-        self.timed_out = ""
-        self._lines = b""
-
-    def take(self) -> bool:
-        """Read what it said; say whether more can come."""
-        data = os.read(self.reader, 1 << 12)
-        *lines, rest = (self._lines + data).split(b"\n")
-        # What is longer than all it may say is no line.
-        self._lines = rest[:100]
-        for line in lines:
-            word, _, value = line.decode(errors="replace").strip().partition(" ")
-            self.booted = self.booted or word == "init"
-            if word == "exit" and value.isdecimal():
-                self.code = int(value)
-        return bool(data) and self.code is None
-
-
-def copy(streams: list[Stream], status: PortStatus, boot: float | None, seconds: float | None) -> None:
-    """Pass everything on until the status and the streams have ended, or a deadline has passed, however much comes.
+def copy(supervisor: Supervisor, streams: Sequence[Stream], seconds: float | None) -> None:
+    """Pass everything on until the command and its output have ended, or the VM has, however much comes.
 
     Args:
-        boot: monotonic time when the guest must have started its process 1; None for no limit.
-        seconds: limit from then on; None for no limit.
+        supervisor: of the VM, which runs.
+        streams: the outputs.
+        seconds: limit from the end of the boot on; None for no limit.
     """
-    everything: list[Stream | PortStatus] = [*streams, status]
-    sources = {source.reader: source for source in everything}
-    due = boot
-    while sources:
-        poll = select.poll()
-        for descriptor in sources:
-            poll.register(descriptor, select.POLLIN)
-        left = None if due is None else max(0.0, due - time.monotonic()) * 1000
-        events = poll.poll(left)
-        if due is not None and time.monotonic() >= due:
-            status.timed_out = "the command was not done" if status.booted else "the guest was not up"
-            return
-        was_booted = status.booted
-        for descriptor, _ in events:
-            if not sources[descriptor].take():
-                del sources[descriptor]
-        if status.booted and not was_booted:
-            due = None if seconds is None else time.monotonic() + seconds
-        if status.code is not None:
-            due = None  # The command is done. What is left of its output has an end, or the machine has.
-        if not streams and status.code is not None:
-            return
+    left = {stream.reader: stream for stream in streams}
+    for reader in left:
+        os.set_blocking(reader, False)
+        supervisor.poll.register(reader, select.POLLIN)
+    due: float | None = None
+    # What the guest wrote before its end is in the pipes.
+    while supervisor.alive and (left or (supervisor.code is None and not supervisor.closed)):
+        for descriptor in supervisor.turn(due):
+            if not left[descriptor].take():
+                supervisor.poll.unregister(descriptor)
+                del left[descriptor]
+        if supervisor.code is not None:
+            due = None  # The command is done. What is left of its output has an end, or the VM has.
+        elif due is None and seconds is not None and supervisor.status.state == "up":
+            due = time.monotonic() + seconds
+        elif due is not None and time.monotonic() >= due:
+            supervisor.end("down", "the command was not done")

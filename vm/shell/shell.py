@@ -10,19 +10,18 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import os
 import secrets
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import termios
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -30,17 +29,16 @@ from typing import NoReturn
 from vm.base import toml
 from vm.base.command import Parser, command, say
 from vm.base.errors import UsageError
-from vm.base.files import ROOT, python_path, text_of
-from vm.base.process import die_with_parent
+from vm.base.files import ROOT, python_path
+from vm.guest import prepare
 from vm.kernels.resolve import resolve
 from vm.kernels.spec import Kernel
-from vm.klog.splats import cause_of_death
 from vm.machine import features, log_file
-from vm.machine import init as guest_init
-from vm.machine.accel import DEFAULT_QEMU, Accelerator, probe
-from vm.machine.qemu import command_line, option_value, output_port
+from vm.machine.accel import DEFAULT_QEMU, probe
+from vm.machine.qemu import option_value, output_port
 from vm.machine.spec import Vm, config_environment
-from vm.shell.ports import PortStatus, Stream, copy
+from vm.machine.supervisor import Supervisor
+from vm.shell.ports import Stream, copy
 
 LOST = 255
 """Exit status when the guest ended before its shell or command did (ssh's for its own failures)."""
@@ -48,38 +46,17 @@ LOST = 255
 _BOOT_SECONDS = 30.0
 
 
-@dataclass(frozen=True)
-class Guest:
-    """What to boot and what to run in it.
-
-    Attributes:
-        kernel: to boot.
-        accelerator: for QEMU; its factor scales the boot's deadline.
-        qemu: name or path of the QEMU executable.
-        cpus, memory: of the guest; MiB.
-        kernel_arguments: appended to the kernel's command line.
-        sandbox: whether QEMU has one.
-        prepared: whether to load the modules and set the sysctls that pyproject.toml names for tests.
-    """
-
-    kernel: Kernel
-    accelerator: Accelerator
-    qemu: str = DEFAULT_QEMU
-    cpus: int = 1
-    memory: int = 1024
-    kernel_arguments: Sequence[str] = ()
-    prepared: bool = True
-    sandbox: bool = True
-
-
-def run_command(guest: Guest, command: str, seconds: float) -> int:
+def run_command(vm: Vm, directory: Path, command: str, seconds: float) -> int:
     """Run the shell command ``command`` as root in a guest; return its exit status.
 
     Its standard output and error go to ours, unmixed and complete; its standard input is empty. The kernel's
     messages go to a console that is shown only when the guest is lost.
 
     Args:
-        seconds: how long the command may take, once the guest has booted.
+        vm: to boot.
+        directory: of the VM.
+        command: what to run.
+        seconds: how long it may take, once the guest has booted.
 
     Returns:
         The command's own status, 128 + N when signal N killed it, or LOST.
@@ -87,27 +64,34 @@ def run_command(guest: Guest, command: str, seconds: float) -> int:
     Raises:
         UsageError: the guest does not boot.
     """
-    with _directory() as directory:
-        end = secrets.token_hex(16)
-        out, err, status = Stream(1, end), Stream(2, end), PortStatus()
-        arguments = [*output_port("vm.out", out.writer), *output_port("vm.err", err.writer)]
-        vm = _vm(guest, directory, "command", script=command, setup=f"end={end}\n", qemu_arguments=arguments)
-        writers = [out.writer, err.writer, status.writer]
-        with _started(vm, directory, status, writers, terminal=False) as process:
-            for stream in (out, err):
-                stream.start()
-            boot = time.monotonic() + _BOOT_SECONDS * guest.accelerator.factor
-            copy([out, err], status, boot, seconds)
-            if status.code is not None and out.complete and err.complete:
-                return status.code
-            _finish(process)
-        return _lost(vm, directory, status)
+    end = secrets.token_hex(16)
+    streams = [Stream(1, end), Stream(2, end)]
+    writers = [stream.writer for stream in streams]
+    vm = replace(
+        vm,
+        mode="command",
+        script=command,
+        setup=f"end={end}\n{vm.setup}",
+        qemu_arguments=[*output_port("vm.out", writers[0]), *output_port("vm.err", writers[1])],
+    )
+    supervisor = Supervisor(vm, directory)
+    with supervisor.running(subprocess.DEVNULL, subprocess.DEVNULL, writers):
+        copy(supervisor, streams, seconds)
+        if supervisor.code is not None and all(stream.complete for stream in streams):
+            return supervisor.code
+        supervisor.gone()
+    console = log_file.text(directory / "console.log")
+    sys.stderr.writelines(f"console: {line}\n" for line in console.splitlines()[-20:])
+    return _lost(supervisor)
 
 
-def run_shell(guest: Guest, gdb: bool = False) -> int:
+def run_shell(vm: Vm, directory: Path, kernel: Kernel, gdb: bool = False) -> int:
     """Open a shell as root in a guest on this terminal; return its exit status, or LOST.
 
     Args:
+        vm: to boot.
+        directory: of the VM.
+        kernel: the same, for a debugger.
         gdb: halt before the first instruction, say how to attach a debugger, and go on when it says so.
 
     Raises:
@@ -115,29 +99,22 @@ def run_shell(guest: Guest, gdb: bool = False) -> int:
     """
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("expected a terminal for a shell, found none; give --command 'COMMAND' to run one command")
-    with _directory() as directory, _terminal_kept():
-        status = PortStatus()
-        columns, rows = shutil.get_terminal_size()
-        vm = _vm(
-            guest,
-            directory,
-            "shell",
-            # Warnings stay in dmesg: pytest's marks of each test have their level.
-            setup=f"stty -F /dev/ttyS0 rows {rows} cols {columns}\necho 4 >/proc/sys/kernel/printk\n",
-            kernel_arguments=["nokaslr"] if gdb else [],
-            qemu_arguments=_gdb_stub(directory) if gdb else [],
-        )
-        say(f"{guest.kernel.name} ({guest.kernel.release}) under {guest.accelerator.name}; exit ends it, Ctrl-A X too")
-        if gdb:
-            say(attach_text(guest.kernel, directory / "gdb"))
-        boot = None if gdb else time.monotonic() + _BOOT_SECONDS * guest.accelerator.factor
-        with _started(vm, directory, status, [status.writer], terminal=True) as process:
-            copy([], status, boot, None)
-            if status.code is None:
-                _finish(process)
-        if status.code is not None:
-            return status.code
-        return _lost(vm, directory, status)
+    columns, rows = shutil.get_terminal_size()
+    # Warnings stay in dmesg: pytest's marks of each test have their level.
+    setup = f"stty -F /dev/ttyS0 rows {rows} cols {columns}\necho 4 >/proc/sys/kernel/printk\n"
+    vm = replace(vm, mode="shell", setup=setup + vm.setup)
+    say(f"{kernel.name} ({kernel.release}) under {vm.accelerator}; exit ends it, Ctrl-A X too")
+    if gdb:
+        arguments = [*vm.kernel_arguments, "nokaslr"]
+        vm = replace(vm, kernel_arguments=arguments, qemu_arguments=_gdb_stub(directory), boot_deadline=math.inf)
+        say(attach_text(kernel, directory / "gdb"))
+    supervisor = Supervisor(vm, directory)
+    with _terminal_kept(), supervisor.running(None, None):
+        copy(supervisor, [], None)
+        if supervisor.code is not None:
+            return supervisor.code
+        supervisor.gone()
+    return _lost(supervisor)
 
 
 def attach_text(kernel: Kernel, stub: Path) -> str:
@@ -157,10 +134,10 @@ def attach_text(kernel: Kernel, stub: Path) -> str:
 
 
 def setup_lines(pyproject: Path) -> str:
-    """Return the lines of shell that prepare a guest as the plugin does for tests: modules, then sysctls.
+    """Return the lines of shell that prepare a guest as it is for tests (vm/guest/prepare.py).
 
     Args:
-        pyproject: file whose pytest options guest_modules and guest_sysctls name them.
+        pyproject: file whose pytest options guest_modules and guest_sysctls name modules and sysctls.
 
     Raises:
         UsageError: the file cannot be read.
@@ -169,15 +146,7 @@ def setup_lines(pyproject: Path) -> str:
         options = toml.read(pyproject)["tool"]["pytest"]["ini_options"]
     except (OSError, KeyError, ValueError) as error:
         raise UsageError(f"expected pytest's options in {pyproject}: {error!r}; restore the file") from error
-    lines = []
-    if modules := options.get("guest_modules"):
-        # By its path: the shell that runs this prefers its own applets.
-        lines.append(f"/run/vm/bin/modprobe -a -q {shlex.join(modules)} 2>/dev/null")
-    for assignment in options.get("guest_sysctls", []):
-        name, _, value = assignment.partition("=")
-        path = shlex.quote("/proc/sys/" + name.strip().replace(".", "/"))
-        lines.append(f"[ ! -e {path} ] || echo {shlex.quote(value.strip())} >{path}")
-    return "".join(f"{line}\n" for line in lines)
+    return prepare.lines(options.get("guest_modules", []), options.get("guest_sysctls", []))
 
 
 @command
@@ -189,63 +158,33 @@ def main(arguments: Sequence[str]) -> int:
     kernel = resolve([options.spec] if options.spec else [], say)[0]
     if kernel.image is None:
         return _run_here(options.command)
+    with tempfile.TemporaryDirectory(prefix="vm-shell-") as name:
+        directory = Path(name)
+        vm = _vm(kernel, options, directory)
+        if options.command is not None:
+            return run_command(vm, directory, options.command, options.timeout)
+        return run_shell(vm, directory, kernel, options.gdb)
+
+
+def _vm(kernel: Kernel, options: argparse.Namespace, directory: Path) -> Vm:
     qemu_has = features.probe(options.qemu)
     if qemu_has.missing:
         say(qemu_has.missing)
-    guest = Guest(
-        kernel,
-        probe(options.qemu, options.accel),
-        options.qemu,
-        options.cpus,
-        options.memory,
-        options.kernel_argument,
-        not options.untouched,
-        qemu_has.sandbox,
+    accelerator = probe(options.qemu, options.accel)
+    return replace(
+        Vm.of(kernel, accelerator.name, *options.kernel_argument),
+        memory=options.memory,
+        cpus=options.cpus,
+        boot_deadline=_BOOT_SECONDS * accelerator.factor,
+        environment={
+            "PYTHONPATH": python_path(),
+            "PS1": r"[\H \w]# ",
+            **config_environment(kernel.config, directory),
+        },
+        qemu=options.qemu,
+        sandbox=qemu_has.sandbox,
+        setup="" if options.untouched else setup_lines(ROOT / "pyproject.toml"),
     )
-    if options.command is not None:
-        return run_command(guest, options.command, options.timeout)
-    return run_shell(guest, options.gdb)
-
-
-def _vm(
-    guest: Guest,
-    directory: Path,
-    mode: str,
-    script: str = "",
-    setup: str = "",
-    kernel_arguments: Sequence[str] = (),
-    qemu_arguments: Sequence[str] = (),
-) -> Vm:
-    kernel = guest.kernel
-    return Vm(
-        name=kernel.name,
-        kernel=kernel.name,
-        release=kernel.release,
-        image=str(kernel.image),
-        modules=str(kernel.modules) if kernel.modules else None,
-        accelerator=guest.accelerator.name,
-        memory=guest.memory,
-        cpus=guest.cpus,
-        boot_deadline=_BOOT_SECONDS * guest.accelerator.factor,
-        cwd=str(Path.cwd()),
-        environment=_environment(kernel, directory),
-        kernel_arguments=[*kernel.own_arguments, *guest.kernel_arguments, *kernel_arguments],
-        qemu=guest.qemu,
-        sandbox=guest.sandbox,
-        qemu_arguments=list(qemu_arguments),
-        mode=mode,
-        script=script,
-        setup=setup + (setup_lines(ROOT / "pyproject.toml") if guest.prepared else ""),
-    )
-
-
-def _environment(kernel: Kernel, directory: Path) -> dict[str, str]:
-    """Return variables for the guest: what is needed to run the project's code, and where the config is."""
-    variables = {
-        "PYTHONPATH": python_path(),
-        "PS1": r"[\H \w]# ",
-    }
-    return {**variables, **config_environment(kernel.config, directory)}
 
 
 def _gdb_stub(directory: Path) -> list[str]:
@@ -255,56 +194,17 @@ def _gdb_stub(directory: Path) -> list[str]:
     return ["-chardev", chardev, "-gdb", "chardev:gdb", "-S"]
 
 
-@contextlib.contextmanager
-def _started(
-    vm: Vm, directory: Path, status: PortStatus, writers: Sequence[int], terminal: bool
-) -> Iterator[subprocess.Popen[bytes]]:
-    """Run QEMU for the duration of the block; its writing ends are then only its own."""
-    qmp, qmp_of_qemu = socket.socketpair()
-    guest_init.write(vm, directory)
-    command = command_line(vm, directory, status.writer, qmp_of_qemu.fileno())
-    with qmp, qmp_of_qemu, (directory / "qemu.log").open("wb") as log:
-        process = subprocess.Popen(
-            command,
-            stdin=None if terminal else subprocess.DEVNULL,
-            stdout=None if terminal else log,
-            stderr=log,
-            pass_fds=[*writers, qmp_of_qemu.fileno()],
-            # With a terminal in its foreground; without one out of reach of Ctrl-C, which is ours to handle.
-            start_new_session=not terminal,
-            preexec_fn=die_with_parent,  # noqa: PLW1509 (there are no threads here)
-        )
-        try:
-            for writer in writers:
-                os.close(writer)
-            yield process
-        finally:
-            process.kill()
-            process.wait()
-
-
-def _finish(process: subprocess.Popen[bytes]) -> None:
-    """Let a QEMU that is about to end write its last words."""
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=1)
-
-
-def _lost(vm: Vm, directory: Path, status: PortStatus) -> int:
+def _lost(supervisor: Supervisor) -> int:
     """Say why the guest ended before its shell or command.
 
     Raises:
         UsageError: it never came up.
     """
-    log = text_of(directory / "qemu.log").strip().splitlines()
-    console = log_file.text(directory / "console.log")
-    reason = status.timed_out or cause_of_death(console) or ""
-    if not status.booted and log:
-        reason = f"QEMU: {log[-1]}"
-    if vm.mode == "command":
-        sys.stderr.writelines(f"console: {line}\n" for line in console.splitlines()[-20:])
-    if not status.booted and (vm.mode == "command" or log):
-        raise UsageError(f"{vm.kernel} did not boot: {reason or 'the guest ended before its process 1 ran'}")
-    say(f"{vm.kernel}: {reason or f'the guest ended before its {vm.mode} did (Ctrl-A X, power-off or panic)'}")
+    vm, status = supervisor.vm, supervisor.status
+    if status.state == "boot failed":
+        raise UsageError(f"{vm.kernel} did not boot: {status.reason}")
+    hint = " (Ctrl-A X, power-off or panic)" if vm.mode == "shell" else ""
+    say(f"{vm.kernel}: the guest ended before its {vm.mode} did: {status.reason}{hint}")
     return LOST
 
 
@@ -318,12 +218,6 @@ def _run_here(command: str | None) -> int:
 def _environment_here() -> dict[str, str]:
     path = f"{sys.prefix}/bin{os.pathsep}{os.environ.get('PATH', '')}"
     return {**os.environ, "PATH": path, "PYTHONPATH": python_path()}
-
-
-@contextlib.contextmanager
-def _directory() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="vm-shell-") as name:
-        yield Path(name)
 
 
 @contextlib.contextmanager

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-import time
+from pathlib import Path
 
 import pytest
 
-from vm.shell.ports import PortStatus, Stream, copy
+from vm.kernels.spec import Kernel
+from vm.machine.spec import Vm
+from vm.machine.supervisor import Supervisor
+from vm.shell.ports import Stream, copy
 
 END = "0123456789abcdef"
 
@@ -16,7 +20,7 @@ def pass_through(chunks: list[bytes]) -> tuple[bytes, bool]:
     """Return what a stream makes of ``chunks``, each read at once, and whether it is complete."""
     reader, writer = os.pipe()
     stream = Stream(writer, END)
-    stream.start()
+    os.set_blocking(stream.reader, False)
     for chunk in chunks:
         os.write(stream.writer, chunk)
         stream.take()
@@ -77,29 +81,57 @@ class Endless(Stream):
         return super().take() and self.taken < self.MOST
 
 
-def test_output_that_flows_on_does_not_keep_a_deadline_from_passing() -> None:
-    stream, status = Endless(), PortStatus()
-    os.write(status.writer, b"init\n")
-    copy([stream], status, boot=time.monotonic() + 60, seconds=0)
+def guest(directory: Path, script: str) -> Supervisor:
+    """Return the supervisor of a guest that is a shell script; ``$VM_STATUS_FD`` is its status port."""
+    kernel = Kernel("6.1.0", "6.1", "6.1.0", None)
+    return Supervisor(dataclasses.replace(Vm.of(kernel, "tcg"), command=["sh", "-c", script]), directory)
+
+
+SAY = "exec 9>/dev/fd/$VM_STATUS_FD; say() { echo $1 >&9; }; "
+
+
+def test_output_that_flows_on_does_not_keep_a_deadline_from_passing(tmp_path: Path) -> None:
+    stream, supervisor = Endless(), guest(tmp_path, f"{SAY} say init; say ready; exec sleep 100")
+    with supervisor.running(None, None):
+        while supervisor.status.state != "up":
+            supervisor.turn()
+        copy(supervisor, [stream], seconds=0)
     assert stream.taken < stream.MOST
-    assert status.timed_out == "the command was not done"
+    assert supervisor.status.reason == "the command was not done"
 
 
-def test_output_of_a_command_that_is_done_comes_through_after_its_deadline() -> None:
+def test_output_of_a_command_that_is_done_comes_through_after_its_deadline(tmp_path: Path) -> None:
     reader, writer = os.pipe()
-    stream, status = Stream(writer, END), PortStatus()
-    stream.start()
-    os.write(status.writer, b"init\nexit 3\n")
-    os.write(stream.writer, b"all of it" + END.encode())
-    copy([stream], status, boot=time.monotonic() + 60, seconds=0)
-    assert (status.code, status.timed_out, stream.complete) == (3, "", True)
+    stream = Stream(writer, END)
+    script = f"{SAY} say init; say ready; say 'exit 3'; printf 'all of it{END}' >/dev/fd/{stream.writer}; sleep 100"
+    supervisor = guest(tmp_path, script)
+    with supervisor.running(None, None, [stream.writer]):
+        while supervisor.code is None:
+            supervisor.turn()
+        copy(supervisor, [stream], seconds=0)
+        assert (supervisor.code, supervisor.alive, stream.complete) == (3, True, True)
     assert os.read(reader, 100) == b"all of it"
 
 
-@pytest.mark.parametrize("said", [b"exit x\n", b"exit -1\n", b"x" * 4096, b"exit \n"])
-def test_a_status_that_is_none_is_passed_over(said: bytes) -> None:
-    status = PortStatus()
-    os.write(status.writer, said + b"\ninit\nexit 7\n")
-    while status.take():
-        pass
-    assert (status.booted, status.code) == (True, 7)
+@pytest.mark.parametrize("said", ["exit x", "exit -1", "x" * 4096, "exit "])
+def test_a_status_that_is_none_is_passed_over(tmp_path: Path, said: str) -> None:
+    supervisor = guest(tmp_path, f"{SAY} say '{said}'; say init; say ready; say 'exit 7'")
+    with supervisor.running(None, None):
+        copy(supervisor, [], None)
+    assert (supervisor.status.state, supervisor.code) == ("up", 7)
+
+
+@pytest.mark.parametrize(
+    ("script", "state", "reason"),
+    [
+        ("echo no such option >&2; exit 1", "boot failed", "QEMU exited with status 1: no such option"),
+        (f"{SAY} say init; say ready", "down", "the guest switched itself off"),
+        (f"{SAY} say ready; kill -9 $$", "down", "QEMU was killed by SIGKILL"),
+    ],
+)
+def test_a_guest_that_ends_by_itself_has_a_reason(tmp_path: Path, script: str, state: str, reason: str) -> None:
+    supervisor = guest(tmp_path, script)
+    with supervisor.running(None, None):
+        copy(supervisor, [], None)
+        supervisor.gone()
+    assert (supervisor.code, supervisor.status.state, supervisor.status.reason) == (None, state, reason)

@@ -14,7 +14,6 @@ from vm.base.errors import UsageError
 from vm.base.files import ROOT
 from vm.kernels.spec import Kernel
 from vm.machine import init as guest_init
-from vm.machine.accel import Accelerator
 from vm.machine.spec import Vm
 from vm.shell import shell
 
@@ -24,6 +23,7 @@ def kernel(vmlinux: Path | None = None) -> Kernel:
 
 
 def test_setup_loads_modules_then_sets_sysctls(tmp_path: Path) -> None:
+    """The same lines as before tests: vm/guest/prepare.py."""
     file = tmp_path / "pyproject.toml"
     file.write_text(
         '[tool.pytest.ini_options]\nguest_modules = ["one", "two"]\nguest_sysctls = ["kernel.some_thing = 3"]\n'
@@ -71,14 +71,13 @@ def test_bad_input_is_one_line_and_status_4(arguments: list[str], said: str, cap
     assert said in line
 
 
-def test_a_shell_without_a_terminal_is_refused() -> None:
-    guest = shell.Guest(kernel(), Accelerator("tcg", "a test", 10.0))
+def test_a_shell_without_a_terminal_is_refused(tmp_path: Path) -> None:
     read_end, write_end = os.pipe()
     saved = os.dup(0)
     os.dup2(read_end, 0)
     try:
         with pytest.raises(UsageError, match="--command"):
-            shell.run_shell(guest)
+            shell.run_shell(Vm.of(kernel(), "tcg"), tmp_path, kernel())
     finally:
         os.dup2(saved, 0)
         for descriptor in (saved, read_end, write_end):
