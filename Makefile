@@ -132,17 +132,6 @@ bisect: setup ## which package or commit broke (or fixed) a test [GOOD=6.12.74 B
 	@exec $(PYTHON) -m vm bisect '$(TEST)' --good '$(GOOD)' --bad '$(BAD)' $(if $(TREE),--tree '$(TREE)') \
 	    $(if $(REPEAT),--repeat $(REPEAT)) $(foreach suite,$(SUITE),--suite '$(suite)') $(ARGS)
 
-# Make has no exit status but 0 and 2: good and bad for git. What cannot be judged git is told to skip from within the
-# step; when the step itself fails, make is killed, which ends the bisection instead of misleading it. What kills it
-# waits to be killed by make: had it ended before, make could still end with a status of its own, an answer to git.
-BISECTED = $(or $(TREE),$(shell git -C '$(PWD)' rev-parse --show-toplevel 2>/dev/null),$(PWD))
-
-.PHONY: bisect-step
-bisect-step: ## one step of your own bisection: git bisect run make -C path/to/this bisect-step TEST=…
-	@$(PYTHON) -m vm bisect step '$(TEST)' --kernel '$(BISECTED)' --skip-in-git \
-	    $(if $(REPEAT),--repeat $(REPEAT)) $(ARGS); \
-	    status=$$?; [ $$status -le 1 ] && exit $$status; kill -TERM $$PPID; exec sleep 60
-
 .PHONY: bench
 bench: setup ## what the runner costs, and AF_ALG beside a library in user space, as ratios [KERNEL=6.12]
 	@$(PYTHON) -m vm bench $(if $(KERNEL),--kernel $(ONE)) $(ARGS)

@@ -207,18 +207,8 @@ def commits(options: argparse.Namespace, hunt: Hunt) -> int:
 def step(options: argparse.Namespace, hunt: Hunt) -> int:
     """Judge one kernel and leave with the status that ``git bisect run`` wants.
 
-    Without ``--fingerprint`` every failure of the test counts as the bug. With ``--skip-in-git`` there is no status
-    125: git is told to skip the commit, and the one it goes to instead is judged.
+    Without ``--fingerprint`` every failure of the test counts as the bug.
     """
-    if not options.skip_in_git:
-        return _one_step(options, hunt)
-    bisect_git.assert_bisecting(options.kernel)
-    while (status := _one_step(options, hunt)) == Answer.SKIP.value:
-        say(bisect_git.skip(options.kernel))
-    return status
-
-
-def _one_step(options: argparse.Namespace, hunt: Hunt) -> int:
     try:
         spec = bisect_git.built(Path(options.kernel), options.build) if options.build else _resolved(options.kernel)
     except BuildFailed as error:
@@ -333,9 +323,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--repeat", type=int, default=1, metavar="N", help="for a race: good takes N good runs")
     parser.add_argument("--boot-failure", choices=("skip", "bad"), default="skip", help="what no boot means")
     parser.add_argument("--fingerprint", action="append", default=[], help="step: the failure to look for")
-    parser.add_argument("--skip-in-git", action="store_true", help=(
-        "step: have git skip what cannot be judged, and judge what it goes to: for callers that lose a status, as make"
-    ))  # fmt: skip
     parser.add_argument("--build", default="", metavar="COMMAND", help=(
         "make a commit's kernel by this, in its work tree; the last line it prints is the image"
     ))  # fmt: skip

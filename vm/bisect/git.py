@@ -14,6 +14,7 @@ from pathlib import Path
 from vm.base import cache, process
 from vm.base.errors import BuildFailed, UsageError
 from vm.base.progress import Progress
+from vm.base.words import last_line
 from vm.kernels.build.make import BUILD_DEADLINE
 
 # Terms of our own: git's good and bad cannot change places, and a fix is hunted as often as a bug.
@@ -131,35 +132,12 @@ def built(tree: Path, command: str) -> str:
     """
     result = process.run(["sh", "-c", command], deadline=BUILD_DEADLINE, cwd=tree)
     if result.status:
-        lines = (result.errors.strip() or result.output.strip() or "no word").splitlines()
-        raise BuildFailed(f"the command ended with {result.status}: {lines[-1]}")
+        raise BuildFailed(f"the command ended with {result.status}: {last_line(result.errors, result.output)}")
     lines = result.output.strip().splitlines()
     image = tree / lines[-1] if lines else None
     if image is None or not image.is_file():
         raise UsageError(f"expected the path of an image as the last line of {command!r}, got {lines[-1:]}")
     return str(image)
-
-
-def assert_bisecting(tree: str) -> None:
-    """Make sure that ``tree`` is the work tree of a bisection.
-
-    Raises:
-        UsageError: it is not.
-    """
-    if _git(Path(tree), "bisect", "log") is None:
-        raise UsageError(f"no bisection goes on in {tree}; run this in the tree that is bisected, or give TREE=")
-
-
-def skip(tree: str) -> str:
-    """Have git skip the commit it is at and go to another one; return what it says.
-
-    Raises:
-        UsageError: there is none left.
-    """
-    result = _run(Path(tree), "bisect", "skip")
-    if result.returncode:
-        raise UsageError(f"git bisect skip: {' '.join((result.stdout.strip() or result.stderr.strip()).split())}")
-    return result.stdout.strip()
 
 
 def _clone(source: str, path: Path) -> None:
@@ -180,7 +158,7 @@ def _step(path: Path, word: str, commit: str) -> str:
     """Tell git one answer; return what it says. Its status 2 means that only skipped commits are left."""
     result = _run(path, "bisect", word, commit)
     if result.returncode not in (0, 2):
-        raise UsageError(f"git bisect {word} failed in {path}: {_last(result)}")
+        raise UsageError(f"git bisect {word} failed in {path}: {last_line(result.stderr, result.stdout)}")
     return result.stdout
 
 
@@ -200,7 +178,9 @@ def _git(path: Path | None, *arguments: str) -> str | None:
 def _must(path: Path | None, *arguments: str) -> str:
     result = _run(path, *arguments)
     if result.returncode:
-        raise UsageError(f"git {arguments[0]} failed{f' in {path}' if path else ''}: {_last(result)}")
+        raise UsageError(
+            f"git {arguments[0]} failed{f' in {path}' if path else ''}: {last_line(result.stderr, result.stdout)}"
+        )
     return result.stdout
 
 
@@ -210,8 +190,3 @@ def _run(path: Path | None, *arguments: str) -> subprocess.CompletedProcess[str]
         return subprocess.run(["git", *where, *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL)
     except OSError as error:
         raise UsageError(f"git cannot be run: {error.strerror}; install it (on Debian: apt-get install git)") from error
-
-
-def _last(result: subprocess.CompletedProcess[str]) -> str:
-    lines = (result.stderr.strip() or result.stdout.strip() or "no word").splitlines()
-    return lines[-1]

@@ -69,7 +69,7 @@ ELSEWHERE = {
     "make test KERNEL=path/to/linux+debug": "vm/tests/kernels/test_build.py",
     "make coverage KERNEL=source:6.12+coverage+faults": "vm/tests/coverage/test_coverage.py",
     f"make bisect TREE=~/linux GOOD=v6.12.95 BAD=v6.12.117 {PAGE_CACHE}": "vm/tests/bisect/test_git.py",
-    f"git bisect run make -C path/to/this bisect-step {PAGE_CACHE}": "vm/tests/bisect/test_git.py",
+    "git bisect run path/to/this/vm/bisect/step.sh tests/splice/test_page_cache.py": "vm/tests/bisect/test_git.py",
     "make gdb KERNEL=6.1": "vm/tests/shell/test_shell.py",
 }
 

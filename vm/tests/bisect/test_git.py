@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -90,9 +89,7 @@ def steps(field: Field, repository: Path, form: str) -> list[str]:
     if form == "python":
         return step
     options = [word for word in step[step.index(TEST) + 1 :] if word not in ("--kernel", str(repository))]
-    if form == "script":
-        return [str(ROOT / "vm/bisect/step.sh"), TEST, *options]
-    return ["make", "-C", str(ROOT), "bisect-step", f"TEST={TEST}", f"ARGS={shlex.join(options)}"]
+    return [str(ROOT / "vm/bisect/step.sh"), TEST, *options]
 
 
 def bisect_run(field: Field, where: Path, step: Sequence[str]) -> subprocess.CompletedProcess[str]:
@@ -105,7 +102,7 @@ def bisect_run(field: Field, where: Path, step: Sequence[str]) -> subprocess.Com
     return done
 
 
-@pytest.mark.parametrize("form", ["python", "script", "make"])
+@pytest.mark.parametrize("form", ["python", "script"])
 def test_git_bisect_run_drives_steps_in_any_tree(field: Field, repository: Path, form: str) -> None:
     field.test("assert number < 5")
     git(repository, "bisect", "start", "v6", "v0")
@@ -115,7 +112,7 @@ def test_git_bisect_run_drives_steps_in_any_tree(field: Field, repository: Path,
     assert f"git bisect skip {git(repository, 'rev-parse', 'v3').strip()}" in log
 
 
-@pytest.mark.parametrize("form", ["python", "script", "make"])
+@pytest.mark.parametrize("form", ["python", "script"])
 def test_git_bisect_run_ends_when_a_step_fails(field: Field, repository: Path, form: str) -> None:
     field.test("guest.killed()")
     git(repository, "bisect", "start", "v6", "v0")
@@ -125,30 +122,6 @@ def test_git_bisect_run_ends_when_a_step_fails(field: Field, repository: Path, f
     assert "first bad commit" not in done.stdout
     log = [line for line in git(repository, "bisect", "log").splitlines() if line.startswith("git bisect ")]
     assert len(log) == 1, "nothing was judged but the ends"
-
-
-def test_make_ends_a_bisection_in_which_everything_left_was_skipped(field: Field, repository: Path) -> None:
-    field.test("pytest.skip('lacks it')")
-    git(repository, "bisect", "start", "v6", "v3")
-    done = bisect_run(field, repository, steps(field, repository, "make"))
-    assert done.returncode != 0
-    assert "only 'skip'ped commits left" in done.stderr
-    assert "could be any of" in done.stderr
-
-
-def test_make_refuses_a_tree_that_is_not_bisected(field: Field, repository: Path) -> None:
-    field.test("pass")
-    step = steps(field, repository, "make")
-    done = subprocess.run(
-        step,
-        cwd=repository,
-        env={**field.environment, "PWD": str(repository)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == -signal.SIGTERM, "make's own status would be an answer"
-    assert "no bisection goes on" in done.stderr
 
 
 def test_the_work_tree_is_made_and_renewed_under_its_lock(
