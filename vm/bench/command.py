@@ -117,7 +117,6 @@ def _measure(kernel: Kernel, options: argparse.Namespace, work: Path) -> None:
     trivial, small = work / "test_trivial.py", work / "test_small.py"
     trivial.write_text(_TRIVIAL)
     small.write_text(_SMALL)
-    # Not the empty spec of the newest kernel, nor one that is looked up in the mirror each time.
     spec = options.kernel
     common = ["--qemu", options.qemu, "--accel", options.accel]
     print(

@@ -4,8 +4,8 @@ The reasons are a TOML file (ini option ``coverage_reasons``) of tables ``[[unre
 which changes less than line numbers do:
 
     function   name of the function
-    lines      texts of lines, without indentation; left out: the whole function
-    after      text that one of the four lines before must contain, down to another line of the same text; left out: any
+    lines      texts of lines, without indentation; default: all lines of the function
+    after      tells equal lines apart: a text that is in one of the four lines above; default: no such condition
     because    why no test can have it executed
 """
 

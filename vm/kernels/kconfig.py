@@ -4,10 +4,9 @@ A fragment is a file of ``kconfigs/``. Its lines are options with the reason bes
 
     CONFIG_CRYPTO_CFB=y    # [..6.1] cfb(…)
 
-The bracket names the series that have the option, where not all have it: ``[..6.1]``, ``[6.1..6.12]``,
-``[..5.10,7.2..]``. It says what was seen in the series of ``VETTED``, no more: whether a version between two
-of them has the option is for its own Kconfig files to say. Options are asked for whatever the bracket says,
-which only explains why one may be missing.
+The bracket lists the series that have the option, unless all have it: ``[..6.1]``, ``[6.1..6.12]``, ``[..5.10,7.2..]``.
+It was checked against the series in ``VETTED`` only. An option is asked for in every series: the bracket does no more
+than explain why it is missing from a .config.
 
 ``override:`` before the reason allows a line to differ from an earlier fragment's. A comment line
 ``# as modules: NAME NAME`` asks for all tristate options of those fragments as modules; a line
