@@ -92,7 +92,7 @@ clean-results: setup ## remove the results of all runs but the newest ten and th
 
 .PHONY: coverage
 coverage: setup ## lines and branches of AF_ALG that the suite reaches [KERNEL=source:6.12+coverage]
-	@exec $(RUN) -p vm.coverage.plugin $(KERNELS) $(if $(VMS),--vms $(VMS)) $(ARGS) $(TEST)
+	@exec $(PYTHON) -m vm coverage $(KERNELS) $(if $(VMS),--vms $(VMS)) $(ARGS) $(TEST)
 
 .PHONY: algorithms
 algorithms: setup ## every algorithm of a kernel: drivers, oracle, tests, verdict [KERNEL=6.12]

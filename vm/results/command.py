@@ -46,21 +46,19 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
 
 def _merged(paths: Sequence[Path], target: Path | None) -> model.Run:
     """Return the runs as one, and write it to ``target`` when there is one."""
-    places = [path if path.is_dir() else path.parent for path in paths]
-    found = [events.load(path) for path in paths]
+    found = events.load_all(paths)
     if target is None:
-        pairs = zip(found, places, strict=True)
-        return merge([placed(run, str(place)) for run, place in pairs] if len(found) > 1 else found)
+        return found[0][1] if len(found) == 1 else merge([placed(run, str(place)) for place, run in found])
     if target.exists() and any(target.iterdir() if target.is_dir() else [target]):
         raise UsageError(f"{target} is there already; give --merge a directory that is new")
     # Two directories may have runs of one name, from two machines.
-    names = [f"{number}-{run.id}" for number, run in enumerate(found, 1)]
-    run = merge([placed(run, name) for run, name in zip(found, names, strict=True)])
+    names = [f"{number}-{run.id}" for number, (_, run) in enumerate(found, 1)]
+    run = merge([placed(run, name) for (_, run), name in zip(found, names, strict=True)])
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot write {target}: {error.strerror}") from error
-    for each, place, name in zip(found, places, names, strict=True):
+    for (place, each), name in zip(found, names, strict=True):
         keep_files(each, place, target / name)
     write.write(run, target)
     return run

@@ -103,7 +103,7 @@ def dump(changed: Diff) -> str:
 
 
 def choose(paths: Sequence[Path], a: str, b: str) -> tuple[tuple[Path, KernelRun], tuple[Path, KernelRun]]:
-    """Return the two kernels and where their results are: those named, else the first and the last.
+    """Return the two kernels and the directories of their runs: those named, else the first and the last.
 
     Raises:
         UsageError: there are no two, or none of that name; a file cannot be read.
@@ -140,7 +140,7 @@ def _algorithms(kernel: KernelRun, results: Path) -> frozenset[str] | None:
     """Return the names of /proc/crypto, None when it is not there, or empty as of no kernel with a crypto API."""
     text = kernel.proc_crypto
     if text and "\n" not in text:
-        text = files.text_of((results if results.is_dir() else results.parent) / text)
+        text = files.text_of(results / text)
     return frozenset(re.findall(r"^name\s*: (\S+)$", text, re.MULTILINE)) or None
 
 

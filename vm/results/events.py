@@ -13,7 +13,7 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -310,3 +310,13 @@ def load(path: Path) -> Run:
         except OSError as error:
             raise UsageError(f"cannot read {stream}: {error.strerror}; give the directory of a run") from error
     return model.load(path / "results.json" if path.is_dir() else path)
+
+
+def load_all(paths: Sequence[Path]) -> list[tuple[Path, Run]]:
+    """Return several runs, each with its directory and once: ``results/*`` has one by the name ``latest`` too.
+
+    Raises:
+        UsageError: one of them cannot be read.
+    """
+    once = {path.resolve(): path for path in reversed(paths)}
+    return [(path if path.is_dir() else path.parent, load(path)) for path in reversed(once.values())]

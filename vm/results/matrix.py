@@ -141,16 +141,16 @@ def dump(view: Matrix) -> str:
 
 
 def load(paths: Sequence[Path]) -> list[tuple[Path, KernelRun]]:
-    """Return the kernels of several runs, each with the path it is from; one of the name of another is ``NAME@RUN``.
+    """Return the kernels of several runs, each with its directory; of two with one name each is ``NAME@RUN``.
 
     Raises:
         UsageError: one of them cannot be read.
     """
-    found = [(path, run.id, kernel) for path in paths for run in [events.load(path)] for kernel in run.kernels]
+    found = [(place, run.id, kernel) for place, run in events.load_all(paths) for kernel in run.kernels]
     count = Counter(kernel.name for _, _, kernel in found)
     return [
-        (path, replace(kernel, name=f"{kernel.name}@{run}") if count[kernel.name] > 1 else kernel)
-        for path, run, kernel in found
+        (place, replace(kernel, name=f"{kernel.name}@{run}") if count[kernel.name] > 1 else kernel)
+        for place, run, kernel in found
     ]
 
 

@@ -135,3 +135,8 @@ def test_exit_status_is_a_view_of_the_run(exit_status: int | None, verdict: Verd
 def test_a_kernel_of_which_no_test_was_chosen_is_no_failure() -> None:
     assert run(kernel(x=P), kernel("7.3")).status == 0
     assert run(dataclasses.replace(kernel("7.3"), reason="did not boot"), kernel(x=P)).status == 1
+
+
+def test_of_one_name_and_one_run_each_counts_once(two: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main([two[0], two[0] + "/results.json", "--format", "json"]) == 0
+    assert capsys.readouterr().out.count('"nodeid"') == 2
