@@ -318,5 +318,5 @@ def load_all(paths: Sequence[Path]) -> list[tuple[Path, Run]]:
     Raises:
         UsageError: one of them cannot be read.
     """
-    once = {path.resolve(): path for path in reversed(paths)}
-    return [(path if path.is_dir() else path.parent, load(path)) for path in reversed(once.values())]
+    once = {(path if path.is_dir() else path.parent).resolve(): path for path in reversed(paths)}
+    return [(place, load(path)) for place, path in reversed(once.items())]
