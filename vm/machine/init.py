@@ -38,9 +38,9 @@ echo ready >&9
 setsid cttyhack @shell@ </dev/ttyS0 >/dev/ttyS0 2>&1 9>&-
 echo exit $? >&9
 sleep 10""",
-    # The host's sh, since this one prefers its own applets. Pipes between the command and the ports: a port
-    # opens only once, so that /dev/stderr would fail. The word at the end of each, set by vm/shell/shell.py, tells that
-    # all of it has come through.
+    # The host's sh, since this one prefers its own applets. Pipes between the command and the ports: a second open()
+    # of a port is EBUSY (drivers/char/virtio_console.c, port_fops_open), so that /dev/stderr would fail. The word at
+    # the end of each, set by vm/shell/shell.py, tells that all of it has come through.
     "command": """\
 exec 9>$(port vm.status)
 echo init >&9

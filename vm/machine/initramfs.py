@@ -12,8 +12,9 @@ from vm.base import cache
 from vm.base.errors import UsageError
 from vm.base.files import identity
 
-# virtme-ng's own /init mounts the root without caching and cannot be told otherwise; a later member of the
-# archive replaces an earlier one. Otherwise the same steps: modules in order, root, on to process 1.
+# The /init of virtme-ng (1.42: virtme/mkinitramfs.py) mounts the root without a cache= of 9p, whatever rootflags= says:
+# every import goes to the host again. The kernel unpacks the archive in order, so that a later member replaces an
+# earlier one (init/initramfs.c). The steps are the same: modules, root, process 1.
 _INIT = b"""#!/bin/sh
 mount -t proc none /proc
 line=$(cat /proc/cmdline)
@@ -34,6 +35,7 @@ mount -t 9p -o ro,$flags /dev/root /newroot || {
 umount /proc
 exec switch_root /newroot "$init"
 """
+# Without the keyboard's, which no guest has.
 _ALIASES = [
     *(alias for alias in virtmods.MODALIASES if alias not in ("i8042", "atkbd")),
     "overlay",

@@ -108,7 +108,8 @@ def _virtme_command(vm: Vm) -> tuple[list[str], list[str]]:
     if qemu_binary is None:
         raise UsageError(f"{vm.qemu} is not installed; install the package qemu-system-x86")
     command = [sys.executable, "-m", "virtme.commands.run", "--kimg", vm.image, "--mods", "none"]
-    # 9p: read-only at the device, and no second process; virtiofsd gained that only lately.
+    # 9p is read-only at the device and needs no second process. virtiofsd has --readonly in newer versions only, and
+    # virtme-ng does without where it is not (1.42: virtme/commands/run.py, _supports_readonly).
     command += ["--force-9p", "--memory", f"{vm.memory}M", "--cpus", str(vm.cpus), "--qemu-bin", qemu_binary]
     command += ["--disable-kvm"] if vm.accelerator == "tcg" else []
     command += ["--dry-run", "--show-command"]
@@ -119,7 +120,8 @@ def _virtme_command(vm: Vm) -> tuple[list[str], list[str]]:
         raise UsageError(f"virtme-ng cannot run {vm.image}: {words}")
     qemu, *rest = shlex.split(lines[-1])
     kept, cmdline = [qemu], []
-    # Accelerator, board and processor are the profile's: virtme-ng falls back from KVM to TCG without a word.
+    # Accelerator, board and processor are the profile's: virtme-ng's accel=kvm:tcg falls back to TCG without a word
+    # (1.42; https://github.com/arighi/virtme-ng/pull/98).
     ours = ("-machine", "-cpu", "-chardev", "-mon", "-serial", "-echr", "-display", "-vga", "-net")
     while rest:
         flag = rest.pop(0)
