@@ -30,8 +30,8 @@ from vm.kernels.spec import Kernel
 from vm.klog import printk
 from vm.machine import features, initramfs
 from vm.machine.accel import Accelerator
-from vm.machine.spec import Status, Vm
 from vm.machine.supervisor import Supervisor
+from vm.machine.vm import Status, Vm
 
 _DEADLINE = 900.0
 # The bare guest tells how long its kernel has run: what came before is QEMU and its firmware.

@@ -12,7 +12,7 @@ from vm.base import process
 from vm.base.errors import UsageError
 from vm.base.files import ROOT
 from vm.machine import initramfs
-from vm.machine.spec import Vm
+from vm.machine.vm import Vm
 
 # Hidden in the guest by empty file systems, so that tests can write there and nothing of the host shows.
 COVERED = ("/tmp", "/var/tmp", "/run")

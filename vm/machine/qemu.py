@@ -12,7 +12,7 @@ from vm.base.errors import UsageError
 from vm.kernels import vmlinux
 from vm.machine import features, initramfs, profile
 from vm.machine.profile import PROFILES
-from vm.machine.spec import Vm
+from vm.machine.vm import Vm
 
 # A panic ends the machine at once (-no-reboot turns the reboot into an exit); states a machine cannot leave
 # become panics. An NMI sent to a machine that hangs makes it print where, then panic.

@@ -21,8 +21,8 @@ from pathlib import Path
 
 from vm.base.errors import UsageError
 from vm.base.process import die_with_parent
-from vm.machine.spec import Vm
 from vm.machine.supervisor import Supervisor
+from vm.machine.vm import Vm
 
 # Reads from the worker's port before anything else is looked at: one that floods it must not escape its deadlines.
 _AT_ONCE = 256

@@ -32,7 +32,7 @@ from vm.klog.splats import cause_of_death
 from vm.machine import init as guest_init
 from vm.machine import log_file
 from vm.machine.qemu import command_line
-from vm.machine.spec import Status, Vm
+from vm.machine.vm import Status, Vm
 from vm.machine.witness import EVERY, Witness
 
 # Of the status port: the facts have /proc/crypto, some 100 KB.

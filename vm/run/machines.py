@@ -19,7 +19,7 @@ from vm.base import files
 from vm.kernels.spec import Kernel
 from vm.machine import log_file
 from vm.machine.accel import Accelerator
-from vm.machine.spec import Status, Vm
+from vm.machine.vm import Status, Vm
 from vm.machine.witness import Testimony
 from vm.results.model import Verdict
 from vm.run import stalls

@@ -25,7 +25,7 @@ from xdist.workermanage import NodeManager, WorkerController
 from vm.kernels.spec import Kernel
 from vm.klog import console
 from vm.klog.splats import find_splats
-from vm.machine.spec import config_environment
+from vm.machine.vm import config_environment
 from vm.results.model import Verdict
 from vm.run.machines import Machine, Plan, guest_environment, kernel_of_id
 from vm.run.record import Recorder, reason_of

@@ -14,7 +14,7 @@ from xdist.workermanage import WorkerController
 from vm.base import files
 from vm.klog import console
 from vm.klog.splats import Splat, find_splats
-from vm.machine.spec import Status
+from vm.machine.vm import Status
 from vm.results.model import Verdict
 from vm.run.machines import Machine
 from vm.run.schedule import KernelScheduling

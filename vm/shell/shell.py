@@ -36,8 +36,8 @@ from vm.kernels.spec import Kernel
 from vm.machine import features, log_file
 from vm.machine.accel import DEFAULT_QEMU, probe
 from vm.machine.qemu import option_value, output_port
-from vm.machine.spec import Vm, config_environment
 from vm.machine.supervisor import Supervisor
+from vm.machine.vm import Vm, config_environment
 from vm.shell.ports import Stream, copy
 
 LOST = 255

@@ -11,7 +11,7 @@ import pytest
 from vm.base.errors import UsageError
 from vm.machine import features
 from vm.machine.qemu import command_line
-from vm.machine.spec import Vm
+from vm.machine.vm import Vm
 from vm.tests.archive import bzimage
 from vm.tests.harness import Project
 

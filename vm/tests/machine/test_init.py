@@ -12,7 +12,7 @@ import pytest
 
 from vm.base import process
 from vm.machine import init
-from vm.machine.spec import Vm
+from vm.machine.vm import Vm
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 
 from vm.machine import profile
 from vm.machine.qemu import command_line
-from vm.machine.spec import Vm
+from vm.machine.vm import Vm
 from vm.tests.archive import bzimage
 
 # What follows the arguments of virtme-ng, by accelerator and profile; the command line's own words are below.

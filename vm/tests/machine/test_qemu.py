@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vm.machine import qemu
-from vm.machine.spec import Vm
+from vm.machine.vm import Vm
 
 QEMU = "qemu-system-x86_64"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from vm.kernels.spec import Kernel
-from vm.machine.spec import Vm
 from vm.machine.supervisor import Supervisor
+from vm.machine.vm import Vm
 from vm.shell.ports import Stream, copy
 
 END = "0123456789abcdef"

@@ -14,7 +14,7 @@ from vm.base.errors import UsageError
 from vm.base.files import ROOT
 from vm.kernels.spec import Kernel
 from vm.machine import init as guest_init
-from vm.machine.spec import Vm
+from vm.machine.vm import Vm
 from vm.shell import shell
 
 

@@ -1,4 +1,4 @@
-"""The directory of one machine: what to boot stands in ``vm.json``, how far it came in ``status.json``."""
+"""One VM: what to boot stands in ``vm.json`` of its directory, how far it came in ``status.json``."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ CONFIG_VARIABLE = "VM_KERNEL_CONFIG"
 
 @dataclass(frozen=True)
 class Vm:
-    """One machine to be, as read from ``vm.json``.
+    """What to boot, as kept in ``vm.json``.
 
     Attributes:
         name: host name of the guest, unique within the run: ``6.12.94-1``.
         kernel: label of the kernel, for messages.
-        release, image, modules: of :class:`vm.kernels.resolve.Kernel`; ``image`` None means no machine at all, the
+        release, image, modules: of :class:`vm.kernels.resolve.Kernel`; ``image`` None means no VM at all, the
             command runs on the kernel we run on.
         accelerator: ``kvm`` or ``tcg``.
         memory: MiB of guest memory.
@@ -36,7 +36,7 @@ class Vm:
         qemu_arguments: appended to QEMU's command line.
         command: run instead of QEMU (tests of the runner); gets our own environment and the variables
             ``VM_STATUS_FD`` and ``VM_CONSOLE``.
-        profile: kind of machine (vm/machine/profile.py), the accelerator's when empty.
+        profile: board, processor and console (vm/machine/profile.py), the accelerator's when empty.
         cpu: processor model, in QEMU's words; the profile's when empty.
         mode: ``worker``; ``shell`` (a login on our terminal); or ``command`` (run ``script``, vm/shell/shell.py).
         script: the shell command of mode ``command``.
@@ -111,7 +111,7 @@ def config_environment(config: Path | None, directory: Path) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Status:
-    """What is known of a machine, as kept in ``status.json``.
+    """How far a VM came, as kept in ``status.json``.
 
     Attributes:
         state: ``starting``, ``booting``, ``up``, ``boot failed`` or ``down``.
@@ -131,7 +131,7 @@ class Status:
 
     @classmethod
     def load(cls, directory: Path) -> Status:
-        """Read ``status.json``; a machine that has not written it yet is ``starting``."""
+        """Read ``status.json``; a VM that has not written it yet is ``starting``."""
         try:
             return cls(**json.loads((directory / "status.json").read_text()))
         except FileNotFoundError:
