@@ -31,6 +31,7 @@ from vm.base import cache, process
 from vm.base.errors import UsageError
 from vm.base.words import last_line
 from vm.coverage import unreached
+from vm.guest import internals
 
 DEBUGFS = Path("/sys/kernel/debug/gcov")
 FILES = ("af_alg", "algif_hash", "algif_skcipher", "algif_aead", "algif_rng")
@@ -83,7 +84,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Be the guest's half, the host's half, or, without a machine, both."""
-    in_guest = hasattr(config, "workerinput")
+    in_guest = internals.workerinput(config) is not None
     distributed = bool(getattr(config.option, "tx", None)) or bool(getattr(config.option, "vm_kernels", None))
     if in_guest or not distributed:
         config.pluginmanager.register(Sender(DEBUGFS), "kernel-coverage-sender")
@@ -113,7 +114,7 @@ class Sender:
         if call.when == "teardown" and (self.last or now - self.sent >= EVERY_SECONDS):
             self.sent = now
             if counters := snapshot(self.debugfs):
-                report.__dict__[ATTRIBUTE] = {name: zlib.compress(data) for name, data in counters.items()}
+                internals.attach(report, **{ATTRIBUTE: {name: zlib.compress(data) for name, data in counters.items()}})
         return report
 
 
@@ -130,7 +131,7 @@ class Collector:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take the counters off the report, before anybody writes it to a file."""
-        packed: dict[str, bytes] | None = report.__dict__.pop(ATTRIBUTE, None)
+        packed: dict[str, bytes] | None = internals.detach(report, ATTRIBUTE)
         node = getattr(report, "node", None)
         name = node.gateway.id if node is not None else "here"
         if packed:
@@ -297,7 +298,7 @@ def _write_html(total: Mapping[str, FileCoverage], html: Path) -> None:
     tracefile.write_text(json.dumps({"gcovr/format_version": TRACEFILE_VERSION, "files": files}))
     # Not by PATH: it is in the virtual environment that we run in.
     if importlib.util.find_spec("gcovr") is None:
-        raise UsageError("gcovr is not installed; install requirements.txt (make does)")
+        raise UsageError("gcovr is not installed; run make setup")
     command = [
         sys.executable,
         "-m",

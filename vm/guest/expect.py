@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from vm.guest import internals
+
 MARKER = "fixed_by"
 SECTION = "this test guards a fix"
 
@@ -91,7 +93,7 @@ def judge_loss(report: pytest.TestReport, item: pytest.Item | None, expected: Ma
     found = _expectation(item, expected)
     if found is not None and found.crashes and found.state != State.ABSENT.value:
         _excuse(report, found)
-        report.__dict__.pop("verdict", None)
+        internals.detach(report, "verdict")
 
 
 def may_take_it_down(item: pytest.Item, expected: Mapping[str, Expectation]) -> bool:
@@ -117,7 +119,7 @@ def _expectation(item: pytest.Item, expected: Mapping[str, Expectation]) -> Expe
 
 def _excuse(report: pytest.TestReport, found: Expectation) -> None:
     report.outcome = "skipped"
-    report.__dict__["wasxfail"] = found.excuse
+    internals.attach(report, wasxfail=found.excuse)
 
 
 def _say_what_is_guarded(report: pytest.TestReport, item: pytest.Item) -> None:

@@ -19,13 +19,12 @@ def say(line: str) -> None:
 
 def main() -> None:
     """Serve until the controller is done."""
-    from execnet.gateway_base import get_execmodel, init_popen_io, serve
+    from vm.guest import internals
 
     # pytest redirects descriptor 2 into a file; what is said when all is lost must reach the console.
     os.environ["VM_STDERR_FD"] = str(os.dup(2))
     say("ready")
-    model = get_execmodel("main_thread_only")
-    serve(init_popen_io(model), id="vm-worker")  # type: ignore[arg-type]
+    internals.serve()
 
 
 if __name__ == "__main__":

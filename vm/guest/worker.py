@@ -23,10 +23,9 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from _pytest.outcomes import Failed
 
 from vm.base.files import text_of
-from vm.guest import prepare, serve
+from vm.guest import internals, prepare, serve
 from vm.klog import printk, taint
 from vm.klog.splats import find_splats
 
@@ -44,7 +43,7 @@ _MOST_CRYPTO = 2**21
 _USER = 1
 
 
-class DeadlineExceeded(Failed):
+class DeadlineExceeded(pytest.fail.Exception):  # type: ignore[misc,name-defined]
     """A test took longer than its deadline; raised in the test, whatever it was waiting for."""
 
 
@@ -137,12 +136,12 @@ class GuestPlugin:
             reasons += [f"kernel tainted: {letter} ({meaning})" for letter, meaning in taint.letters(fresh)]
             before = f"{report.longreprtext}\n\n" if report.failed else ""
             report.outcome = "failed"
-            report.__dict__.pop("wasxfail", None)
+            internals.detach(report, "wasxfail")
             excerpt = "\n\n".join(splat.text for splat in splats)
             report.longrepr = f"{before}the kernel complained: {'; '.join(reasons)}\n{excerpt}"
-            report.__dict__["splats"] = [list(dataclasses.astuple(splat)) for splat in splats]
+            internals.attach(report, splats=[list(dataclasses.astuple(splat)) for splat in splats])
         if self.log.lost and self.marking:
-            report.__dict__["log_lost"] = True  # A host looks at the console (vm/run/lost_log.py).
+            internals.attach(report, log_lost=True)  # A host looks at the console (vm/run/lost_log.py).
         elif self.log.lost and report.passed:
             report.outcome = "failed"
             report.longrepr = UNKNOWN

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from vm.base.errors import UsageError
 from vm.base.process import die_with_parent
+from vm.guest import internals
 from vm.machine.supervisor import Supervisor
 from vm.machine.vm import Vm
 
@@ -43,7 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
     vm = Vm.load(directory)
     supervisor = Supervisor(vm, directory)
     try:
-        to_guest = _answer_execnet()
+        # At once: execnet starts the next worker only then, and so all VMs boot at the same time.
+        to_guest = bytearray(internals.answer_bootstrap())
         with supervisor.running(subprocess.PIPE, subprocess.PIPE) as process:
             signal.signal(signal.SIGUSR1, supervisor.inject_nmi)
             _relay(supervisor, process, to_guest)
@@ -54,22 +56,6 @@ def main(arguments: list[str] | None = None) -> int:
         with contextlib.suppress(OSError):  # The disk that is full may be the one with the status.
             supervisor.end("boot failed", f"cannot start the machine: {error}")
     return 0 if supervisor.status.state == "down" else 3
-
-
-def _answer_execnet() -> bytearray:
-    """Take execnet's bootstrap line and acknowledge it; return what came after it.
-
-    execnet waits for the acknowledgement before it starts the next worker: given at once, all machines
-    boot at the same time. The guest's Python comes up with execnet loaded (vm/guest/serve.py).
-    """
-    first = bytearray()
-    while b"\n" not in first:
-        data = os.read(0, 1 << 16)
-        if not data:
-            raise SystemExit(0)
-        first += data
-    os.write(1, b"1")
-    return first[first.index(b"\n") + 1 :]
 
 
 def _relay(supervisor: Supervisor, process: subprocess.Popen[bytes], to_guest: bytearray) -> None:

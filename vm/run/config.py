@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from vm.guest import expect
+from vm.guest import expect, internals
 
 EXPECTED = pytest.StashKey[Mapping[str, expect.Expectation]]()
 """Known issues on the kernel of this process, by commit (vm/run/known.py)."""
@@ -26,8 +25,8 @@ _ASKS = ("help", "version", "markers", "showfixtures", "show_fixtures_per_test",
 
 def role(config: pytest.Config) -> str:
     """Return what this process is: ``controller``, ``worker``, ``alone``, or ``asked`` when no test is to be run."""
-    if hasattr(config, "workerinput"):
-        return "worker" if "vm_kernel" in config.workerinput else "other worker"
+    if (told := internals.workerinput(config)) is not None:
+        return "worker" if "vm_kernel" in told else "other worker"
     if any(getattr(config.option, name, False) for name in _ASKS):
         return "asked"
     return "controller" if config.option.vm_kernels else "alone"
@@ -35,10 +34,9 @@ def role(config: pytest.Config) -> str:
 
 def labels(config: pytest.Config) -> list[str]:
     """Return the kernels that test ids carry in this process; none without ``--kernel``."""
-    match role(config):
-        case "controller":
+    match role(config), internals.workerinput(config):
+        case "controller", _:
             return config.stash.get(LABELS, [])
-        case "worker":
-            workerinput: dict[str, Any] = config.workerinput  # type: ignore[attr-defined]
-            return [workerinput["vm_kernel"]]
+        case "worker", {"vm_kernel": str(label)}:
+            return [label]
     return []

@@ -21,7 +21,7 @@ from vm.base.command import say
 from vm.base.errors import UsageError
 from vm.base.files import ROOT
 from vm.base.words import plural
-from vm.guest import expect
+from vm.guest import expect, internals
 from vm.kernels.resolve import resolve
 from vm.kernels.spec import Kernel
 from vm.klog import source_lines
@@ -256,7 +256,7 @@ class Controller(KernelList):
         vmlinux = next(kernel.vmlinux for kernel in self.kernels if kernel.name == label)
         report.longrepr, *texts = source_lines.located([report.longrepr, *(splat.text for splat in splats)], vmlinux)
         shown = [dataclasses.replace(splat, text=text) for splat, text in zip(splats, texts, strict=True)]
-        report.__dict__["splats"] = [list(dataclasses.astuple(splat)) for splat in shown]
+        internals.attach(report, splats=[list(dataclasses.astuple(splat)) for splat in shown])
 
     def rerun(self, label: str, nodeid: str) -> str:
         """Return the command that runs one test on one kernel."""
@@ -298,7 +298,7 @@ class Controller(KernelList):
             self._finish(pytest.ExitCode.INTERRUPTED)
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_terminal_summary(self, terminalreporter: Any) -> Generator[None, None, None]:
+    def pytest_terminal_summary(self, terminalreporter: Any, exitstatus: int) -> Generator[None, None, None]:
         """Print what pytest does not: verdicts of its unknown kinds, and the table."""
         assert self.run is not None
         for verdict in Verdict:
@@ -316,7 +316,7 @@ class Controller(KernelList):
                 terminalreporter.write_sep("-", "run this again")
                 terminalreporter.write_line(test.rerun)
         yield
-        if terminalreporter._session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+        if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
             left_out = len(terminalreporter.stats.get("deselected", []))
             terminalreporter.write_line(f"no test was selected: {left_out} were left out by -k, -m, --lf or the like")
         self._say_stalls(terminalreporter, self.run)

@@ -10,6 +10,7 @@ from collections.abc import Set as AbstractSet
 
 import pytest
 
+from vm.guest import internals
 from vm.guest.worker import UNKNOWN
 from vm.klog import console
 from vm.klog.splats import find_splats
@@ -35,7 +36,7 @@ def judge(report: pytest.TestReport, text: str, told: AbstractSet[str]) -> None:
         excerpt = "\n\n".join(splat.text for splat in splats)
         report.outcome = "failed"
         report.longrepr = f"the kernel complained: {titles} (its log was overwritten, the console tells)\n{excerpt}"
-        report.__dict__["splats"] = [list(dataclasses.astuple(splat)) for splat in splats]
+        internals.attach(report, splats=[list(dataclasses.astuple(splat)) for splat in splats])
     elif said is None or LEFT_OUT in said:
         report.outcome = "failed"
         report.longrepr = UNKNOWN

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from xdist.workermanage import WorkerController
 
 from vm.base import files
+from vm.guest import internals
+from vm.guest.internals import WorkerController
 from vm.kernels.spec import Kernel
 from vm.machine import log_file
 from vm.machine.accel import Accelerator
@@ -128,16 +129,16 @@ class Machine:
     @property
     def gone(self) -> bool:
         """Whether the process that is its parent, and with it the machine, has ended."""
-        return self.node.gateway._io.popen.poll() is not None
+        return internals.process_of(self.node).poll() is not None
 
     def signal(self, number: int) -> None:
         """Send a signal to the process that is the machine's parent."""
-        self.node.gateway._io.popen.send_signal(number)
+        internals.process_of(self.node).send_signal(number)
 
     def wait(self) -> None:
         """Wait for that process to end, a few seconds at most."""
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self.node.gateway._io.popen.wait(_SECONDS_TO_LEAVE)
+            internals.process_of(self.node).wait(_SECONDS_TO_LEAVE)
 
 
 @dataclass(frozen=True)

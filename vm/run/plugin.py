@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from vm.base.errors import UsageError
-from vm.guest import expect
+from vm.guest import expect, internals
 from vm.run.config import EXPECTED, NOTHING_KNOWN, labels, role
 
 # Made by vm/machine/init.sh; without a worker's input, it tells a guest's shell from somebody's machine.
@@ -98,7 +98,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         case "worker":
             # The host's choice of a temporary directory does not exist in the guest.
             config.option.basetemp = None
-            if only := config.workerinput["vm_only"]:  # type: ignore[attr-defined]
+            if only := (internals.workerinput(config) or {})["vm_only"]:
                 config.args = [only]
 
 
@@ -146,7 +146,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _register_guest(config: pytest.Config) -> None:
     from vm.guest.worker import GuestPlugin
 
-    workerinput: dict[str, Any] = getattr(config, "workerinput", {})
+    workerinput = internals.workerinput(config) or {}
     guest = GuestPlugin(
         test_deadline=config.option.test_deadline,
         factor=workerinput.get("vm_factor", 1.0),

@@ -7,21 +7,19 @@ result to report and not an accident.
 from __future__ import annotations
 
 import contextlib
+import functools
 import shlex
 import signal
 import sys
 from collections import deque
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from queue import Empty
 from typing import Any
 
-import execnet
 import pytest
-from execnet.gateway import RInfo
-from xdist.dsession import DSession
-from xdist.workermanage import NodeManager, WorkerController
 
+from vm.guest import internals
+from vm.guest.internals import WorkerController
 from vm.kernels.spec import Kernel
 from vm.klog import console
 from vm.klog.splats import find_splats
@@ -39,13 +37,14 @@ _LAST_WORDS = 3.0
 _LEAVES_WITHIN = 10.0
 
 
-class VmSession(DSession):  # type: ignore[misc]
+class VmSession(internals.controller()):  # type: ignore[misc]
     """xdist's controller with machines for workers."""
 
     def __init__(self, config: pytest.Config, plan: Plan, recorder: Recorder) -> None:
         super().__init__(config)
         # Its "gw0 [50] / gw1 [50]" and "node down" say less than the lines written here.
-        config.pluginmanager.unregister(name="terminaldistreporter")
+        internals.be_quiet(config)
+        self.active = internals.active_workers(self)
         self.plan = plan
         self.recorder = recorder
         self.machines: dict[WorkerController, Machine] = {}
@@ -57,7 +56,7 @@ class VmSession(DSession):  # type: ignore[misc]
         self.sched: KernelScheduling = KernelScheduling(self.kernel_of, self.started)
         if self.maxfail:
             self.sched.ahead = 2
-        self.verdicts = Verdicts(config, self.sched, self._handlefailures)
+        self.verdicts = Verdicts(config, self.sched, functools.partial(internals.count_failure, self))
         self.stopped = ""
         self.clock = AwakeClock()
         self.stalls = Stalls(recorder.stalled)
@@ -72,10 +71,10 @@ class VmSession(DSession):  # type: ignore[misc]
     @pytest.hookimpl(trylast=True)
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         """Boot one machine a kernel, as far as there is room; more follow when the number of tests is known."""
-        self._session = session
-        self.nodemanager = NodeManager(self.config, specs=[])
+        self.session = session
+        self.nodemanager = internals.new_manager(self.config)
         # xdist names each worker a directory below the temporary one, which that would create. Guests have their own.
-        self.config._tmp_path_factory._basetemp = self.plan.directory / "tmp"
+        internals.name_temporary_directory(self.config, self.plan.directory / "tmp")
         for kernel in self.plan.kernels:
             if kernel.trouble:
                 self.sched.close(kernel.name, f"{kernel.name} was not built")
@@ -107,7 +106,7 @@ class VmSession(DSession):  # type: ignore[misc]
             if self.verdicts.items and not count:
                 self.sched.close(kernel.name, f"no test of {kernel.name} was selected")
                 self.queued = deque(waiting for waiting in self.queued if waiting[0] is not kernel)
-                for node in [node for node in self._active_nodes if self.machines[node].kernel is kernel]:
+                for node in [node for node in self.active if self.machines[node].kernel is kernel]:
                     self._dismiss(node)
             # Below some dozens of tests a second machine costs more than it brings.
             for _ in range(0 if kernel.trouble else min(self.plan.vms, 1 + count // 24) - 1):
@@ -118,17 +117,9 @@ class VmSession(DSession):  # type: ignore[misc]
         """Ours."""
         return self.sched
 
-    def pytest_xdist_newgateway(self, gateway: execnet.Gateway) -> None:
+    def pytest_xdist_newgateway(self, gateway: Any) -> None:
         """Spare a round trip to a guest that is still booting: it has our Python and our directory."""
-        gateway._cache_rinfo = RInfo(
-            {
-                "executable": sys.executable,
-                "version_info": tuple(sys.version_info[:5]),
-                "platform": sys.platform,
-                "cwd": str(Path.cwd()),
-                "pid": 0,
-            }
-        )
+        internals.tell_interpreter(gateway)
 
     def pytest_configure_node(self, node: WorkerController) -> None:
         """Tell the worker what it is."""
@@ -142,7 +133,7 @@ class VmSession(DSession):  # type: ignore[misc]
     @pytest.hookimpl
     def pytest_runtestloop(self) -> bool:
         """Run everything; then report what nobody ran."""
-        session = self._session
+        session = self.session
         if session.testsfailed and not self.config.option.continue_on_collection_errors:
             raise session.Interrupted(f"{session.testsfailed} error(s) during collection")
         if not self.verdicts.items:
@@ -168,7 +159,7 @@ class VmSession(DSession):  # type: ignore[misc]
 
     def loop_once(self) -> None:
         """Act on the next event, watching the clock meanwhile."""
-        while self._active_nodes or self.queued:
+        while self.active or self.queued:
             self._start_queued()
             try:
                 name, arguments = self.queue.get(timeout=0.2)
@@ -176,20 +167,20 @@ class VmSession(DSession):  # type: ignore[misc]
                 self._watch()
                 continue
             node = arguments.get("node")
-            if node is None or node in self._active_nodes:
+            if node is None or node in self.active:
                 getattr(self, f"worker_{name}")(**arguments)
             # What machines said while this process was stopped, or busy, comes before any word on their silence.
             if self.queue.empty():
                 self._watch()
             break
-        if self.sched.tests_finished or not (self._active_nodes or self.queued):
+        if self.sched.tests_finished or not (self.active or self.queued):
             self.triggershutdown()
 
     def triggershutdown(self) -> None:
         """End all machines: those that have work finish it, those not up yet are dropped."""
         self.shuttingdown = True
         self.queued.clear()
-        for node in list(self._active_nodes):
+        for node in list(self.active):
             if node in self.sched.nodes and self.machines[node].collected:
                 if not node.shutting_down:
                     node.shutdown()
@@ -214,7 +205,7 @@ class VmSession(DSession):  # type: ignore[misc]
             self._refuse(machine, unfit)
             return
         self.config.hook.pytest_xdist_node_collection_finished(node=node, ids=ids)
-        self._session.testscollected = max(self._session.testscollected, len(ids))
+        self.session.testscollected = max(self.session.testscollected, len(ids))
         self.sched.add_node_collection(node, ids)
         self.sched.schedule()
 
@@ -279,11 +270,11 @@ class VmSession(DSession):  # type: ignore[misc]
         machine = self.machines[node]
         self.config.hook.pytest_testnodedown(node=node, error=error)
         # The machine goes on, but execnet could make nothing of what it sent and gave up.
-        garbled = machine.status.state == "up" and not isinstance(getattr(node.gateway, "_error", None), EOFError)
+        garbled = machine.status.state == "up" and internals.gave_up(node)
         if not garbled:
             machine.wait()
         status = machine.status
-        self._active_nodes.discard(node)
+        self.active.discard(node)
         self._dismiss(node)
         booted = status.boot_seconds is not None
         verdict, reason = of_machine(machine, status)
@@ -316,7 +307,7 @@ class VmSession(DSession):  # type: ignore[misc]
         self.verdicts.refuse(machine, reason)
         self.sched.close(kernel.name, reason)
         self.queued = deque(waiting for waiting in self.queued if waiting[0] is not kernel)
-        for node in [node for node in self._active_nodes if self.machines[node].kernel is kernel]:
+        for node in [node for node in self.active if self.machines[node].kernel is kernel]:
             self._drop(node, ())
             self._dismiss(node)
 
@@ -361,7 +352,7 @@ class VmSession(DSession):  # type: ignore[misc]
 
     def _start_for_one(self, kernel: Kernel) -> bool:
         """Start a machine for the next test that needs one for itself, in the place of one that ended."""
-        meant = {self.machines[node].only for node in self._active_nodes} | {only for _, only in self.queued}
+        meant = {self.machines[node].only for node in self.active} | {only for _, only in self.queued}
         test = next((test for test in self.sched.shares[kernel.name].waiting if test not in meant), "")
         if not test or self.shouldstop or not self.sched.wants_machine(kernel.name):
             return False
@@ -394,7 +385,7 @@ class VmSession(DSession):  # type: ignore[misc]
         for node, since in list(self.leaving.items()):
             if self.machines[node].gone or self.clock() - since > _LEAVES_WITHIN:
                 del self.leaving[node]
-        return len(self._active_nodes) + len(self.leaving)
+        return len(self.active) + len(self.leaving)
 
     def _start_now(self, kernel: Kernel, only: str) -> None:
         self.started[kernel.name] += 1
@@ -409,14 +400,11 @@ class VmSession(DSession):  # type: ignore[misc]
             raise pytest.UsageError(
                 f"cannot write results: {error}; give another directory by --results DIR"
             ) from error
-        spec = execnet.XSpec(f"popen//python={python}//kernel={kernel.name}")
-        assert self.nodemanager is not None
-        self.nodemanager.group.allocate_id(spec)
         # Ctrl-C goes to the whole process group: while blocked, it cannot meet that process unprepared.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         self._only = only
         try:
-            node = self.nodemanager.setup_node(spec, self.queue.put)
+            node = internals.start_worker(self.nodemanager, python, kernel.name, self.queue.put)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         # Told by the guest when it is up; what reports say of a machine must not depend on that.
@@ -429,11 +417,11 @@ class VmSession(DSession):  # type: ignore[misc]
         self.machines[node] = Machine(kernel, name, directory, node, only, since=self.clock())
         self.recorder.vm_began(self.machines[node])
         self.kernel_of[node] = kernel.name
-        self._active_nodes.add(node)
+        self.active.add(node)
 
     def _dismiss(self, node: WorkerController) -> None:
         """Let go of a machine: its process sees its input closed and ends it, after a moment for last words."""
-        self._active_nodes.discard(node)
+        self.active.discard(node)
         self.leaving[node] = self.clock()
         with contextlib.suppress(OSError):
             node.ensure_teardown()
@@ -452,7 +440,7 @@ class VmSession(DSession):  # type: ignore[misc]
 
     def _alive(self, kernel: Kernel) -> bool:
         """Whether a machine of ``kernel`` runs, or will."""
-        running = (self.machines[node].kernel for node in self._active_nodes)
+        running = (self.machines[node].kernel for node in self.active)
         return any(one is kernel for one in (*running, *(waiting for waiting, _ in self.queued)))
 
     def _count_loss(self, machine: Machine, booted: bool) -> None:
@@ -484,7 +472,7 @@ class VmSession(DSession):  # type: ignore[misc]
     def _watch(self) -> None:
         """Kill what has been silent for too long, of the time that both it and this process had."""
         now = self.clock()
-        for node in list(self._active_nodes):
+        for node in list(self.active):
             machine = self.machines[node]
             if machine.kernel.name not in self.booted or not machine.reported:
                 if machine.status.state != "up":
@@ -520,6 +508,6 @@ class VmSession(DSession):  # type: ignore[misc]
 
     def _say(self, line: str) -> None:
         if self.terminal is not None and self.config.option.verbose >= 0:
-            if self.terminal._tw.width_of_current_line:
+            if internals.within_a_line(self.terminal):
                 self.terminal.write_line("")
             self.terminal.write_line(line)

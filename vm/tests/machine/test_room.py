@@ -67,7 +67,7 @@ import pathlib
 from vm.run.session import VmSession
 start = VmSession._start_now
 def counting(self, kernel, only):
-    alive = [machine.name for machine in self.machines.values() if machine.node.gateway._io.popen.poll() is None]
+    alive = [machine.name for machine in self.machines.values() if not machine.gone]
     with pathlib.Path("alive").open("a") as file:
         file.write(" ".join(alive) + "\\n")
     start(self, kernel, only)

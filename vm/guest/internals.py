@@ -1,0 +1,210 @@
+"""All that this project uses of pytest, xdist and execnet without their promise to keep it.
+
+Each function says what it relies upon, and in which versions that was read; vm/tests/guest/test_internals.py says which
+of it an upgrade took away. What only the host needs is imported where it is used: guests import this module too.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    import subprocess
+
+    import pytest
+    import xdist.workermanage
+    from xdist.dsession import DSession
+
+WorkerController: TypeAlias = "xdist.workermanage.WorkerController"
+"""xdist's handle of a worker, as :func:`start_worker` returns it."""
+
+# ---- both sides
+
+
+def workerinput(config: pytest.Config) -> dict[str, Any] | None:
+    """Return what xdist's controller told this process; None when it is no worker.
+
+    ``Config.workerinput``, set by xdist.remote (3.8).
+    """
+    told: dict[str, Any] | None = getattr(config, "workerinput", None)
+    return told
+
+
+def attach(report: pytest.TestReport, **values: object) -> None:
+    """Give a report attributes that travel with it: values of JSON's types, or bytes.
+
+    The whole ``__dict__`` of a report is serialized (pytest 9.2). ``wasxfail`` with the outcome "skipped" means an
+    expected failure; the controller of xdist (3.8) sets ``node``.
+    """
+    report.__dict__.update(values)
+
+
+def detach(report: pytest.TestReport, name: str) -> Any:
+    """Take an attribute off a report, as :func:`attach` gave it, and return its value; None where it has none."""
+    return report.__dict__.pop(name, None)
+
+
+# ---- pytest, on the host
+
+
+def within_a_line(reporter: pytest.TerminalReporter) -> bool:
+    """Whether the last line of the terminal is not complete, as with letters of tests.
+
+    ``TerminalReporter._tw.width_of_current_line`` (pytest 9.2).
+    """
+    return bool(reporter._tw.width_of_current_line)
+
+
+def expect_one_more(config: pytest.Config) -> None:
+    """Have progress count a report of no collected test, without which it would end above 100 %.
+
+    The session is a plugin named "session", and shows shares of ``testscollected`` (pytest 9.2).
+    """
+    session: Any = config.pluginmanager.get_plugin("session")
+    if session is not None:
+        session.testscollected += 1
+
+
+def name_temporary_directory(config: pytest.Config, path: Path) -> None:
+    """Name, and do not make, the temporary directory of pytest: xdist only derives names of it for its workers.
+
+    ``Config._tmp_path_factory._basetemp`` (pytest 9.2), which ``WorkerController.setup`` asks for (xdist 3.8).
+    """
+    config._tmp_path_factory._basetemp = path  # type: ignore[attr-defined]
+
+
+# ---- xdist's controller
+
+
+def controller() -> type[DSession]:
+    """Return the class of xdist's controller, to be derived from.
+
+    Overridden are hooks, ``loop_once``, ``triggershutdown``, and of the methods ``worker_EVENT``, which take the values
+    of an event by name, those with verdicts. Used are ``config``, ``queue``, ``sched``, ``shouldstop``,
+    ``shuttingdown``, ``countfailures``, ``maxfail``, ``terminal`` and ``nodemanager`` (xdist 3.8).
+    """
+    from xdist.dsession import DSession
+
+    own: type[DSession] = DSession
+    return own
+
+
+def active_workers(session: DSession) -> set[WorkerController]:
+    """Return the workers of a controller that have not ended, to be kept by us: its loop ends when there are none.
+
+    ``DSession._active_nodes`` (xdist 3.8), one set from begin to end.
+    """
+    workers: set[WorkerController] = session._active_nodes
+    return workers
+
+
+def count_failure(session: DSession, report: pytest.TestReport) -> None:
+    """Have ``-x`` and ``--maxfail`` count a report that no worker sent.
+
+    ``DSession._handlefailures`` (xdist 3.8).
+    """
+    session._handlefailures(report)
+
+
+def be_quiet(config: pytest.Config) -> None:
+    """Keep xdist from its own words on workers that come and go.
+
+    The plugin "terminaldistreporter", registered by ``DSession`` (xdist 3.8).
+    """
+    config.pluginmanager.unregister(name="terminaldistreporter")
+
+
+def new_manager(config: pytest.Config) -> Any:
+    """Return what starts workers, with none yet; ``teardown_nodes`` of it ends them all.
+
+    ``xdist.workermanage.NodeManager`` (xdist 3.8).
+    """
+    from xdist.workermanage import NodeManager
+
+    return NodeManager(config, specs=[])
+
+
+def start_worker(
+    manager: Any, python: str, label: str, put: Callable[[tuple[str, dict[str, Any]]], None]
+) -> WorkerController:
+    """Start a worker and return its handle.
+
+    ``group.allocate_id`` and ``setup_node`` of the manager (xdist 3.8). The handle has ``gateway``, ``workerinfo``,
+    ``workerinput`` to be sent, ``workeroutput`` once it came, ``shutting_down``, ``shutdown``, ``ensure_teardown`` and
+    ``send_runtest_some``. A "//" in a value would end it (execnet 2.1).
+
+    Args:
+        manager: what starts it.
+        python: command, as in a shell, that takes the place of a Python interpreter.
+        label: is ``gateway.spec.kernel`` of the handle.
+        put: takes the events of the worker, each a name and values.
+    """
+    import execnet
+
+    spec = execnet.XSpec(f"popen//python={python}//kernel={label}")
+    manager.group.allocate_id(spec)
+    worker: WorkerController = manager.setup_node(spec, put)
+    return worker
+
+
+# ---- execnet
+
+
+def tell_interpreter(gateway: Any) -> None:
+    """Spare the question what the Python of a gateway is, which is answered only when it is up: it is this one.
+
+    ``Gateway._cache_rinfo``, an ``RInfo`` (execnet 2.1).
+    """
+    from execnet.gateway import RInfo
+
+    facts = {"executable": sys.executable, "version_info": tuple(sys.version_info[:5]), "platform": sys.platform}
+    gateway._cache_rinfo = RInfo({**facts, "cwd": str(Path.cwd()), "pid": 0})
+
+
+def process_of(worker: WorkerController) -> subprocess.Popen[bytes]:
+    """Return the process that was started for a worker.
+
+    ``Gateway._io.popen`` (execnet 2.1).
+    """
+    process: subprocess.Popen[bytes] = worker.gateway._io.popen
+    return process
+
+
+def gave_up(worker: WorkerController) -> bool:
+    """Whether execnet stopped to listen to a worker because of what came, and not since nothing more did.
+
+    ``Gateway._error``, once its receiver has ended: an ``EOFError``, or none (execnet 2.1).
+    """
+    return not isinstance(getattr(worker.gateway, "_error", None), EOFError)
+
+
+def answer_bootstrap() -> bytes:
+    """Take the line of source that execnet sends to a new interpreter, acknowledge it, and return what came behind it.
+
+    ``gateway_bootstrap`` (execnet 2.1): one line on standard input, then "1" on standard output.
+
+    Raises:
+        SystemExit: nothing came.
+    """
+    said = b""
+    while b"\n" not in said:
+        data = os.read(0, 1 << 16)
+        if not data:
+            raise SystemExit(0)
+        said += data
+    os.write(1, b"1")
+    return said.partition(b"\n")[2]
+
+
+def serve() -> None:
+    """Be the interpreter at the other end, from after the bootstrap until the controller is done.
+
+    ``get_execmodel``, ``init_popen_io`` and ``serve`` of ``gateway_base`` (execnet 2.1).
+    """
+    from execnet.gateway_base import get_execmodel, init_popen_io, serve
+
+    serve(init_popen_io(get_execmodel("main_thread_only")), id="vm-worker")  # type: ignore[arg-type]

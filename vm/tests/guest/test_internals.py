@@ -1,0 +1,212 @@
+"""What vm/guest/internals.py relies upon is there in the installed pytest, xdist and execnet, and used nowhere else.
+
+When one of these fails after an upgrade, its message names the interface; that function is what has to be mended.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import inspect
+import os
+import queue
+import shlex
+import sys
+from collections.abc import Generator
+from importlib.metadata import version
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import execnet
+import pytest
+
+from vm.base.files import ROOT
+from vm.guest import internals
+from vm.run.session import VmSession
+from vm.tests.harness import poll
+
+# Underscored names of the three packages that are, or were, used here; and their modules that promise nothing.
+PRIVATE = {"_active_nodes", "_basetemp", "_cache_rinfo", "_clone_node", "_do_configure", "_error", "_handlefailures"}
+PRIVATE |= {"_io", "_rinfo", "_session", "_tmp_path_factory", "_tw"}
+MODULES = ("_pytest", "xdist", "execnet")
+# Events of a worker for which DSession has a method; one that is new may carry a verdict.
+EVENTS = {"workerready", "workerfinished", "internal_error", "errordown", "collectionfinish", "logstart", "logfinish"}
+EVENTS |= {"testreport", "runtest_protocol_complete", "unscheduled", "collectreport", "warning_recorded"}
+# A guest's Python: what vm/machine/relay.py and vm/guest/serve.py do, in one process.
+INTERPRETER = "from vm.guest import internals; assert internals.answer_bootstrap() == b''; "
+
+
+# Three processes of Python start.
+pytestmark = pytest.mark.deadline(60)
+
+
+@contextlib.contextmanager
+def relies_upon(interface: str) -> Generator[None, None, None]:
+    """Have what goes wrong in the block name the interface that it is about."""
+    try:
+        yield
+    except Exception as error:
+        installed = ", ".join(f"{name} {version(name)}" for name in ("pytest", "pytest-xdist", "execnet"))
+        raise AssertionError(f"{interface} is not what vm/guest/internals.py takes it for ({installed})") from error
+
+
+def python(statement: str) -> str:
+    """Return the command of a Python that answers execnet and then does ``statement``."""
+    return f"env {shlex.quote(f'PYTHONPATH={ROOT}')} {sys.executable} -c {shlex.quote(INTERPRETER + statement)}"
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[pytest.Config, None, None]:
+    """Return the configuration of a pytest without tests, which writes JUnit results."""
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    words = ["-p", "no:cacheprovider", f"--rootdir={tmp_path}", str(tmp_path)]
+    made = pytest.Config.fromdictargs({}, words)
+    made._do_configure()
+    yield made
+    made._ensure_unconfigure()
+
+
+@pytest.fixture
+def report() -> pytest.TestReport:
+    """Return a report of a test that failed."""
+    return pytest.TestReport("t.py::t", ("t.py", 0, "t"), {}, "failed", "words", "call")
+
+
+def test_nobody_else_uses_them() -> None:
+    found = []
+    for path in sorted((ROOT / "vm").rglob("*.py")):
+        if path.name in ("internals.py", Path(__file__).name):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            private = isinstance(node, ast.Attribute) and node.attr in PRIVATE and not _is_own(node)
+            if private or any(name.split(".")[0] in MODULES for name in names):
+                found.append(f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}: {ast.unparse(node)}")
+    assert not found, "private interfaces of pytest, xdist or execnet; use or extend vm/guest/internals.py"
+
+
+def _is_own(node: ast.Attribute) -> bool:
+    return isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
+
+
+def test_each_has_a_test_here() -> None:
+    functions = {name for name, _ in inspect.getmembers(internals, inspect.isfunction)}
+    text = Path(__file__).read_text()
+    assert functions == {name for name in functions if f"internals.{name}(" in text}
+
+
+def test_worker_knows_what_it_was_told(pytestconfig: pytest.Config) -> None:
+    with relies_upon("Config.workerinput, in xdist's workers"):
+        told = internals.workerinput(pytestconfig)
+        assert (told or {}).get("workerid") == os.environ.get("PYTEST_XDIST_WORKER")
+
+
+def test_attributes_travel_with_a_report(config: pytest.Config, report: pytest.TestReport) -> None:
+    with relies_upon("serializing of TestReport.__dict__"):
+        internals.attach(report, splats=[["a", "b"]], wasxfail="why")
+        report.outcome = "skipped"
+        data = config.hook.pytest_report_to_serializable(config=config, report=report)
+        arrived = config.hook.pytest_report_from_serializable(config=config, data=data)
+        assert internals.detach(arrived, "splats") == [["a", "b"]]
+        assert internals.detach(arrived, "splats") is None
+    with relies_upon("TestReport.wasxfail"):
+        assert config.hook.pytest_report_teststatus(report=arrived, config=config)[0] == "xfailed"
+
+
+def test_terminal_knows_whether_it_is_within_a_line(config: pytest.Config) -> None:
+    with relies_upon("TerminalReporter._tw.width_of_current_line"):
+        reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
+        reporter.write("..F")
+        assert internals.within_a_line(reporter)
+        reporter.write_line("")
+        assert not internals.within_a_line(reporter)
+
+
+def test_session_expects_as_many_tests_as_it_is_told(config: pytest.Config) -> None:
+    with relies_upon('the plugin "session", Session.testscollected'):
+        internals.expect_one_more(config)
+        session = pytest.Session.from_config(config)
+        internals.expect_one_more(config)
+        assert session.testscollected == 1
+
+
+def test_temporary_directory_is_not_made(config: pytest.Config, tmp_path: Path) -> None:
+    with relies_upon("Config._tmp_path_factory._basetemp"):
+        internals.name_temporary_directory(config, tmp_path / "none")
+        assert config._tmp_path_factory.getbasetemp() == tmp_path / "none"  # type: ignore[attr-defined]
+        assert not (tmp_path / "none").exists()
+
+
+def test_controller_calls_what_we_override() -> None:
+    base = internals.controller()
+    with relies_upon("xdist.dsession.DSession: methods for events, and the loop"):
+        assert {name.removeprefix("worker_") for name in vars(base) if name.startswith("worker_")} == EVENTS
+        ours = {name for name in vars(VmSession) if name.startswith("worker_")} | {"loop_once", "triggershutdown"}
+        for name in ours:
+            assert inspect.signature(getattr(base, name)).parameters.keys() == (
+                inspect.signature(getattr(VmSession, name)).parameters.keys()
+            ), name
+
+
+def test_controller_has_what_we_use(config: pytest.Config, report: pytest.TestReport) -> None:
+    with relies_upon("attributes of DSession"):
+        session = internals.controller()(config)
+        for name in ("config", "queue", "sched", "shuttingdown", "countfailures", "maxfail", "terminal", "nodemanager"):
+            assert hasattr(session, name), name
+    with relies_upon("DSession._active_nodes"):
+        session.shuttingdown = True
+        internals.active_workers(session).add(session)
+        assert not session.session_finished
+        internals.active_workers(session).clear()
+        assert session.session_finished
+    with relies_upon("DSession._handlefailures"):
+        session.maxfail, session.shouldstop = 1, False
+        internals.count_failure(session, report)
+        assert session.countfailures == 1
+        assert session.shouldstop
+    with relies_upon('the plugin "terminaldistreporter"'):
+        assert config.pluginmanager.has_plugin("terminaldistreporter")
+        internals.be_quiet(config)
+        assert not config.pluginmanager.has_plugin("terminaldistreporter")
+
+
+def test_worker_is_started_and_answers(config: pytest.Config) -> None:
+    events: queue.Queue[tuple[str, dict[str, Any]]] = queue.Queue()
+    with relies_upon("xdist.workermanage.NodeManager: group.allocate_id, setup_node"):
+        manager = internals.new_manager(config)
+        worker = internals.start_worker(manager, python("internals.serve()"), "6.1", events.put)
+        assert worker.gateway.spec.kernel == "6.1"
+    try:
+        with relies_upon("execnet.gateway_base: get_execmodel, init_popen_io, serve"):
+            assert events.get(timeout=60)[0] == "workerready"
+        with relies_upon("Gateway._io.popen"):
+            assert internals.process_of(worker).poll() is None
+        with relies_upon("WorkerController"):
+            assert not worker.shutting_down
+            assert callable(worker.send_runtest_some)
+            assert "workerid" in worker.workerinput
+            worker.shutdown()
+            assert worker.shutting_down
+            poll(lambda: any(name == "workerfinished" for name, _ in events.queue), 60, "it goes on")
+            worker.ensure_teardown()
+    finally:
+        manager.teardown_nodes()
+    with relies_upon("Gateway._error"):
+        poll(lambda: not worker.gateway.hasreceiver(), 60, "the receiver goes on")
+        assert not internals.gave_up(worker)
+
+
+def test_gateway_is_given_up_for_garbage() -> None:
+    # Nine bytes that end in the length, and that many: a message of no known type.
+    said = r"import os; os.write(1, b'Segme\0\0\0\1n'); os.read(0, 1)"
+    gateway = execnet.makegateway(f"popen//python={python(said)}")
+    with relies_upon("Gateway._cache_rinfo"):
+        internals.tell_interpreter(gateway)
+        assert gateway._rinfo().executable == sys.executable
+    with relies_upon("Gateway._error"):
+        poll(lambda: not gateway.hasreceiver(), 60, "the receiver goes on")
+        assert internals.gave_up(SimpleNamespace(gateway=gateway))
+    gateway.exit()
