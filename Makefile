@@ -43,7 +43,7 @@ help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do \
 	    printf '  make %-11s %s\n' "$$name" "$$text"; done
 	@echo
-	@echo "KERNEL is a bzImage, a kernel tree, a version (6.12), SUITE/VERSION (trixie-backports/7.3), source:VERSION, or running."
+	@echo "KERNEL is an image, a kernel tree, a version (6.12), SUITE/VERSION (trixie-backports/7.3), source:VERSION, or running."
 	@echo "In brackets are examples; without KERNEL it is the newest packaged one."
 	@echo "All options of the runner: .venv/bin/pytest --help (the group 'kernels in virtual machines')."
 

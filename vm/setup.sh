@@ -26,6 +26,7 @@ need() {
     missing="$missing $package"
 }
 
+# As vm/base/arch.py has it, which a script cannot read.
 need qemu-system-x86 qemu-system-x86_64
 need kmod modprobe
 need binutils strings

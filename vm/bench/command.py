@@ -34,7 +34,7 @@ from vm.base.files import ROOT
 from vm.bench.runs import Bare, Run, bare_boot, checked, guest_rate, whole_command
 from vm.kernels.resolve import resolve
 from vm.kernels.spec import Kernel
-from vm.machine.accel import DEFAULT_QEMU, probe
+from vm.machine.accel import probe
 
 GOALS = {"fixed cost": 4.0, "tests a second": 60.0, "two machines": 1.8}
 """At most, at least, at least; under TCG on two cores."""
@@ -107,13 +107,14 @@ def main(arguments: Sequence[str]) -> int:
     kernel = resolve([options.kernel] if options.kernel else [], say)[0]
     if kernel.image is None:
         raise UsageError("expected a kernel for a machine, not 'running': give a version or an image")
+    options.qemu = options.qemu or kernel.architecture.qemu
     with _work() as work:
         _measure(kernel, options, work)
     return 0
 
 
 def _measure(kernel: Kernel, options: argparse.Namespace, work: Path) -> None:
-    accelerator = probe(options.qemu, options.accel)
+    accelerator = probe(options.qemu, options.accel, architecture=kernel.architecture)
     trivial, small = work / "test_trivial.py", work / "test_small.py"
     trivial.write_text(_TRIVIAL)
     small.write_text(_SMALL)
@@ -197,7 +198,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--kernel", default="", metavar="SPEC", help="kernel (default: the newest packaged one)")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="least of N (default: %(default)s)")
     parser.add_argument("--accel", default="auto", help="auto (default), kvm or tcg")
-    parser.add_argument("--qemu", default=DEFAULT_QEMU, metavar="PATH", help="the QEMU to use")
+    parser.add_argument("--qemu", metavar="PATH", help="the QEMU to use (default: that of the kernel's architecture)")
     options = parser.parse_args(arguments)
     if options.rounds < 1:
         raise UsageError(f"expected at least one round, not {options.rounds}")

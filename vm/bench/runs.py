@@ -97,7 +97,7 @@ def bare_boot(kernel: Kernel, accelerator: Accelerator, qemu: str, directory: Pa
         Vm.of(kernel, accelerator.name, "rdinit=/init"),
         modules=None,
         qemu=qemu,
-        sandbox=features.probe(qemu).sandbox,
+        sandbox=features.probe(kernel.architecture, qemu).sandbox,
         boot_deadline=_DEADLINE,
         # The last one wins.
         qemu_arguments=["-initrd", str(disk), *more],

@@ -8,15 +8,14 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from vm.base import files
+from vm.base import arch, files
 from vm.base.errors import UsageError
 from vm.base.words import plural
 from vm.kernels import kconfig
 from vm.kernels.image import Image
 
-# What a guest cannot be without: symbol, the module's name when it is one.
+# What a guest cannot be without, besides the driver of its bus: symbol, the module's name when it is one.
 BOOT = {
-    "VIRTIO_PCI": "virtio_pci",
     "VIRTIO_CONSOLE": "virtio_console",
     "9P_FS": "9p",
     "NET_9P_VIRTIO": "9pnet_virtio",
@@ -77,7 +76,7 @@ def _require_none(tree: Path) -> None:
         )
 
 
-def require_current(tree: Path) -> None:
+def require_current(tree: Path, architecture: arch.Architecture) -> None:
     """Check that a tree was built with the configuration it has.
 
     ``include/config/auto.conf`` is what make went by. Which of the two is newer says little: a ``.config`` that was
@@ -95,7 +94,7 @@ def require_current(tree: Path) -> None:
         if old != new and {old, new} & {"y", "m"}:
             raise UsageError(
                 f"{tree} was configured anew since it was built (CONFIG_{symbol} was {old}, is {new}); "
-                f"run make -C {tree} bzImage modules"
+                f"run make -C {tree} {architecture.image.name} modules"
             )
 
 
@@ -110,16 +109,18 @@ def require_visible(config: Mapping[str, str], names: Iterable[str], where: str)
     Raises:
         UsageError: the kernel cannot be booted here, or would be tested without a module that it should have.
     """
-    if "64BIT" not in config:
+    architecture = arch.of_config(config)
+    if architecture is None:
         return  # no kernel's .config: a file of that name beside an image may be anything
+    boot = {f"VIRTIO_{architecture.bus.upper()}": f"virtio_{architecture.bus}", **BOOT}
     there = {name.rpartition("/")[2].replace("-", "_") for name in names}
-    absent = [symbol for symbol in BOOT if symbol not in config]
+    absent = [symbol for symbol in boot if symbol not in config]
     if absent:
         raise UsageError(
             f"{where} cannot be booted here: its configuration lacks "
             f"{', '.join(f'CONFIG_{symbol}' for symbol in absent)}; set them and build it again"
         )
-    for symbol, module in {**BOOT, **TESTED}.items():
+    for symbol, module in {**boot, **TESTED}.items():
         if config.get(symbol) == "m" and module not in there:
             raise UsageError(
                 f"{where} has CONFIG_{symbol}=m, but no module {module}; "

@@ -83,7 +83,7 @@ class Entry:
 
     @property
     def image(self) -> Path:
-        """The bzImage of a kernel."""
+        """The image of a kernel."""
         return self.directory / "boot" / f"vmlinuz-{self.release}"
 
     @property

@@ -1,22 +1,22 @@
-"""What a kernel image file says about itself: reading the header of a bzImage, and naming what is none.
-
-The offsets are those of the kernel's Documentation/arch/x86/boot.rst ("The Real-Mode Kernel Header").
-"""
+"""What a kernel image file says about itself: its architecture and version; and naming what is none."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, Protocol
 
+from vm.base.arch import ARCHITECTURES, Architecture
 from vm.base.errors import UsageError
+from vm.kernels import bzimage
 
 HEADER_BYTES = 0x1000
-WANTED = "an x86-64 bzImage (arch/x86/boot/bzImage of a build, /boot/vmlinuz-* of a system)"
-
+WANTED = " or ".join(f"{row.image_name} ({row.image} of a build, /boot/vmlinuz-* of a system)" for row in ARCHITECTURES)
+# Those without a row are known by name only.
 ELF_MACHINES = {
     3: "i386", 8: "mips", 20: "powerpc", 21: "powerpc64", 22: "s390", 40: "arm", 43: "sparc64",
-    62: "x86-64", 183: "arm64", 243: "riscv", 258: "loongarch",
+    183: "arm64", 243: "riscv", 258: "loongarch", **{number: row.name for row in ARCHITECTURES for number in row.elf},
 }  # fmt: skip
 
 # (offset, bytes there, what such a file is): images of other architectures, and what is taken for an image.
@@ -36,16 +36,30 @@ OTHERS = (
 )
 
 
+class Reader(Protocol):
+    """What a module for a format of images has, with the arguments and results of vm/kernels/bzimage.py."""
+
+    def read(self, file: BinaryIO, header: bytes) -> tuple[int, str] | None: ...
+    def payload(self, data: bytes) -> bytes: ...
+    def can_be_entered(self, elf: bytes) -> bool: ...
+
+
+READERS: dict[str, Reader] = {"bzimage": bzimage}
+"""By the name that the table of architectures has for the format."""
+
+
 @dataclass(frozen=True)
 class Image:
-    """The header of a bzImage.
+    """What a kernel image says.
 
     Attributes:
         path: the file.
+        architecture: whose it is.
         version: the whole version string: ``6.1.0-50-amd64 (debian-kernel@…) #1 SMP …``.
     """
 
     path: Path
+    architecture: Architecture
     version: str
 
     @property
@@ -55,7 +69,7 @@ class Image:
 
 
 def read(path: Path) -> Image:
-    """Read the header of the bzImage ``path``.
+    """Read the header of the kernel image ``path``.
 
     Raises:
         UsageError: it cannot be read, is no kernel image, or is one of another architecture.
@@ -65,26 +79,23 @@ def read(path: Path) -> Image:
     try:
         with path.open("rb") as file:
             header = file.read(HEADER_BYTES)
-            if header[0x1FE:0x200] != b"\x55\xaa" or header[0x202:0x206] != b"HdrS":
-                raise UsageError(f"{path} is {_describe(header)}; expected {WANTED}")
-            if _number(header, 0x206, 2) >= 0x20C and not _number(header, 0x236, 2) & 1:
-                # Bit 0 of xloadflags (XLF_KERNEL_64), since boot protocol 2.12.
-                raise UsageError(f"{path} is a 32-bit x86 kernel (i386); expected {WANTED}")
-            # kernel_version: offset of a NUL-terminated string, less 0x200; 0 when there is none.
-            start = _number(header, 0x20E, 2)
-            file.seek(start + 0x200)
-            version = file.read(512).split(b"\0")[0].decode("ascii", "replace") if start else ""
+            answers = (reader.read(file, header) for reader in READERS.values())
+            machine, version = next(filter(None, answers), (0, ""))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}; expected {WANTED}") from error
-    found = Image(path, version)
+    architecture = next((row for row in ARCHITECTURES if machine in row.elf), None)
+    if architecture is None:
+        what = f"a kernel image for {_machine(machine)}" if machine else _describe(header)
+        raise UsageError(f"{path} is {what}; expected {WANTED}")
+    found = Image(path, architecture, version)
     # It becomes the name of files and tests.
     if not re.fullmatch(r"\d[A-Za-z0-9._+~-]*", found.release):
         raise UsageError(f"{path} has a boot header without a kernel's version ({found.release!r}); expected {WANTED}")
     return found
 
 
-def _number(header: bytes, offset: int, size: int) -> int:
-    return int.from_bytes(header[offset : offset + size], "little")
+def _machine(number: int) -> str:
+    return ELF_MACHINES.get(number, f"machine {number}")
 
 
 def _describe(header: bytes) -> str:
@@ -93,7 +104,7 @@ def _describe(header: bytes) -> str:
     if header.startswith(b"\x7fELF"):
         order = "big" if header[5:6] == b"\x02" else "little"
         machine = int.from_bytes(header[18:20], order)  # type: ignore[arg-type]
-        return f"an ELF file for {ELF_MACHINES.get(machine, f'machine {machine}')} (vmlinux?), no boot image"
+        return f"an ELF file for {_machine(machine)} (vmlinux?), no boot image"
     for offset, magic, what in OTHERS:
         if header[offset : offset + len(magic)] == magic:
             return what

@@ -21,15 +21,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vm.base import files
+from vm.base import arch, files
 from vm.base.errors import UsageError
 from vm.kernels.symbols import Symbol, scan, unmet
 
 FRAGMENTS = files.ROOT / "kconfigs"
 SUFFIX = ".config"
 
-# Every kernel has these, and `base` comes after all variants, so that none can keep a guest from booting.
-FIRST = ("x86_64", "af_alg", "algorithms")
+# Every kernel has these, after its architecture's, and `base` comes after all variants, so that none can keep a guest
+# from booting.
+FIRST = ("af_alg", "algorithms")
 LAST = ("base",)
 
 Series = tuple[int, int]
@@ -107,11 +108,16 @@ class Missing:
 
 def variants() -> list[str]:
     """Return the names that can follow a ``+`` in a kernel spec, sorted."""
-    return sorted(p.stem for p in FRAGMENTS.glob(f"*{SUFFIX}") if p.stem not in FIRST + LAST)
+    others = {*FIRST, *LAST, *(row.name for row in arch.ARCHITECTURES)}
+    return sorted(p.stem for p in FRAGMENTS.glob(f"*{SUFFIX}") if p.stem not in others)
 
 
-def chosen(names: Iterable[str]) -> list[Fragment]:
+def chosen(names: Iterable[str], architecture: arch.Architecture | None = None) -> list[Fragment]:
     """Return the fragments of a kernel with these variants, in the order of merging.
+
+    Args:
+        names: of the variants.
+        architecture: the kernel's, the machine's own by default.
 
     Raises:
         UsageError: no such variant, or a fragment that does not parse.
@@ -120,7 +126,8 @@ def chosen(names: Iterable[str]) -> list[Fragment]:
     for name in wanted:
         if name not in variants():
             raise UsageError(f"no kernel variant +{name}; there are: {', '.join('+' + v for v in variants())}")
-    return [parse(FRAGMENTS / (name + SUFFIX)) for name in (*FIRST, *sorted(wanted), *LAST)]
+    own = (architecture or arch.default()).name
+    return [parse(FRAGMENTS / (name + SUFFIX)) for name in (own, *FIRST, *sorted(wanted), *LAST)]
 
 
 def parse(path: Path) -> Fragment:
@@ -208,7 +215,7 @@ def missing(options: Mapping[str, Option], config: Mapping[str, str], version: S
     lost = [o for o in options.values() if not _satisfied(o.value, config.get(o.name, "n"))]
     if not lost:
         return []
-    symbols = scan(tree)
+    symbols = scan(tree, (arch.of_config(config) or arch.default()).directory)
     return [_explain(option, config, version, symbols) for option in sorted(lost, key=lambda o: o.name)]
 
 

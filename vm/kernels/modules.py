@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vm.base import cache, files, process
+from vm.base.arch import ARCHITECTURES
 from vm.base.errors import UsageError
 from vm.kernels import installed
 
@@ -26,7 +27,7 @@ RULES = 1
 WANTED = (
     # what is tested: every algorithm, af_alg itself, the library code and key types behind it
     "crypto/",
-    "arch/x86/crypto/",
+    *(place for row in ARCHITECTURES for place in row.crypto),
     "lib/",
     "security/keys/",
     # the one crypto device that QEMU has, for an asynchronous driver; the others need hardware

@@ -17,18 +17,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from vm.base import cache, process
+from vm.base import arch, cache, process
 from vm.base.errors import UsageError
 from vm.base.files import first_existing
 from vm.base.progress import Progress
 from vm.kernels import image, modules
-from vm.kernels.apt import apt_get
 from vm.kernels.apt import packages as apt
 from vm.kernels.catalogue import Candidate, Catalogue
 
 UNPACK_DEADLINE = 600.0
 
-ABI = re.compile(rf"(\d[\w.+~-]*-{apt_get.ARCHITECTURE}|\d+\.\d+\.\d+-\d+-generic)$")
+ABI = re.compile(rf"(\d[\w.+~-]*-({'|'.join(arch.default().flavours)})|\d+\.\d+\.\d+-\d+-generic)$")
 OTHER_FLAVOURS = re.compile(r"-(cloud|rt)-")
 _NAME = re.compile(r"linux-(image|base|binary|modules-extra|modules)(-unsigned)?-(\d.*)")
 

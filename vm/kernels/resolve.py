@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from vm.base import cache, prune
+from vm.base import arch, cache, prune
 from vm.base.command import command, say
 from vm.base.errors import BuildFailed, UsageError
 from vm.base.files import first_existing
@@ -16,7 +16,7 @@ from vm.base.progress import Progress
 from vm.base.words import plural
 from vm.kernels import built, installed, kconfig, modules, packaged, versions
 from vm.kernels import image as images
-from vm.kernels.spec import BZIMAGE, GRAMMAR, RUNNING, SOURCE_PREFIX, SUITE, VARIANTS, VERSION, Kernel
+from vm.kernels.spec import GRAMMAR, RUNNING, SOURCE_PREFIX, SUITE, VARIANTS, VERSION, Kernel
 
 
 def resolve(specs: Sequence[str], progress: Progress) -> list[Kernel]:
@@ -55,7 +55,7 @@ def resolve_one(spec: str, progress: Progress) -> Kernel:
     """Return the kernel that ``spec`` names, fetched or built when it has to be.
 
     Args:
-        spec: path of a bzImage or of a kernel tree; ``6.12``, ``6.12.94``, ``6.1.192-2``; ``SUITE/VERSION``
+        spec: path of an image or of a kernel tree; ``6.12``, ``6.12.94``, ``6.1.192-2``; ``SUITE/VERSION``
             or ``SUITE``; ``running``; ``source:VERSION``; a source spec with ``+VARIANT``; empty for the
             newest packaged kernel of the machine's own sources. A file or directory of that name comes first,
             except for versions: write ``./6.12`` for a directory.
@@ -112,12 +112,13 @@ def _packaged(spec: str, suite: str | None, version: str, progress: Progress) ->
 
 
 def _image(spec: str, path: Path, progress: Progress) -> Kernel:
-    """A bzImage: an installed or unpacked one with its modules in lib/modules, or one in its build tree."""
+    """An image: an installed or unpacked one with its modules in lib/modules, or one in its build tree."""
     image = images.read(path)
-    release = image.release
+    release, architecture = image.release, image.architecture
     path = path.absolute()
-    if path.parts[-4:] == BZIMAGE.parts and (path.parents[3] / ".config").exists():
-        return _built(spec, path.parents[3], progress)
+    place = architecture.image.parts
+    if path.parts[-len(place) :] == place and ((tree := path.parents[len(place) - 1]) / ".config").exists():
+        return _built(spec, tree, architecture, progress)
     folders = path.resolve().parents
     lib = first_existing(folder / lib / "modules" / release for folder in folders for lib in ("lib", "usr/lib"))
     beside = [path.with_name(f"config-{release}"), path.with_name("config")]
@@ -133,7 +134,8 @@ def _image(spec: str, path: Path, progress: Progress) -> Kernel:
         # One of our own cache is pruned already.
         ready = (lib.parents[2] / "kernel.json").exists()
         view = lib.parents[2] if ready else _installed(lib, found, release, progress)
-    return Kernel(versions.printable(release), spec, release, path, view, config, release, vmlinux)
+    name = versions.printable(release)
+    return Kernel(name, spec, release, path, view, config, release, vmlinux, architecture=architecture)
 
 
 def _installed(lib: Path, found: dict[str, Path], release: str, progress: Progress) -> Path | None:
@@ -144,37 +146,41 @@ def _installed(lib: Path, found: dict[str, Path], release: str, progress: Progre
 
 
 def _tree(spec: str, path: Path, progress: Progress) -> Kernel:
-    if (path / BZIMAGE).exists() and (path / ".config").exists():
-        return _built(spec, path, progress)
+    config = path / ".config"
+    architecture = (arch.of_config(kconfig.read_config(config)) if config.is_file() else None) or arch.default()
+    if (path / architecture.image).exists() and config.exists():
+        return _built(spec, path, architecture, progress)
     if (path / "Kbuild").exists() and (path / "Makefile").exists():
-        if (path / ".config").exists():
-            progress(f"{path} has a .config but no {BZIMAGE}: built apart, with kconfigs/ and not with that")
+        if config.exists():
+            progress(f"{path} has a .config but no {architecture.image}: built apart, with kconfigs/ and not with that")
         return _build(spec, progress)
     if source := built.source_of(path):
         raise UsageError(
-            f"{path} is a build directory (O=) of {source} without .config and {BZIMAGE}: "
-            f"run make -C {path} bzImage modules, or give {source}"
+            f"{path} is a build directory (O=) of {source} without .config and {architecture.image}: "
+            f"run make -C {path} {architecture.image.name} modules, or give {source}"
         )
-    images_in = sorted(file for form in ("bzImage", "vmlinuz*") for file in path.glob(form))
+    images_in = sorted(file for form in (architecture.image.name, "vmlinuz*") for file in path.glob(form))
     raise UsageError(
-        f"{path} is no kernel tree: it has neither {BZIMAGE} and .config (a built one) "
+        f"{path} is no kernel tree: it has neither {architecture.image} and .config (a built one) "
         "nor Kbuild and Makefile (a source tree)" + (f"; give the image itself: {images_in[0]}" if images_in else "")
     )
 
 
-def _built(spec: str, tree: Path, progress: Progress) -> Kernel:
+def _built(spec: str, tree: Path, architecture: arch.Architecture, progress: Progress) -> Kernel:
     """A build tree: its modules are where the compiler left them, listed in modules.order."""
     tree = tree.resolve()
-    image = images.read(tree / BZIMAGE)
+    image, config = images.read(tree / architecture.image), tree / ".config"
     release = image.release
-    built.require_current(tree)
+    built.require_current(tree, architecture)
     files = built.modules(tree)
-    built.require_visible(kconfig.read_config(tree / ".config"), files, str(tree))
+    built.require_visible(kconfig.read_config(config), files, str(tree))
     if built.is_stale(tree, image):
-        progress(f"{tree}: vmlinux is not the one in {BZIMAGE}, which is booted; else run make -C {tree} bzImage")
+        place = architecture.image
+        progress(f"{tree}: vmlinux is not the one in {place}, which is booted; else run make -C {tree} {place.name}")
     view = _view(files, tree, release)
     vmlinux = first_existing([tree / "vmlinux"])
-    return Kernel(versions.printable(release), spec, release, tree / BZIMAGE, view, tree / ".config", release, vmlinux)
+    name = versions.printable(release)
+    return Kernel(name, spec, release, image.path, view, config, release, vmlinux, architecture=image.architecture)
 
 
 def _view(files: dict[str, Path], tables: Path, release: str) -> Path | None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from vm.base import arch
 from vm.kernels import kconfig
 
 
@@ -19,12 +20,13 @@ class Kernel:
         name: short label, unique within a run, part of every test id: ``6.12.94``.
         spec: what the user wrote: ``bookworm-backports/6.12``.
         release: ``uname -r`` of the booted kernel, which names its directory of modules.
-        image: the bzImage, or None for the kernel this Python runs on (spec ``running``).
+        image: the file, or None for the kernel this Python runs on (spec ``running``).
         modules: directory that holds ``lib/modules/<release>``, None when everything is built in.
         config: the kernel's .config, None when it is unknown.
         version: full version of the package it comes from (``6.12.94-1~bpo12+1``), else the release.
         vmlinux: file with symbols for a debugger, None when there is none.
         trouble: why it could not be built; such a kernel has a name and nothing else.
+        architecture: whose machines boot it.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Kernel:
     version: str = ""
     vmlinux: Path | None = None
     trouble: str = ""
+    architecture: arch.Architecture = field(default_factory=arch.default)
 
     @property
     def own_arguments(self) -> list[str]:
@@ -48,7 +51,6 @@ class Kernel:
 
 RUNNING = "running"
 SOURCE_PREFIX = "source:"
-BZIMAGE = Path("arch/x86/boot/bzImage")
 
 # A version, which begins with a digit: 6.12, 6.1.192-2, 6.12.95-1~bpo12+1.
 VERSION = re.compile(r"\d[A-Za-z0-9.+~-]*$")
@@ -57,9 +59,7 @@ SUITE = re.compile(r"(?P<suite>[a-z][a-z0-9-]*(?:/updates)?)(?:/(?P<version>\d[A
 # Further fragments of kconfigs/; an ABI name has a + too (6.12.95+deb12-amd64).
 VARIANTS = re.compile(r".+?(\+(?!deb\d)[a-z][a-z0-9_-]*)+$")
 
-GRAMMAR = (
-    "a bzImage, a kernel tree, a version (6.12), SUITE/VERSION (trixie-backports/7.3), source:VERSION or 'running'"
-)
+GRAMMAR = "an image, a kernel tree, a version (6.12), SUITE/VERSION (trixie-backports/7.3), source:VERSION or 'running'"
 
 
 def several(text: str) -> list[str]:

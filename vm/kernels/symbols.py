@@ -24,7 +24,7 @@ class Symbol:
     depends: tuple[tuple[str, ...], ...]
 
 
-def scan(tree: Path, arch: str = "x86") -> dict[str, Symbol]:
+def scan(tree: Path, arch: str) -> dict[str, Symbol]:
     """Read all Kconfig files of a source tree that ``arch`` sees. Takes about a second."""
     symbols: dict[str, Symbol] = {}
     for path in _kconfig_files(tree, arch):

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vm.base import process
+from vm.base.arch import POINTERS
 from vm.base.errors import UsageError
 
 # Debugging information of a whole kernel is some 300 MB.
@@ -22,7 +23,7 @@ _DEADLINE = 120.0
 # The file of this function is known, so what precedes it in its path precedes all others too.
 _LANDMARK, _LANDMARK_FILE = "start_kernel", "init/main.c"
 _PLACE = re.compile(
-    r"(?P<rip>RIP: \S+?:)?\b(?P<name>[A-Za-z_][\w.]*)\+0x(?P<offset>[0-9a-f]+)/0x(?P<size>[0-9a-f]+)(?! \[)"
+    rf"(?P<pointer>{POINTERS})?\b(?P<name>[A-Za-z_][\w.]*)\+0x(?P<offset>[0-9a-f]+)/0x(?P<size>[0-9a-f]+)(?! \[)"
 )
 
 
@@ -73,7 +74,7 @@ def _address(functions: Mapping[str, Sequence[tuple[int, int]]], place: re.Match
     if len(starts) != 1 or offset > size:
         return None
     # But for the instruction pointer these are return addresses: the call is before them, perhaps a line before.
-    return starts[0] + offset - (0 if place["rip"] or not offset else 1)
+    return starts[0] + offset - (0 if place["pointer"] or not offset else 1)
 
 
 def _lines(vmlinux: Path, addresses: Sequence[int]) -> dict[int, str]:

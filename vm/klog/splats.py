@@ -13,6 +13,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from vm.base.arch import REGISTERS
 from vm.klog import trace
 from vm.klog.printk import Line, parse_lines
 
@@ -55,7 +56,7 @@ HARMLESS: tuple[tuple[str, str], ...] = (
 )
 
 # Kind and first words of each title, in order of precedence. From kernel/panic.c, lib/bug.c,
-# arch/*/mm/fault.c, arch/x86/kernel/{traps,dumpstack}.c, mm/kasan, mm/kfence, kernel/kcsan, mm/kmsan, lib/ubsan.c,
+# arch/*/{mm/fault.c,kernel/{traps,dumpstack}.c}, mm/kasan, mm/kfence, kernel/kcsan, mm/kmsan, lib/ubsan.c,
 # kernel/locking/lockdep.c, kernel/sched/core.c, kernel/{hung_task,watchdog}.c, kernel/rcu/tree_stall.h,
 # lib/{refcount,list_debug}.c, mm/{slub,usercopy,oom_kill,page_alloc,kmemleak}.c, fs/{super,open}.c, net/core/dev.c,
 # Linux 5.10 to 6.12; a task that "can't die" is linux-next's.
@@ -151,7 +152,7 @@ _RULE = r"={20,}"
 _END = r"---\[ end "
 # What a report consists of apart from indented lines, once its trace has begun.
 _PART = (
-    r"\s|$|\[|Call |CPU: |Hardware |RIP: |R[0-9A-Z]{2}: |Code: |RSP: |FS: |CS: |CR2: |DR\d: |PKRU: "
+    rf"\s|$|\[|Call |CPU: |Hardware |{REGISTERS}"
     r"|Modules linked|pc : |lr : |sp : |x\d+ ?: |pstate: |Tainted: |irq event|(hard|soft)irqs last|page|raw: |flags: "
     r"|head|The buggy|Memory state|>[0-9a-f]{8}|([Aa]llocated|[Ff]reed|Last potentially|[Ww]rite|[Rr]ead)[ -]"
     r"|value changed|Reported by|kfence-|Object|Redzone|Padding|Bytes b4|Slab |INFO: |FIX |\d+ locks? held"

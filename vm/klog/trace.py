@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
+from vm.base.arch import POINTERS
+
 _PLACE = r"(?P<function>[A-Za-z_][\w.$]*)\+0x[0-9a-f]+/0x[0-9a-f]+"
 _FRAME = r"\s+(?:\[<[0-9a-f]+>\] )?" + _PLACE  # with "? " before it, the unwinder only guesses
-_AT = r"(?:RIP: \d{4}:|pc : )" + _PLACE
+_AT = rf"(?:{POINTERS}|pc : )" + _PLACE
 _TITLE = r"Call [Tt]race:"
 _PROCESSOR = r"CPU: \d+ (UID: \d+ )?PID: \d+"
 _OTHER_TRACE = r"(Allocated|allocated|Freed|freed|Last potentially|Uninit was) "

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vm.base.arch import Architecture, default
 from vm.base.command import Parser, command
 from vm.base.errors import UsageError
 from vm.base.process import dying_with_parent
@@ -24,7 +25,6 @@ from vm.machine import profile
 
 KVM_DEVICE = Path("/dev/kvm")
 FACTORS = {"kvm": 1.0, "tcg": 10.0}
-DEFAULT_QEMU = "qemu-system-x86_64"
 DEFAULT_SECONDS = 5.0
 
 
@@ -44,20 +44,22 @@ class Accelerator:
 
 
 def probe(
-    qemu: str = DEFAULT_QEMU,
+    qemu: str | None = None,
     requested: str = "auto",
     seconds: float = DEFAULT_SECONDS,
     cpu: str = "",
+    architecture: Architecture | None = None,
 ) -> Accelerator:
     """Return the accelerator that runs code on this machine, KVM before TCG.
 
     The same question is answered once per process.
 
     Args:
-        qemu: name or path of the QEMU executable.
+        qemu: name or path of the QEMU executable, that of the architecture when None.
         requested: ``auto``; or ``kvm`` or ``tcg`` for that one and no other.
-        seconds: how long KVM may take to run one boot sector; TCG gets ten times as long.
+        seconds: how long KVM may take to run a few instructions; TCG gets ten times as long.
         cpu: processor model of the guests, in QEMU's words; empty for the usual one.
+        architecture: of the guests, that of this machine when None.
 
     Raises:
         UsageError: no such QEMU, ``requested`` or ``seconds`` make no sense, the requested accelerator
@@ -67,16 +69,11 @@ def probe(
         raise UsageError(f"expected accelerator auto, kvm or tcg, not {requested!r}")
     if not 0 < seconds < float("inf"):
         raise UsageError(f"expected a positive number of seconds for the probe of KVM, not {seconds}")
-    path = shutil.which(qemu)
-    if path is None:
-        raise UsageError(
-            f"expected QEMU as {qemu!r}, found no such executable; install the package qemu-system-x86 "
-            "(Debian: apt-get install qemu-system-x86)"
-        )
-    question = (path, requested, seconds, cpu)
-    if question not in _answers:
-        _answers[question] = _decide(path, requested, seconds, cpu)
-    return _answers[question]
+    architecture = architecture or default()
+    guest = _Guest(architecture, architecture.find_qemu(qemu), cpu, seconds)
+    if (guest, requested) not in _answers:
+        _answers[guest, requested] = _decide(guest, requested)
+    return _answers[guest, requested]
 
 
 @command
@@ -84,7 +81,7 @@ def main(argv: Sequence[str]) -> None:
     """Print the accelerator and why; the command line of ``python -m vm accel``. Returns the exit status."""
     parser = Parser(prog="python -m vm accel", description=main.__doc__)
     parser.add_argument("--accel", default="auto", help="auto (default), kvm or tcg")
-    parser.add_argument("--qemu", default=DEFAULT_QEMU, help="QEMU to ask (default: %(default)s)")
+    parser.add_argument("--qemu", help="QEMU to ask (default: that of this machine's architecture)")
     parser.add_argument(
         "--seconds", type=float, default=DEFAULT_SECONDS, help="for KVM to run code (default: %(default)s)"
     )
@@ -93,30 +90,36 @@ def main(argv: Sequence[str]) -> None:
     print(f"{found.name}: {found.reason}; deadlines ×{found.factor:g}")
 
 
-# mov al, 0x10; out 0xf4, al; hlt. The device isa-debug-exit turns the byte written into QEMU's exit status
-# (value << 1) | 1, which nothing but executed code can produce.
-_BOOT_SECTOR = bytes.fromhex("b010e6f4f4").ljust(510, b"\0") + b"\x55\xaa"
-_CODE_RAN = (0x10 << 1) | 1
-
-# Real KVM runs a boot sector in a fraction of a second. Slower than this, it must beat TCG to be taken.
+# Real KVM runs a few instructions in a fraction of a second. Slower than this, it must beat TCG to be taken.
 _SUSPICIOUS_SECONDS = 1.0
 _SECONDS_TO_DIE = 5.0
 
-_answers: dict[tuple[str, str, float, str], Accelerator] = {}
+
+@dataclass(frozen=True)
+class _Guest:
+    """What runs the program that proves an accelerator; ``seconds`` is how long KVM may take."""
+
+    architecture: Architecture
+    qemu: str
+    cpu: str
+    seconds: float
+
+
+_answers: dict[tuple[_Guest, str], Accelerator] = {}
 
 
 @dataclass(frozen=True)
 class _Attempt:
-    """One boot of the sector: what went wrong (None: it ran) and how long it took."""
+    """One run of the program: what went wrong (None: it ran) and how long it took."""
 
     failure: str | None
     seconds: float
 
 
-def _decide(qemu: str, requested: str, seconds: float, cpu: str) -> Accelerator:
+def _decide(guest: _Guest, requested: str) -> Accelerator:
     if requested == "tcg":
-        return _tcg(qemu, seconds, "requested", cpu)
-    kvm = _Attempt(trouble, 0.0) if (trouble := _trouble_with_device()) else _boot(qemu, "kvm", seconds, cpu)
+        return _tcg(guest, "requested")
+    kvm = _Attempt(trouble, 0.0) if (trouble := _trouble_with_host(guest.architecture)) else _boot(guest, "kvm")
     if kvm.failure is None and (requested == "kvm" or kvm.seconds <= _SUSPICIOUS_SECONDS):
         return _accelerator("kvm", f"ran code in {kvm.seconds:.2f} s")
     if requested == "kvm":
@@ -124,23 +127,23 @@ def _decide(qemu: str, requested: str, seconds: float, cpu: str) -> Accelerator:
             f"expected KVM to run code here as requested: {kvm.failure}; use tcg, or auto to let the probe choose"
         )
     if kvm.failure is not None:
-        return _tcg(qemu, seconds, f"no KVM: {kvm.failure}", cpu)
-    tcg = _boot(qemu, "tcg", seconds * FACTORS["tcg"], cpu)
-    times = f"a boot sector took {kvm.seconds:.2f} s under KVM"
+        return _tcg(guest, f"no KVM: {kvm.failure}")
+    tcg = _boot(guest, "tcg")
+    times = f"a few instructions took {kvm.seconds:.2f} s under KVM"
     if tcg.failure is None and tcg.seconds < kvm.seconds:
         return _accelerator("tcg", f"KVM is slower than emulation: {times}, {tcg.seconds:.2f} s under TCG")
     return _accelerator("kvm", f"ran code, but slowly: {times}")
 
 
-def _tcg(qemu: str, seconds: float, reason: str, cpu: str) -> Accelerator:
-    failure = _boot(qemu, "tcg", seconds * FACTORS["tcg"], cpu).failure
+def _tcg(guest: _Guest, reason: str) -> Accelerator:
+    failure = _boot(guest, "tcg").failure
     if failure is None:
         return _accelerator("tcg", reason)
-    if cpu:
-        raise UsageError(f"no guest with --cpu {cpu}: {failure}; {qemu} -cpu help lists models")
+    if guest.cpu:
+        raise UsageError(f"no guest with --cpu {guest.cpu}: {failure}; {guest.qemu} -cpu help lists models")
     raise UsageError(
-        f"expected {qemu} to run a boot sector under TCG: {failure} ({reason}); "
-        "install a working QEMU (Debian: apt-get install --reinstall qemu-system-x86)"
+        f"expected {guest.qemu} to run code under TCG: {failure} ({reason}); "
+        f"install a working QEMU (Debian: apt-get install --reinstall {guest.architecture.package})"
     )
 
 
@@ -148,8 +151,10 @@ def _accelerator(name: str, reason: str) -> Accelerator:
     return Accelerator(name, reason, FACTORS[name])
 
 
-def _trouble_with_device() -> str | None:
-    """Say why the KVM device cannot be used at all, None when it can be opened."""
+def _trouble_with_host(architecture: Architecture) -> str | None:
+    """Say why KVM cannot be used here at all, None when its device can be opened."""
+    if (machine := os.uname().machine) not in architecture.hosts:
+        return f"this machine is {machine}, the guest {architecture.name}"
     try:
         os.close(os.open(KVM_DEVICE, os.O_RDWR | os.O_CLOEXEC))
     except FileNotFoundError:
@@ -161,23 +166,22 @@ def _trouble_with_device() -> str | None:
     return None
 
 
-def _boot(qemu: str, accelerator: str, seconds: float, cpu: str) -> _Attempt:
-    """Boot the sector under ``accelerator`` and wait at most ``seconds`` for it to say that it ran."""
+def _boot(guest: _Guest, accelerator: str) -> _Attempt:
+    """Run the architecture's program under ``accelerator`` and wait a while for it to say that it ran."""
     started = time.monotonic()
-    with _in_memory(_BOOT_SECTOR) as sector:
+    seconds, proof = guest.seconds * FACTORS[accelerator], guest.architecture.proof
+    with _in_memory(proof.program) as program:
         command = [
             *_contained(),
-            qemu,
+            guest.qemu,
             # A host may run code on one kind of machine and not on another.
-            *profile.arguments(accelerator, accelerator, cpu),
+            *profile.arguments(guest.architecture, accelerator, accelerator, guest.cpu),
             *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-m", "32"),
-            # A floppy, because QEMU offers no other disk that a BIOS boots from and that may be read-only.
-            *("-drive", f"file=/dev/fd/{sector},format=raw,if=floppy,readonly=on", "-boot", "a"),
-            *("-device", "isa-debug-exit,iobase=0xf4,iosize=1"),
+            *(word.replace("{file}", f"/dev/fd/{program}") for word in proof.arguments),
         ]
-        status, errors = _run(command, sector, seconds)
+        status, errors = _run(command, program, seconds)
     took = time.monotonic() - started
-    if status == _CODE_RAN:
+    if status == proof.status:
         return _Attempt(None, took)
     if status is None:
         return _Attempt(f"no guest code ran within {seconds:g} s under {accelerator.upper()}", took)
@@ -220,7 +224,7 @@ def _run(command: list[str], inherited: int, seconds: float) -> tuple[int | None
 @contextlib.contextmanager
 def _in_memory(content: bytes) -> Iterator[int]:
     """Give the descriptor of a file with ``content`` that never had a name, so that none is left behind."""
-    descriptor = os.memfd_create("boot-sector")
+    descriptor = os.memfd_create("program")
     try:
         os.write(descriptor, content)
         yield descriptor

@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import functools
 import re
-import shutil
 import subprocess
 from dataclasses import dataclass
 
+from vm.base.arch import Architecture
 from vm.base.errors import UsageError
 
 # A guest that breaks out of QEMU finds a process that may not start others or gain privileges.
 SANDBOX = ("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny")
 NEEDED = {
-    "virtio-9p-pci": "shows the host's files (configure --enable-virtfs)",
-    "virtio-serial-pci": "carries tests and verdicts",
+    "virtio-9p-{bus}": "shows the host's files (configure --enable-virtfs)",
+    "virtio-serial-{bus}": "carries tests and verdicts",
     "virtserialport": "carries tests and verdicts",
-    "virtio-rng-pci": "gives entropy",
+    "virtio-rng-{bus}": "gives entropy",
 }
-"""Devices that no guest can do without, and what for."""
+"""Devices that no guest can do without, named by its architecture's bus, and what for."""
 
 _SECONDS = 60.0
 
@@ -43,23 +43,25 @@ class Features:
 
 
 @functools.cache
-def probe(qemu: str) -> Features:
-    """Return what the QEMU of that name or path has; it is asked once per process.
+def probe(architecture: Architecture, qemu: str | None = None) -> Features:
+    """Return what a QEMU has; it is asked once per process.
+
+    Args:
+        architecture: of the guests.
+        qemu: name or path, that of the architecture when None.
 
     Raises:
         UsageError: it has not what guests need, or cannot be run.
     """
-    path = shutil.which(qemu)
-    if path is None:
-        raise UsageError(f"{qemu} is not installed; install the package qemu-system-x86")
+    path = architecture.find_qemu(qemu)
     listed = _run(path, "-machine", "none", "-device", "help")
     devices = set(re.findall(r'^name "([^"]+)"', listed.stdout, re.MULTILINE))
-    for device, purpose in NEEDED.items():
-        if device not in devices:
+    for form, purpose in NEEDED.items():
+        if (device := form.format(bus=architecture.bus)) not in devices:
             said = (listed.stderr.strip().splitlines() or [""])[0]
             raise UsageError(
                 f"{path} has no device {device}, which {purpose}{f' ({said})' if said else ''}; "
-                "give another QEMU by --qemu (Debian: the package qemu-system-x86 has it)"
+                f"give another QEMU by --qemu (Debian: the package {architecture.package} has it)"
             )
     tried = _run(path, *SANDBOX, "-machine", "none", "-nodefaults", "-display", "none", "-S", "-monitor", "stdio")
     return Features(sandbox=tried.returncode == 0)

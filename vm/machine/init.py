@@ -35,7 +35,7 @@ exec 9>$(port vm.status)
 echo init >&9
 @setup@
 echo ready >&9
-setsid cttyhack @shell@ </dev/ttyS0 >/dev/ttyS0 2>&1 9>&-
+setsid cttyhack @shell@ </dev/@console@ >/dev/@console@ 2>&1 9>&-
 echo exit $? >&9
 sleep 10""",
     # The host's sh, since this one prefers its own applets. Pipes between the command and the ports: a second open()
@@ -81,6 +81,7 @@ def render(vm: Vm, directory: Path) -> str:
         "environment": "\n".join(f"export {name}={shlex.quote(value)}" for name, value in environment.items()),
         "cwd": shlex.quote(vm.cwd),
         "run": _RUN[vm.mode],
+        "console": vm.architecture.console,
         # Last: what comes from the user may hold anything, also a name between two @.
         "python": shlex.quote(sys.executable),
         "shell": shlex.quote(shutil.which("bash") or "/bin/sh") + " --norc" * bool(shutil.which("bash")),

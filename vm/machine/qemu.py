@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,17 +11,14 @@ from pathlib import Path
 from vm.base.errors import UsageError
 from vm.kernels import vmlinux
 from vm.machine import features, initramfs, profile
-from vm.machine.profile import PROFILES
 from vm.machine.vm import Vm
 
 # A panic ends the machine at once (-no-reboot turns the reboot into an exit); states a machine cannot leave
 # become panics. An NMI sent to a machine that hangs makes it print where, then panic.
-_KERNEL_ARGUMENTS = (
-    *("panic=-1", "oops=panic", "softlockup_panic=1", "hung_task_panic=1", "unknown_nmi_panic=1"),
-    *("console=ttyS0,115200", "earlyprintk=serial,ttyS0,115200", "loglevel=5", "printk.devkmsg=on"),
-    # Hardware the guest does not have, which the kernel would wait for or complain about.
-    *("raid=noautodetect", "i8042.nopnp", "i8042.noaux"),
-)
+_PANICS = ("panic=-1", "oops=panic", "softlockup_panic=1", "hung_task_panic=1")
+_LOG = ("loglevel=5", "printk.devkmsg=on")
+# Hardware the guest does not have, which the kernel would wait for or complain about.
+_ABSENT = ("raid=noautodetect",)
 # Loose: without it every import goes to the host again, which doubles their time; the root is read-only. For
 # people, what they edit on the host shall show at once.
 _CACHE = {"worker": "loose", "shell": "none", "command": "loose"}
@@ -45,15 +42,15 @@ def command_line(vm: Vm, directory: Path, status_fd: int, qmp_fd: int) -> list[s
     theirs, their_cmdline = _virtme_command(vm)
     return [
         *theirs,
-        *profile.arguments(vm.profile or vm.accelerator, vm.accelerator, vm.cpu),
+        *profile.arguments(vm.architecture, vm.profile or vm.accelerator, vm.accelerator, vm.cpu),
         *("-append", " ".join(_cmdline(vm, directory, their_cmdline))),
         # What the guest may not do: reach a network, write to the host, outlive a reboot.
         *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-vga", "none", "-net", "none"),
         *(features.SANDBOX if vm.sandbox else ()),
         # Entropy, so that nothing in the guest waits for it.
-        *("-device", "virtio-rng-pci"),
+        *("-device", f"virtio-rng-{vm.architecture.bus}"),
         *("-chardev", f"socket,id=qmp,fd={qmp_fd}", "-qmp", "chardev:qmp"),
-        *("-device", "virtio-serial-pci", *output_port("vm.status", status_fd)),
+        *("-device", f"virtio-serial-{vm.architecture.bus}", *output_port("vm.status", status_fd)),
         *_terminal(vm, directory),
         *_images(vm),
         *vm.qemu_arguments,
@@ -79,8 +76,9 @@ def _cmdline(vm: Vm, directory: Path, theirs: list[str]) -> list[str]:
     return [
         *(word for word in theirs if not word.startswith(("console=", "virtme", "init=", "quiet"))),
         f"rootflags=version=9p2000.L,trans=virtio,access=any,msize=524288,cache={_CACHE[vm.mode]}",
-        *_KERNEL_ARGUMENTS,
-        *PROFILES[vm.profile or vm.accelerator].kernel_arguments,
+        *(*_PANICS, *vm.architecture.nmi_arguments, *vm.architecture.console_arguments, *_LOG),
+        *(*_ABSENT, *vm.architecture.kernel_arguments),
+        *vm.architecture.profiles[vm.profile or vm.accelerator].kernel_arguments,
         *vm.kernel_arguments,
         # Quoted, as the kernel and our RAM disk understand it (Documentation/admin-guide/kernel-parameters.rst).
         f'init="{directory}/init"',
@@ -91,8 +89,8 @@ def _images(vm: Vm) -> list[str]:
     """Return what takes precedence over virtme-ng's choice of kernel, and our RAM disk."""
     arguments = []
     # A later -kernel wins.
-    if PROFILES[vm.profile or vm.accelerator].unpacked and vm.image:
-        unpacked = vmlinux.cached(Path(vm.image))
+    if vm.architecture.profiles[vm.profile or vm.accelerator].unpacked and vm.image:
+        unpacked = vmlinux.cached(Path(vm.image), vm.architecture.image_format)
         arguments += ["-kernel", str(unpacked)] if unpacked is not None else []
     if vm.modules is not None or vm.release:
         image = initramfs.cached(Path(vm.modules) if vm.modules else None, vm.release)
@@ -104,10 +102,9 @@ def _images(vm: Vm) -> list[str]:
 def _virtme_command(vm: Vm) -> tuple[list[str], list[str]]:
     """Ask virtme-ng for its QEMU command: (arguments without console and kernel command line, that line)."""
     assert vm.image is not None
-    qemu_binary = shutil.which(vm.qemu)
-    if qemu_binary is None:
-        raise UsageError(f"{vm.qemu} is not installed; install the package qemu-system-x86")
-    command = [sys.executable, "-m", "virtme.commands.run", "--kimg", vm.image, "--mods", "none"]
+    qemu_binary = vm.architecture.find_qemu(vm.qemu)
+    command = [sys.executable, "-m", "virtme.commands.run", "--arch", vm.architecture.virtme]
+    command += ["--kimg", vm.image, "--mods", "none"]
     # 9p is read-only at the device and needs no second process. virtiofsd has --readonly in newer versions only, and
     # virtme-ng does without where it is not (1.42: virtme/commands/run.py, _supports_readonly).
     command += ["--force-9p", "--memory", f"{vm.memory}M", "--cpus", str(vm.cpus), "--qemu-bin", qemu_binary]
@@ -122,13 +119,13 @@ def _virtme_command(vm: Vm) -> tuple[list[str], list[str]]:
     kept, cmdline = [qemu], []
     # Accelerator, board and processor are the profile's: virtme-ng's accel=kvm:tcg falls back to TCG without a word
     # (1.42; https://github.com/arighi/virtme-ng/pull/98).
-    ours = ("-machine", "-cpu", "-chardev", "-mon", "-serial", "-echr", "-display", "-vga", "-net")
+    ours = ("-machine", "-M", "-cpu", "-chardev", "-mon", "-serial", "-echr", "-display", "-vga", "-net")
     while rest:
         flag = rest.pop(0)
         value = [rest.pop(0)] if rest and not rest[0].startswith("-") else []
         if flag == "-append":
             cmdline = shlex.split(value[0]) if value else []
-        elif flag in ours or (flag == "-device" and value[0].startswith(("virtio-serial", "virtconsole"))):
+        elif flag in ours or (flag == "-device" and re.match("virtio-serial|.*chardev=", value[0])):
             continue
         else:
             kept += [flag, *value]
@@ -140,13 +137,9 @@ def _terminal(vm: Vm, directory: Path) -> list[str]:
     if vm.mode == "shell":
         # One terminal for both: the kernel's messages and the shell. Ctrl-A X ends the machine.
         both = ["-chardev", "stdio,id=console,signal=off,mux=on", "-mon", "chardev=console"]
-        return [*both, "-serial", "chardev:console"]
-    console = [
-        "-chardev",
-        f"file,id=console,path={option_value(directory / 'console.log')}",
-        "-serial",
-        "chardev:console",
-    ]
+        return [*both, *vm.architecture.serial]
+    log = f"file,id=console,path={option_value(directory / 'console.log')}"
+    console = ["-chardev", log, *vm.architecture.serial]
     if vm.mode == "command":
         return console
     worker = ["-chardev", "stdio,id=worker,signal=off,mux=off"]

@@ -132,9 +132,10 @@ class Supervisor:
         self._witness.heard()
 
     def inject_nmi(self, *_: object) -> None:
-        """Have a guest that hangs print where, by an NMI to each of its processors (QEMU's inject-nmi)."""
+        """Have a guest that hangs print where, by an NMI to each of its processors."""
+        commands = ["qmp_capabilities", *filter(None, [self.vm.architecture.nmi])]
         with contextlib.suppress(OSError):
-            self._qmp.sendall(b'{"execute": "qmp_capabilities"} {"execute": "inject-nmi"}\n')
+            self._qmp.sendall(b"".join(b'{"execute": "%b"}\n' % command.encode() for command in commands))
 
     def end(self, state: str, reason: str) -> None:
         """Record how the VM ended: ``down`` or ``boot failed``, and why."""
@@ -204,7 +205,7 @@ class Supervisor:
                     preexec_fn=die_with_parent,  # noqa: PLW1509  (one thread)
                 )
             except FileNotFoundError as error:
-                raise UsageError(f"{command[0]} is not installed; install the package qemu-system-x86") from error
+                raise UsageError(f"{command[0]} is not installed") from error
 
     def _listen(self) -> None:
         """Act on the lines of the guest's status port: ``init``, ``ready``, ``facts {json}``, ``exit N``."""

@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vm.base import files
+from vm.base import arch, files
 from vm.kernels.spec import Kernel
 
 CONFIG_VARIABLE = "VM_KERNEL_CONFIG"
@@ -32,16 +32,17 @@ class Vm:
         cwd: working directory of the guest's command.
         environment: further variables for the guest's command.
         kernel_arguments: appended to the kernel's command line.
-        qemu: the QEMU binary.
+        qemu: the QEMU binary, that of the architecture when None.
         qemu_arguments: appended to QEMU's command line.
         command: run instead of QEMU (tests of the runner); gets our own environment and the variables
             ``VM_STATUS_FD`` and ``VM_CONSOLE``.
-        profile: board, processor and console (vm/machine/profile.py), the accelerator's when empty.
+        profile: board, processor and console (vm/base/arch.py), the accelerator's when empty.
         cpu: processor model, in QEMU's words; the profile's when empty.
         mode: ``worker``; ``shell`` (a login on our terminal); or ``command`` (run ``script``, vm/shell/shell.py).
         script: the shell command of mode ``command``.
         setup: lines of shell that the guest runs before a shell or a command.
         sandbox: whether QEMU has one (vm/machine/features.py).
+        architecture: the kernel's; in the file its name.
     """
 
     name: str
@@ -56,7 +57,7 @@ class Vm:
     cwd: str = field(default_factory=os.getcwd)
     environment: dict[str, str] = field(default_factory=dict)
     kernel_arguments: list[str] = field(default_factory=list)
-    qemu: str = "qemu-system-x86_64"
+    qemu: str | None = None
     qemu_arguments: list[str] = field(default_factory=list)
     command: list[str] | None = None
     profile: str = ""
@@ -65,6 +66,7 @@ class Vm:
     script: str = ""
     setup: str = ""
     sandbox: bool = True
+    architecture: arch.Architecture = field(default_factory=arch.default)
 
     @classmethod
     def of(cls, kernel: Kernel, accelerator: str, *kernel_arguments: str) -> Vm:
@@ -83,16 +85,19 @@ class Vm:
             modules=str(kernel.modules) if kernel.modules else None,
             accelerator=accelerator,
             kernel_arguments=[*kernel.own_arguments, *kernel_arguments],
+            architecture=kernel.architecture,
         )
 
     def save(self, directory: Path) -> None:
         """Write ``vm.json`` into ``directory``."""
-        (directory / "vm.json").write_text(json.dumps(dataclasses.asdict(self), indent=1))
+        values = {**vars(self), "architecture": self.architecture.name}
+        (directory / "vm.json").write_text(json.dumps(values, indent=1))
 
     @classmethod
     def load(cls, directory: Path) -> Vm:
         """Read ``vm.json`` from ``directory``."""
-        return cls(**json.loads((directory / "vm.json").read_text()))
+        values = json.loads((directory / "vm.json").read_text())
+        return cls(**{**values, "architecture": arch.named(values["architecture"])})
 
 
 def config_environment(config: Path | None, directory: Path) -> dict[str, str]:

@@ -40,6 +40,7 @@ from vm.run.session import VmSession
 
 # MiB that QEMU and the relay take besides the guest's memory.
 _OVERHEAD = 150
+_NONE = Accelerator("none", "no virtual machine", 1.0)
 
 
 def prepare(config: pytest.Config) -> None:
@@ -97,7 +98,7 @@ class Controller(KernelList):
                 self.skips = _skip_budget(config)
                 self.kinds = _kinds(config)
                 issues = known.load_for(config)
-                self.accelerator = _accelerator(self.kernels, config)
+                self.accelerators = _accelerators(self.kernels, config)
                 self.features = _features(self.kernels, config)
             except UsageError as error:
                 raise pytest.UsageError(str(error)) from None
@@ -145,7 +146,7 @@ class Controller(KernelList):
             kernels=self.kernels,
             vms=option.vms or max(1, min(4, share)),
             at_once=option.vm_at_once or _room(option.vm_memory),
-            accelerator=self.accelerator,
+            accelerators=self.accelerators,
             directory=self.config.stash[RUN_DIRECTORY],
             cpus=option.vm_cpus,
             memory=option.vm_memory,
@@ -162,8 +163,8 @@ class Controller(KernelList):
 
     def _deadlines(self, kernel: Kernel) -> Deadlines:
         option = self.config.option
-        factor = self.accelerator.factor if kernel.image else 1.0
         given = (option.boot_deadline, option.test_deadline, option.vm_deadline)
+        factor = self.accelerators[kernel.name].factor
         return deadlines(*given, accelerator=factor, config=self.configs[kernel.name] or {})
 
     def _needs_own_machine(self, kernel: Kernel, item: pytest.Item) -> bool:
@@ -171,7 +172,8 @@ class Controller(KernelList):
 
     def pytest_report_header(self) -> list[str]:
         """Say what will run, and how."""
-        lines = [f"accelerator: {self.accelerator.name} ({self.accelerator.reason})"]
+        used = {self.accelerators[kernel.name]: None for kernel in self.kernels if kernel.image} or [_NONE]
+        lines = [f"accelerator: {accelerator.name} ({accelerator.reason})" for accelerator in used]
         lines += [self.features.missing] if self.features.missing else []
         lines += [
             f"kernel {kernel.name}: {kernel.release}" + (f" ({kernel.version})" if kernel.version else "")
@@ -377,18 +379,19 @@ def _kinds(config: pytest.Config) -> list[skipped.Kind]:
     return skipped.load(config.rootpath / named) if named else []
 
 
-def _accelerator(kernels: Sequence[Kernel], config: pytest.Config) -> Accelerator:
-    """Find out how QEMU runs guests, when there will be any."""
-    if all(kernel.image is None for kernel in kernels):
-        return Accelerator("none", "no virtual machine", 1.0)
-    return probe(config.option.qemu, config.option.accel, cpu=config.option.cpu)
+def _accelerators(kernels: Sequence[Kernel], config: pytest.Config) -> dict[str, Accelerator]:
+    """Find out how QEMU runs the guests of each kernel that has any."""
+    option, found = config.option, {kernel.name: _NONE for kernel in kernels}
+    for kernel in kernels:
+        if kernel.image:
+            found[kernel.name] = probe(option.qemu, option.accel, cpu=option.cpu, architecture=kernel.architecture)
+    return found
 
 
 def _features(kernels: Sequence[Kernel], config: pytest.Config) -> features.Features:
-    """Find out what QEMU has, when there will be any."""
-    if config.option.vm_command or all(kernel.image is None for kernel in kernels):
-        return features.Features()
-    return features.probe(config.option.qemu)
+    """Find out what QEMU has, when there will be guests: what each of several has."""
+    architectures = {kernel.architecture for kernel in kernels if kernel.image and not config.option.vm_command}
+    return features.Features(all(features.probe(each, config.option.qemu).sandbox for each in architectures))
 
 
 def _room(memory: int) -> int:

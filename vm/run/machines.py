@@ -149,13 +149,13 @@ class Plan:
         kernels: in the order given.
         vms: machines a kernel at most.
         at_once: machines of all kernels together, at any time.
-        accelerator: for all of them.
+        accelerators: of each kernel, by its name.
         directory: of the run's results.
         cpus, memory: of a machine; MiB.
         deadlines: of each kernel, by its name.
         restarts: machines a kernel may lose.
         kernel_arguments: for the guests' command lines.
-        qemu: the QEMU binary.
+        qemu: the QEMU binary, that of each kernel's architecture when None.
         profile: kind of machine, that of the accelerator when empty.
         cpu: processor model, that of the profile when empty.
         sandbox: whether QEMU has one.
@@ -166,19 +166,23 @@ class Plan:
     kernels: Sequence[Kernel]
     vms: int
     at_once: int
-    accelerator: Accelerator
+    accelerators: Mapping[str, Accelerator]
     directory: Path
     cpus: int
     memory: int
     deadlines: Mapping[str, Deadlines]
     restarts: int
     kernel_arguments: Sequence[str] = ()
-    qemu: str = "qemu-system-x86_64"
+    qemu: str | None = None
     profile: str = ""
     cpu: str = ""
     sandbox: bool = True
     command: Sequence[str] | None = None
     needs_own_machine: Callable[[Kernel, pytest.Item], bool] = lambda _kernel, _item: False
+
+    def factor(self, kernel: Kernel) -> float:
+        """Return what deadlines of its machines are multiplied with."""
+        return self.accelerators[kernel.name].factor
 
     def describe(self, kernel: Kernel, name: str, environment: dict[str, str]) -> Vm:
         """Return what vm/machine/relay.py has to know of a machine.
@@ -189,7 +193,7 @@ class Plan:
             environment: variables for the guest's Python.
         """
         deadlines = self.deadlines[kernel.name]
-        vm = Vm.of(kernel, self.accelerator.name, *deadlines.kernel_arguments, *self.kernel_arguments)
+        vm = Vm.of(kernel, self.accelerators[kernel.name].name, *deadlines.kernel_arguments, *self.kernel_arguments)
         return dataclasses.replace(
             vm,
             name=name,

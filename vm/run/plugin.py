@@ -70,7 +70,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "expect no failure of any kernel: a known issue fails its tests"
     ))  # fmt: skip
     add("--thorough", action="store_true", help="also what is marked thorough, and every case of tests that sample")
-    add("--qemu", default="qemu-system-x86_64", metavar="PATH", help="the QEMU to use")
+    add("--qemu", default=None, metavar="PATH", help="the QEMU to use (default: that of each kernel's architecture)")
     add("--results", default=None, metavar="DIR", help="where results go (default: results/ in the project)")
     # For the tests of the runner: a command that plays the guest, and what it is to do.
     add("--vm-command", default=None, help=argparse.SUPPRESS)

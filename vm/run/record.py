@@ -58,7 +58,7 @@ class Recorder:
         self.plan = plan
         self.tests: dict[str, dict[str, _Test]] = {kernel.name: {} for kernel in plan.kernels}
         self.stream = Stream(plan.directory / events.NAME)
-        began = events.RunBegan(plan.directory.name, _now(), tuple(command), _host(plan.qemu), _revision())
+        began = events.RunBegan(plan.directory.name, _now(), tuple(command), _host(plan), _revision())
         self.stream.add(began)
         for kernel in plan.kernels:
             self.stream.add(events.KernelSeen(self._kernel_run(kernel, [])))
@@ -163,7 +163,7 @@ class Recorder:
         facts = _facts(machines)
         files = _keep_facts(kernel, facts, self.plan.directory)
         boots = [machine.status.boot_seconds for machine in machines]
-        accelerator = self.plan.accelerator
+        accelerator = self.plan.accelerators[kernel.name]
         return KernelRun(
             name=kernel.name,
             spec=kernel.spec,
@@ -291,7 +291,8 @@ def _keep_facts(kernel: Kernel, facts: dict[str, Any], directory: Path) -> dict[
     return kept
 
 
-def _host(qemu: str) -> Host:
+def _host(plan: Plan) -> Host:
+    qemu = plan.qemu or plan.kernels[0].architecture.qemu
     try:
         said = subprocess.run([qemu, "--version"], capture_output=True, text=True, timeout=10).stdout
     except (OSError, subprocess.TimeoutExpired):

@@ -484,7 +484,7 @@ class VmSession(internals.controller()):  # type: ignore[misc]
                 machine.hung = f"silent for {limit:g} s"
                 machine.since = now
                 machine.signal(signal.SIGUSR1)
-            elif machine.hung and now - machine.since > _LAST_WORDS * self.plan.accelerator.factor:
+            elif machine.hung and now - machine.since > _LAST_WORDS * self.plan.factor(machine.kernel):
                 machine.signal(signal.SIGKILL)
 
     def _patience(self, machine: Machine) -> float:

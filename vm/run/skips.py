@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vm.base import toml
+from vm.base import arch, toml
 from vm.kernels import kconfig
 from vm.results.absence import Absence, Lack, parse
 
@@ -54,7 +54,7 @@ class State:
     Attributes:
         config: set symbols of its .config; None when it is unknown, which accounts for whatever could be configured.
         cmdline: its command line.
-        machine: ``x86_64``.
+        machine: ``uname -m``.
         sysctls: values by name, of those that the budget names.
         blacklist: lines of modprobe's configuration that keep modules from being loaded.
         judges: who may refuse system calls: ``seccomp`` for a filter, names of security modules.
@@ -178,7 +178,8 @@ def _of_this_architecture(evidence: str, rule: Rule, state: State) -> str | None
         off = evidence in state.cmdline.split() and value.lower() in OFF
         if off or (state.config or {}).get(name.removeprefix("CONFIG_")) == "y":
             return None
-    if evidence and evidence == state.machine != "x86_64":
+    row = arch.named(state.machine)
+    if evidence and evidence == state.machine and not (row and row.calls_32_bit):
         return None
     return f"this kernel runs on {state.machine or 'an unknown machine'}, and nothing switches it off"
 

@@ -34,7 +34,7 @@ from vm.guest import prepare
 from vm.kernels.resolve import resolve
 from vm.kernels.spec import Kernel
 from vm.machine import features, log_file
-from vm.machine.accel import DEFAULT_QEMU, probe
+from vm.machine.accel import probe
 from vm.machine.qemu import option_value, output_port
 from vm.machine.supervisor import Supervisor
 from vm.machine.vm import Vm, config_environment
@@ -101,7 +101,7 @@ def run_shell(vm: Vm, directory: Path, kernel: Kernel, gdb: bool = False) -> int
         raise UsageError("expected a terminal for a shell, found none; give --command 'COMMAND' to run one command")
     columns, rows = shutil.get_terminal_size()
     # Warnings stay in dmesg: pytest's marks of each test have their level.
-    setup = f"stty -F /dev/ttyS0 rows {rows} cols {columns}\necho 4 >/proc/sys/kernel/printk\n"
+    setup = f"stty -F /dev/{vm.architecture.console} rows {rows} cols {columns}\necho 4 >/proc/sys/kernel/printk\n"
     vm = replace(vm, mode="shell", setup=setup + vm.setup)
     say(f"{kernel.name} ({kernel.release}) under {vm.accelerator}; exit ends it, Ctrl-A X too")
     if gdb:
@@ -167,10 +167,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _vm(kernel: Kernel, options: argparse.Namespace, directory: Path) -> Vm:
-    qemu_has = features.probe(options.qemu)
+    qemu_has = features.probe(kernel.architecture, options.qemu)
     if qemu_has.missing:
         say(qemu_has.missing)
-    accelerator = probe(options.qemu, options.accel)
+    accelerator = probe(options.qemu, options.accel, architecture=kernel.architecture)
     return replace(
         Vm.of(kernel, accelerator.name, *options.kernel_argument),
         memory=options.memory,
@@ -246,7 +246,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     add("--cpus", type=int, default=1, metavar="N", help="processors of the guest (default: %(default)s)")
     add("--memory", type=int, default=1024, metavar="MIB", help="memory of the guest (default: %(default)s)")
     add("--accel", default="auto", help="auto (default), kvm or tcg")
-    add("--qemu", default=DEFAULT_QEMU, metavar="PATH", help="the QEMU to use")
+    add("--qemu", metavar="PATH", help="the QEMU to use (default: that of the kernel's architecture)")
     add("--kernel-argument", action="append", default=[], metavar="ARG", help="append to the kernel's command line")
     options = parser.parse_args(arguments)
     for name in ("cpus", "memory", "timeout"):

@@ -14,11 +14,11 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from vm.base import cache, process
+from vm.base import arch, cache, process
 from vm.base.errors import UsageError
 from vm.base.progress import Progress
 
-ARCHITECTURE = "amd64"
+ARCHITECTURE = arch.default().debian
 PROGRAMS = ("apt-get", "apt-config", "dpkg-deb")
 WORK_PREFIX = "af-alg-tests.apt."
 STALL_SECONDS = 120.0
@@ -109,10 +109,10 @@ def require() -> None:
     if missing:
         raise UsageError(
             f"packaged kernels need {', '.join(missing)} (Debian), not found here; "
-            "give a bzImage, a kernel tree or 'running' instead"
+            "give an image, a kernel tree or 'running' instead"
         )
-    if (machine := os.uname().machine) != "x86_64":
-        raise UsageError(f"packaged kernels are for x86_64, this machine is {machine}; give 'running'")
+    if (machine := os.uname().machine) not in (known := arch.default()).hosts:
+        raise UsageError(f"packaged kernels are for {known.name}, this machine is {machine}; give 'running'")
 
 
 @contextlib.contextmanager

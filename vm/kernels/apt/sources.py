@@ -92,7 +92,7 @@ def source_text(suite: str, sources: Sequence[Source]) -> str:
         )
     raise UsageError(
         "this machine's apt sources name no archive of the distribution; add one (sources.list(5)), "
-        "or give a bzImage, a kernel tree or 'running'"
+        "or give an image, a kernel tree or 'running'"
     )
 
 

@@ -1,7 +1,7 @@
 """A kernel made for these tests, from source: quickly, reproducibly, and never by writing to the source tree.
 
     source tree ─► shadow of links ─► configuration ─► make ─► cache entry
-    vm/sources                        vm/kconfig               bzImage, .config, modules
+    vm/sources                        vm/kconfig               image, .config, modules
 
 Each tree has one shadow in the cache, and in it one build directory per set of variants, which is kept: what is
 built again is what changed. What the guests boot is a copy of the result, named by its content, so that a later
@@ -23,14 +23,14 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vm.base import cache, files, process, prune, room
+from vm.base import arch, cache, files, process, prune, room
 from vm.base.errors import BuildFailed, UsageError
 from vm.base.progress import Progress
 from vm.kernels import kconfig, modules
 from vm.kernels.build import make as build_make
 from vm.kernels.build import sources
 from vm.kernels.build.plan import Plan
-from vm.kernels.spec import BZIMAGE, SOURCE_PREFIX, SUITE, VERSION, Kernel
+from vm.kernels.spec import SOURCE_PREFIX, SUITE, VERSION, Kernel
 from vm.kernels.symbols import scan
 
 
@@ -87,7 +87,8 @@ def build(tree: sources.Tree, variants: Sequence[str], progress: Progress) -> Ke
     with cache.locked(builds / f"shadow-{tree.label}", lambda: progress(f"{tree.label}: waiting for another run")):
         shadow = cache.hold(sources.shadow(tree))
     out = shadow / "-".join((sources.BUILD_PREFIX, *variants))
-    plan = Plan(tree, tuple(variants), shadow, out, tuple(kconfig.chosen(variants)))
+    own = arch.default()
+    plan = Plan(tree, tuple(variants), shadow, out, tuple(kconfig.chosen(variants, own)), own)
     with cache.locked(out, lambda: progress(_waiting(plan))):
         out.mkdir(exist_ok=True)
         try:
@@ -131,7 +132,7 @@ def _built(plan: Plan, progress: Progress) -> tuple[Kernel, bool]:
 
 def _asked(plan: Plan) -> dict[str, kconfig.Option]:
     modular = any(fragment.as_modules for fragment in plan.fragments)
-    return kconfig.merge(plan.fragments, scan(plan.tree.path) if modular else None)
+    return kconfig.merge(plan.fragments, scan(plan.tree.path, plan.architecture.directory) if modular else None)
 
 
 def _state(plan: Plan, asked: Mapping[str, kconfig.Option]) -> str:
@@ -164,7 +165,7 @@ def _configure(plan: Plan, asked: Mapping[str, kconfig.Option], progress: Progre
 
 def _compile(plan: Plan, progress: Progress, *, count: bool) -> int:
     """Run make; return how many files were compiled."""
-    targets = ["bzImage"]
+    targets = [plan.architecture.image.name]
     if _has_modules(plan):
         targets.append("modules")
     marker = plan.out / MARKER
@@ -185,13 +186,14 @@ def _keep(plan: Plan) -> Path:
     """Copy what a guest needs into an entry of the cache that is named by its content."""
     release = (plan.out / "include/config/kernel.release").read_text().strip()
     with_modules = _has_modules(plan)
-    digest = hashlib.sha256((plan.out / BZIMAGE).read_bytes() + (plan.out / ".config").read_bytes())
+    image = plan.out / plan.architecture.image
+    digest = hashlib.sha256(image.read_bytes() + (plan.out / ".config").read_bytes())
     if with_modules:
         for module in sorted(plan.out.rglob("*.ko")):
             digest.update(module.read_bytes())
 
     def make(entry: Path) -> None:
-        shutil.copyfile(plan.out / BZIMAGE, entry / "bzImage")
+        shutil.copyfile(image, entry / image.name)
         shutil.copyfile(plan.out / ".config", entry / "config")
         shutil.copyfile(plan.out / "missing.txt", entry / "missing.txt")
         _link_or_copy(plan.out / "vmlinux", entry / "vmlinux")
@@ -209,11 +211,12 @@ def _kernel(plan: Plan, entry: Path) -> Kernel:
         name=plan.label,
         spec="",
         release=(entry / "release").read_text().strip(),
-        image=entry / "bzImage",
+        image=entry / plan.architecture.image.name,
         modules=entry if (entry / "lib/modules").is_dir() else None,
         config=entry / "config",
         version="+".join((plan.tree.version, *plan.variants)),
         vmlinux=entry / "vmlinux",
+        architecture=plan.architecture,
     )
 
 

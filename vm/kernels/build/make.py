@@ -81,7 +81,8 @@ def make(
         # Paths are relative, so that one cache serves all; a user's own cache is left alone.
         environment |= {**CCACHE, "CCACHE_DIR": str(cache.cache_dir() / "ccache")}
     # LOCALVERSION= (set, empty): else a git tree's release ends in a + that comes and goes with its tags.
-    command = ["make", "-C", str(plan.shadow), f"O={plan.out}", f"CC={compiler}", "LOCALVERSION=", "V=0"]
+    own = [f"ARCH={plan.architecture.make}", f"CC={compiler}", "LOCALVERSION=", "V=0"]
+    command = ["make", "-C", str(plan.shadow), f"O={plan.out}", *own]
     script = f'unset {" ".join(UNSET)}; exec "$@" >>"$0" 2>&1'
     argv = ["sh", "-c", script, str(log or plan.log), *command, *plan.make_variables, *arguments]
     with plan.log.open("a") as file:

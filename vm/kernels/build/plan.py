@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from vm.base.arch import Architecture
 from vm.kernels import kconfig
 from vm.kernels.build import sources
 
@@ -19,6 +20,7 @@ class Plan:
         shadow: the directory of links that stands for the tree.
         out: the build directory, in it.
         fragments: in the order of merging.
+        architecture: that it is built for.
     """
 
     tree: sources.Tree
@@ -26,6 +28,7 @@ class Plan:
     shadow: Path
     out: Path
     fragments: tuple[kconfig.Fragment, ...]
+    architecture: Architecture
 
     @property
     def label(self) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm.base import cache, process
+from vm.base import arch, cache, process
 from vm.base.errors import UsageError
 from vm.base.progress import Progress
 from vm.kernels import built, versions
@@ -61,9 +61,10 @@ def local(path: Path) -> Tree:
         raise UsageError(f"no directory {path}; expected a kernel source tree")
     if source := built.source_of(path):
         raise UsageError(f"{path} is a build directory (O=); variants are built of its sources: give {source}+…")
-    if not all((path / name).exists() for name in ("Makefile", "Kbuild", "Kconfig", "arch/x86/Makefile")):
+    own = arch.default().directory
+    if not all((path / name).exists() for name in ("Makefile", "Kbuild", "Kconfig", f"arch/{own}/Makefile")):
         raise UsageError(
-            f"{path} is no kernel source tree for x86: it lacks Makefile, Kbuild, Kconfig or arch/x86; "
+            f"{path} is no kernel source tree for {own}: it lacks Makefile, Kbuild, Kconfig or arch/{own}; "
             "give the top directory of a Linux tree"
         )
     path = path.resolve()
@@ -172,7 +173,7 @@ def _release(path: Path) -> tuple[str, Series]:
 
 def _built_in_place(path: Path) -> bool:
     # What the kernel's own Makefile looks for when it refuses a build apart.
-    return any((path / name).exists() for name in (".config", "include/config", "arch/x86/include/generated"))
+    return any(any(path.glob(name)) for name in (".config", "include/config", "arch/*/include/generated"))
 
 
 BUILD_PREFIX = "build"
@@ -217,7 +218,8 @@ def _match(directory: Path, wanted: dict[str, Path], keep: str | None) -> None:
 
 
 _MADE = re.compile(r"\.(o|a|ko|mod|cmd|d|dwo|gcno|symversions|order|lds)$|^(\.config|\.tmp_|\.version$)")
-_MADE_UNLESS_SOURCE = re.compile(r"^(vmlinux|System\.map|bzImage$|Module\.symvers$|modules\.)")
+_IMAGES = "|".join(re.escape(row.image.name) for row in arch.ARCHITECTURES)
+_MADE_UNLESS_SOURCE = re.compile(rf"^(vmlinux|System\.map|({_IMAGES})$|Module\.symvers$|modules\.)")
 _SOURCE = (".c", ".h", ".S", ".sh", ".rst")
 
 

@@ -216,5 +216,5 @@ def test_cache_that_cannot_be_written_is_said(machine: Machine, monkeypatch: pyt
 
 def test_machine_without_apt_is_told_what_works(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "find", lambda _program: None)
-    with pytest.raises(UsageError, match=r"need apt-get.*give a bzImage, a kernel tree or 'running' instead"):
+    with pytest.raises(UsageError, match=r"need apt-get.*give an image, a kernel tree or 'running' instead"):
         machine.resolve("6.1")

@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from vm.base import arch
 from vm.base.errors import UsageError
 from vm.kernels import built, image
 from vm.kernels import resolve as kernel
 from vm.kernels.build import sources
-from vm.kernels.spec import BZIMAGE, Kernel
+from vm.kernels.spec import Kernel
 from vm.tests.archive import bzimage, module
 
 RELEASE = "6.12.3-test+"
-BOOTS = {"64BIT": "y", **dict.fromkeys(built.BOOT, "y")}
+BZIMAGE = arch.default().image
+BOOTS = {arch.default().config: "y", "VIRTIO_PCI": "y", **dict.fromkeys(built.BOOT, "y")}
 
 
 @pytest.fixture(autouse=True)

@@ -246,7 +246,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def test_scan_finds_symbols_their_types_prompts_and_conditions(tree: Path) -> None:
-    symbols = scan(tree)
+    symbols = scan(tree, "x86")
     assert set(symbols) == {
         "HAVE_IT", "CRYPTO_ONE", "CRYPTO_TWO", "CRYPTO_HIDDEN", "CRYPTO_THREE", "NUMBER", "FROM_X86",
     }  # fmt: skip
@@ -267,7 +267,7 @@ def test_scan_finds_symbols_their_types_prompts_and_conditions(tree: Path) -> No
     ],
 )
 def test_unmet_names_the_conditions_that_fail(tree: Path, config: dict[str, str], lacking: str) -> None:
-    assert unmet(scan(tree)["CRYPTO_ONE"], config) == lacking
+    assert unmet(scan(tree, "x86")["CRYPTO_ONE"], config) == lacking
 
 
 @pytest.mark.parametrize(

@@ -41,8 +41,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def cached(tmp_path: Path, data: bytes) -> bytes | None:
     image = tmp_path / "bzImage"
     image.write_bytes(data)
-    found = vmlinux.cached(image)
-    assert vmlinux.cached(image) == found
+    found = vmlinux.cached(image, "bzimage")
+    assert vmlinux.cached(image, "bzimage") == found
     return None if found is None else found.read_bytes()
 
 

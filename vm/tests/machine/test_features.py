@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from vm.base import arch
 from vm.base.errors import UsageError
 from vm.machine import features
 from vm.machine.qemu import command_line
@@ -15,8 +16,9 @@ from vm.machine.vm import Vm
 from vm.tests.archive import bzimage
 from vm.tests.harness import Project
 
-QEMU = "qemu-system-x86_64"
-ALL = "\n".join(f'name "{device}", bus virtio-bus' for device in features.NEEDED)
+ARCH = arch.default()
+NEEDED = [device.format(bus=ARCH.bus) for device in features.NEEDED]
+ALL = "\n".join(f'name "{device}", bus virtio-bus' for device in NEEDED)
 NO_SANDBOX = 'case "$*" in *-sandbox*) echo "There is no option group \'sandbox\'" >&2; exit 1;; esac'
 
 MakeQemu = Callable[..., str]
@@ -39,34 +41,34 @@ def make_qemu(tmp_path: Path) -> MakeQemu:
 
 def test_the_qemu_of_this_machine_has_it_all() -> None:
     """Its own words are understood, and its options are right."""
-    assert features.probe(QEMU) == features.Features(sandbox=True)
-    assert features.probe(QEMU).missing == ""
+    assert features.probe(ARCH) == features.Features(sandbox=True)
+    assert features.probe(ARCH).missing == ""
 
 
-@pytest.mark.parametrize("device", features.NEEDED)
+@pytest.mark.parametrize("device", NEEDED)
 def test_a_device_that_guests_need_and_qemu_lacks_is_named(make_qemu: MakeQemu, device: str) -> None:
     qemu = make_qemu("\n".join(line for line in ALL.splitlines() if f'"{device}"' not in line))
     with pytest.raises(UsageError, match=f"qemu has no device {device}, which .*; give another QEMU by --qemu"):
-        features.probe(qemu)
+        features.probe(ARCH, qemu)
 
 
 def test_a_qemu_that_says_why_it_lists_nothing_is_quoted(make_qemu: MakeQemu) -> None:
     qemu = make_qemu(body="echo 'qemu: cannot load libvirglrenderer.so' >&2; exit 127")
     with pytest.raises(UsageError, match=r"\(qemu: cannot load libvirglrenderer.so\); give another"):
-        features.probe(qemu)
+        features.probe(ARCH, qemu)
 
 
 def test_a_qemu_that_is_none_is_told(tmp_path: Path) -> None:
     (tmp_path / "qemu").write_text("#!/no/such/interpreter\n")
     (tmp_path / "qemu").chmod(0o755)
     with pytest.raises(UsageError, match=r"cannot run .*qemu: No such file or directory; give another QEMU"):
-        features.probe(str(tmp_path / "qemu"))
+        features.probe(ARCH, str(tmp_path / "qemu"))
     with pytest.raises(UsageError, match="no-such-qemu is not installed"):
-        features.probe("no-such-qemu")
+        features.probe(ARCH, "no-such-qemu")
 
 
 def test_a_qemu_without_a_sandbox_runs_guests_without_and_says_so(make_qemu: MakeQemu, tmp_path: Path) -> None:
-    found = features.probe(make_qemu(body=NO_SANDBOX))
+    found = features.probe(ARCH, make_qemu(body=NO_SANDBOX))
     assert not found.sandbox
     assert "no sandbox" in found.missing
     image = tmp_path / "bzImage"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from vm.base import arch
 from vm.machine import profile
 from vm.machine.qemu import command_line
 from vm.machine.vm import Vm
@@ -83,11 +84,11 @@ def test_every_word_of_the_command_line(tmp_path: Path, image: Path, accelerator
 )
 def test_a_processor_of_the_users_choice(accelerator: str, model: str, expected: str) -> None:
     """What the user says of a feature stands; what the runner needs is added."""
-    assert profile.cpu(accelerator, accelerator, model) == expected
+    assert profile.cpu(arch.default(), accelerator, accelerator, model) == expected
 
 
 @pytest.mark.parametrize("cpu", ["", "Nehalem", "Haswell-v4"])
-@pytest.mark.parametrize("kind", profile.PROFILES)
+@pytest.mark.parametrize("kind", arch.default().profiles)
 def test_qemu_realises_every_device(tmp_path: Path, image: Path, kind: str, cpu: str) -> None:
     """The real QEMU takes the whole command line, that of KVM too; no code runs, since it is told to wait (-S)."""
     ours, theirs = socket.socketpair()

@@ -1,0 +1,210 @@
+"""The architectures whose kernels can be tested: one row each, with all that the runner has to know of it.
+
+What is new needs a row, its options in ``kconfigs/NAME.config``, and a reader (vm/kernels/image.py) where the format of
+its images has none yet. vm/tests/base/test_arch.py holds that no other module names an architecture.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vm.base.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One kind of machine: board, processor and how its kernel is loaded.
+
+    Attributes:
+        board: QEMU's name of it (``-machine``).
+        cpu: processor model and features (``-cpu``).
+        features: of any other processor that is asked for, appended to its model.
+        unpacked: whether the kernel inside an image is unpacked on the host, where QEMU can enter it. That leaves out
+            its own decompressor, which takes longer than its start when emulated, and KASLR.
+        kernel_arguments: for the kernel's command line.
+    """
+
+    board: str
+    cpu: str
+    features: str = ""
+    unpacked: bool = False
+    kernel_arguments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What shows that QEMU runs code: a program by which it ends as it does by nothing else.
+
+    Attributes:
+        program: bytes of its file.
+        arguments: QEMU's besides those of the profile; ``{file}`` stands for the file.
+        status: QEMU's exit status when the program ran.
+    """
+
+    program: bytes
+    arguments: tuple[str, ...]
+    status: int
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One row of the table.
+
+    Attributes:
+        name: ``uname -m`` of its kernels, unique; also the fragment of ``kconfigs/`` that all of them have.
+        hosts: ``uname -m`` of the machines whose KVM runs it; the first row that has one is that machine's default.
+        qemu: QEMU's binary.
+        package: the Debian package that has it.
+        virtme: virtme-ng's name of it (``--arch``).
+        bus: last part of the names of QEMU's virtio devices, and of the kernel's driver: ``pci``, ``ccw``.
+        profiles: kinds of machines, by the accelerator whose machines have them: ``kvm`` and ``tcg``.
+        proof: shows that an accelerator runs its code.
+        console: name in /dev of the serial console, on which shells run too.
+        serial: QEMU's arguments for the console's device; the chardev is ``console``.
+        console_arguments: have the kernel log there, from its first line.
+        kernel_arguments: further ones, for instance about hardware that the guest does not have.
+        nmi: QMP command that makes a guest which hangs print where; empty when QEMU has none.
+        nmi_arguments: have the kernel panic when it has done so.
+        elf: numbers of the machine in ELF files (include/uapi/linux/elf-em.h).
+        image: of a built tree, below its top; make's target is its name, and its arch/ directory is in it.
+        image_name: what people call such an image, with its article.
+        image_format: which reader of vm/kernels/image.py knows it.
+        make: value of ``ARCH=`` for the kernel's make.
+        crypto: directories of the source with modules of algorithms, besides those of all architectures.
+        config: symbol that its .config files set, and no others.
+        debian: Debian's name of it.
+        flavours: how the ABI names of Debian's general kernels end.
+        calls_32_bit: whether its kernels can have 32-bit system calls that tests, which are 64-bit programs, can make.
+        pointer: pattern of what precedes the function in the line of a trace that tells where it happened.
+        registers: pattern of how the lines of a trace with registers begin.
+    """
+
+    name: str
+    hosts: tuple[str, ...]
+    qemu: str
+    package: str
+    virtme: str
+    bus: str
+    profiles: Mapping[str, Profile] = field(hash=False)
+    proof: Proof
+    console: str
+    serial: tuple[str, ...]
+    console_arguments: tuple[str, ...]
+    kernel_arguments: tuple[str, ...]
+    nmi: str
+    nmi_arguments: tuple[str, ...]
+    elf: tuple[int, ...]
+    image: Path
+    image_name: str
+    image_format: str
+    make: str
+    crypto: tuple[str, ...]
+    config: str
+    debian: str
+    flavours: tuple[str, ...]
+    calls_32_bit: bool
+    pointer: str
+    registers: str
+
+    @property
+    def directory(self) -> str:
+        """Its directory in the kernel's arch/."""
+        return self.image.parts[1]
+
+    def find_qemu(self, given: str | None = None) -> str:
+        """Return the path of QEMU.
+
+        Args:
+            given: name or path of another one than its own.
+
+        Raises:
+            UsageError: it is not installed.
+        """
+        path = shutil.which(given or self.qemu)
+        if path is None:
+            raise UsageError(
+                f"{given or self.qemu} is not installed; install the package {self.package} "
+                f"(Debian: apt-get install {self.package})"
+            )
+        return path
+
+
+_X86_64 = Architecture(
+    name="x86_64",
+    hosts=("x86_64",),
+    qemu="qemu-system-x86_64",
+    package="qemu-system-x86",
+    virtme="x86_64",
+    bus="pci",
+    profiles={
+        # No PMU: its interrupts are NMIs, and one that nobody expects is a panic here (unknown_nmi_panic).
+        "kvm": Profile(board="q35", cpu="host,pmu=off", features="pmu=off"),
+        "tcg": Profile(
+            board="q35",
+            # TCG of QEMU 7.2 corrupts the flags on cmpxchg16b: guests fault at random.
+            cpu="max,-cx16",
+            features="-cx16",
+            unpacked=True,
+            kernel_arguments=(
+                # An emulated timer is late on a busy host, and the kernel panics: "IO-APIC + timer doesn't work".
+                "no_timer_check",
+                # 27 s with every algorithm built in; a kernel that shall do them says so (Kernel.own_arguments).
+                "cryptomgr.notests",
+            ),
+        ),
+    },
+    proof=Proof(
+        # A boot sector: mov al, 0x10; out 0xf4, al; hlt. The device turns the byte written into QEMU's exit status
+        # (value << 1) | 1.
+        program=bytes.fromhex("b010e6f4f4").ljust(510, b"\0") + b"\x55\xaa",
+        arguments=(
+            # A floppy, because QEMU offers no other disk that a BIOS boots from and that may be read-only.
+            *("-drive", "file={file},format=raw,if=floppy,readonly=on", "-boot", "a"),
+            *("-device", "isa-debug-exit,iobase=0xf4,iosize=1"),
+        ),
+        status=(0x10 << 1) | 1,
+    ),
+    console="ttyS0",
+    serial=("-serial", "chardev:console"),
+    console_arguments=("console=ttyS0,115200", "earlyprintk=serial,ttyS0,115200"),
+    kernel_arguments=("i8042.nopnp", "i8042.noaux"),
+    nmi="inject-nmi",
+    nmi_arguments=("unknown_nmi_panic=1",),
+    elf=(62,),
+    image=Path("arch/x86/boot/bzImage"),
+    image_name="an x86-64 bzImage",
+    image_format="bzimage",
+    make="x86",
+    crypto=("arch/x86/crypto/",),
+    config="X86_64",
+    debian="amd64",
+    flavours=("amd64",),
+    calls_32_bit=True,
+    pointer=r"RIP: [0-9a-f]{4}:",
+    registers=r"RIP: |R[0-9A-Z]{2}: |Code: |RSP: |FS: |CS: |CR2: |DR\d: |PKRU: ",
+)
+
+ARCHITECTURES = (_X86_64,)
+# A console does not say whose it is.
+POINTERS = "|".join(row.pointer for row in ARCHITECTURES)
+REGISTERS = "|".join(row.registers for row in ARCHITECTURES)
+
+
+def default() -> Architecture:
+    """Return that of whatever does not tell its own: this machine's, the first where it has no row."""
+    machine = os.uname().machine
+    return next((row for row in ARCHITECTURES if machine in row.hosts), ARCHITECTURES[0])
+
+
+def named(name: str) -> Architecture | None:
+    """Return the row of that name, None when there is none."""
+    return next((row for row in ARCHITECTURES if row.name == name), None)
+
+
+def of_config(config: Mapping[str, str]) -> Architecture | None:
+    """Return the one that a .config is of (its values by symbol), None when it has no row, or is no .config."""
+    return next((row for row in ARCHITECTURES if config.get(row.config) == "y"), None)
