@@ -159,7 +159,16 @@ class Controller(KernelList):
             cpu=option.cpu,
             command=shlex.split(option.vm_command) if option.vm_command else None,
             needs_own_machine=self._needs_own_machine,
+            told={kernel.name: self._told(kernel) for kernel in self.kernels},
         )
+
+    def _told(self, kernel: Kernel) -> dict[str, object]:
+        """Return what a guest is told of its kernel: the known issues, and which sysctls account for skips."""
+        return {
+            "vm_issues": {fix: tuple(found) for fix, found in self.possible[kernel.name].items()},
+            "vm_sysctls": skips.sysctls(self.skips or ()),
+            "vm_expendable": kernel.image is not None,
+        }
 
     def _deadlines(self, kernel: Kernel) -> Deadlines:
         option = self.config.option
@@ -180,13 +189,6 @@ class Controller(KernelList):
             for kernel in self.kernels
         ]
         return [*lines, f"results: {files.shown(self.session.plan.directory)}"]
-
-    def pytest_configure_node(self, node: Any) -> None:
-        """Tell a guest which known issues its kernel has."""
-        label = node.gateway.spec.kernel
-        node.workerinput["vm_issues"] = {fix: tuple(found) for fix, found in self.possible[label].items()}
-        node.workerinput["vm_sysctls"] = skips.sysctls(self.skips or ())
-        node.workerinput["vm_expendable"] = any(each.name == label and each.image for each in self.kernels)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, Any] | None:

@@ -160,6 +160,7 @@ class Plan:
         cpu: processor model, that of the profile when empty.
         sandbox: whether QEMU has one.
         command: instead of QEMU, for the tests of the runner.
+        told: by kernel, what its guests are told besides; values of JSON's types.
         needs_own_machine: says of a kernel and a test whether the test may take that kernel down.
     """
 
@@ -172,6 +173,7 @@ class Plan:
     memory: int
     deadlines: Mapping[str, Deadlines]
     restarts: int
+    told: Mapping[str, Mapping[str, object]]
     kernel_arguments: Sequence[str] = ()
     qemu: str | None = None
     profile: str = ""

@@ -6,12 +6,8 @@ result to report and not an accident.
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import shlex
 import signal
-import sys
-from collections import deque
 from collections.abc import Iterable, Sequence
 from queue import Empty
 from typing import Any
@@ -23,9 +19,9 @@ from vm.guest.internals import WorkerController
 from vm.kernels.spec import Kernel
 from vm.klog import console
 from vm.klog.splats import find_splats
-from vm.machine.vm import config_environment
 from vm.results.model import Verdict
-from vm.run.machines import Machine, Plan, guest_environment, kernel_of_id
+from vm.run.machines import Machine, Plan, kernel_of_id
+from vm.run.pool import Pool
 from vm.run.record import Recorder, reason_of
 from vm.run.schedule import KernelScheduling
 from vm.run.stalls import AwakeClock, Stalls, depends_on_time, given_up, of_time
@@ -33,8 +29,6 @@ from vm.run.verdicts import Verdicts, of_machine
 
 # Seconds a machine that was sent an NMI has to print where it hangs.
 _LAST_WORDS = 3.0
-# Seconds after which a machine that was let go is no longer waited for: its process is stopped, or worse.
-_LEAVES_WITHIN = 10.0
 
 
 class VmSession(internals.controller()):  # type: ignore[misc]
@@ -47,24 +41,18 @@ class VmSession(internals.controller()):  # type: ignore[misc]
         self.active = internals.active_workers(self)
         self.plan = plan
         self.recorder = recorder
-        self.machines: dict[WorkerController, Machine] = {}
-        self.kernel_of: dict[Any, str] = {}
-        self.started: dict[str, int] = {kernel.name: 0 for kernel in plan.kernels}
-        self.losses: dict[str, int] = dict.fromkeys(self.started, 0)
+        self.clock = AwakeClock()
+        self.pool = Pool(config, plan, recorder, self.clock, self.active, self.queue.put)
+        self.machines = self.pool.machines
+        self.losses: dict[str, int] = {kernel.name: 0 for kernel in plan.kernels}
         self.booted: set[str] = set()
         self.shouldstop: bool | str = False
-        self.sched: KernelScheduling = KernelScheduling(self.kernel_of, self.started)
+        self.sched: KernelScheduling = KernelScheduling(self.pool.kernel_of, self.losses)
         if self.maxfail:
             self.sched.ahead = 2
         self.verdicts = Verdicts(config, self.sched, functools.partial(internals.count_failure, self))
         self.stopped = ""
-        self.clock = AwakeClock()
         self.stalls = Stalls(recorder.stalled)
-        self._only = ""
-        # Machines to start when another has ended: the kernel, and the one test it is for.
-        self.queued: deque[tuple[Kernel, str]] = deque()
-        # Machines that were let go, and since when.
-        self.leaving: dict[WorkerController, float] = {}
 
     # ---- hooks
 
@@ -72,14 +60,14 @@ class VmSession(internals.controller()):  # type: ignore[misc]
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         """Boot one machine a kernel, as far as there is room; more follow when the number of tests is known."""
         self.session = session
-        self.nodemanager = internals.new_manager(self.config)
+        self.pool.manager = self.nodemanager = internals.new_manager(self.config)
         # xdist names each worker a directory below the temporary one, which that would create. Guests have their own.
         internals.name_temporary_directory(self.config, self.plan.directory / "tmp")
         for kernel in self.plan.kernels:
             if kernel.trouble:
                 self.sched.close(kernel.name, f"{kernel.name} was not built")
             else:
-                self._start(kernel)
+                self.pool.start(kernel)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection(self, session: pytest.Session) -> bool:
@@ -91,7 +79,7 @@ class VmSession(internals.controller()):  # type: ignore[misc]
         session.perform_collect()
         self.verdicts.items = {item.nodeid: item for item in session.items}
         for test in self.verdicts.items:
-            if (label := kernel_of_id(test, self.started)) is None:
+            if (label := kernel_of_id(test, self.losses)) is None:
                 # Results of two kernels would be one; and what a kernel missed could not be told.
                 raise pytest.UsageError(
                     f"{test} cannot carry the kernel in its id, as a unittest.TestCase or a doctest; make it a function"
@@ -105,12 +93,12 @@ class VmSession(internals.controller()):  # type: ignore[misc]
             )
             if self.verdicts.items and not count:
                 self.sched.close(kernel.name, f"no test of {kernel.name} was selected")
-                self.queued = deque(waiting for waiting in self.queued if waiting[0] is not kernel)
-                for node in [node for node in self.active if self.machines[node].kernel is kernel]:
+                self.pool.drop_queued(kernel)
+                for node in self.pool.of(kernel):
                     self._dismiss(node)
             # Below some dozens of tests a second machine costs more than it brings.
             for _ in range(0 if kernel.trouble else min(self.plan.vms, 1 + count // 24) - 1):
-                self._start(kernel)
+                self.pool.start(kernel)
         return True
 
     def pytest_xdist_make_scheduler(self) -> KernelScheduling:
@@ -123,12 +111,14 @@ class VmSession(internals.controller()):  # type: ignore[misc]
 
     def pytest_configure_node(self, node: WorkerController) -> None:
         """Tell the worker what it is."""
-        label = node.gateway.spec.kernel
-        kernel = next(kernel for kernel in self.plan.kernels if kernel.name == label)
-        node.workerinput["vm_kernel"] = label
-        node.workerinput["vm_only"] = self._only
-        node.workerinput["vm_factor"] = self.plan.deadlines[label].factor
-        node.workerinput["vm_in_machine"] = kernel.image is not None and self.plan.command is None
+        kernel, only = self.pool.starting
+        node.workerinput |= {
+            "vm_kernel": kernel.name,
+            "vm_only": only,
+            "vm_factor": self.plan.deadlines[kernel.name].factor,
+            "vm_in_machine": kernel.image is not None and self.plan.command is None,
+            **self.plan.told[kernel.name],
+        }
 
     @pytest.hookimpl
     def pytest_runtestloop(self) -> bool:
@@ -159,7 +149,7 @@ class VmSession(internals.controller()):  # type: ignore[misc]
 
     def loop_once(self) -> None:
         """Act on the next event, watching the clock meanwhile."""
-        while self.active or self.queued:
+        while self.pool:
             self._start_queued()
             try:
                 name, arguments = self.queue.get(timeout=0.2)
@@ -173,13 +163,13 @@ class VmSession(internals.controller()):  # type: ignore[misc]
             if self.queue.empty():
                 self._watch()
             break
-        if self.sched.tests_finished or not (self.active or self.queued):
+        if self.sched.tests_finished or not self.pool:
             self.triggershutdown()
 
     def triggershutdown(self) -> None:
         """End all machines: those that have work finish it, those not up yet are dropped."""
         self.shuttingdown = True
-        self.queued.clear()
+        self.pool.drop_queued()
         for node in list(self.active):
             if node in self.sched.nodes and self.machines[node].collected:
                 if not node.shutting_down:
@@ -259,7 +249,7 @@ class VmSession(internals.controller()):  # type: ignore[misc]
         self.sched.give_up(kernel.name, machine.only)
         if self._start_for_one(kernel):
             return
-        if self.sched.wants_machine(kernel.name) and not self._alive(kernel) and not self.shouldstop:
+        if self.sched.wants_machine(kernel.name) and not self.pool.alive(kernel) and not self.shouldstop:
             reason = f"no machine of {kernel.name} that was left had it in its collection"
             if self.losses[kernel.name] > self.plan.restarts:
                 reason = f"the restart budget is used up: {kernel.name} lost {self.losses[kernel.name]} machines"
@@ -306,8 +296,8 @@ class VmSession(internals.controller()):  # type: ignore[misc]
         self.recorder.refused(kernel.name)
         self.verdicts.refuse(machine, reason)
         self.sched.close(kernel.name, reason)
-        self.queued = deque(waiting for waiting in self.queued if waiting[0] is not kernel)
-        for node in [node for node in self.active if self.machines[node].kernel is kernel]:
+        self.pool.drop_queued(kernel)
+        for node in self.pool.of(kernel):
             self._drop(node, ())
             self._dismiss(node)
 
@@ -352,7 +342,7 @@ class VmSession(internals.controller()):  # type: ignore[misc]
 
     def _start_for_one(self, kernel: Kernel) -> bool:
         """Start a machine for the next test that needs one for itself, in the place of one that ended."""
-        meant = {self.machines[node].only for node in self.active} | {only for _, only in self.queued}
+        meant = self.pool.meant()
         test = next((test for test in self.sched.shares[kernel.name].waiting if test not in meant), "")
         if not test or self.shouldstop or not self.sched.wants_machine(kernel.name):
             return False
@@ -363,68 +353,20 @@ class VmSession(internals.controller()):  # type: ignore[misc]
         # All had been told to finish, since nothing was left to hand out; now there is.
         self.shuttingdown = False
         try:
-            self._start(kernel, only)
+            self.pool.start(kernel, only)
         except pytest.UsageError as error:
             self.sched.close(kernel.name, str(error))
 
-    def _start(self, kernel: Kernel, only: str = "") -> None:
-        if self._occupied() < self.plan.at_once:
-            self._start_now(kernel, only)
-        else:
-            self.queued.append((kernel, only))
-
     def _start_queued(self) -> None:
         """Use the room that a machine left."""
-        while self.queued and self._occupied() < self.plan.at_once:
-            kernel, only = self.queued.popleft()
+        while (waiting := self.pool.next()) is not None:
+            kernel, only = waiting
             if self.sched.wants_machine(kernel.name) and only not in self.verdicts.complete:
                 self._start_again(kernel, only)
 
-    def _occupied(self) -> int:
-        """Return how many machines there are: those at work, and those that were let go and are not gone yet."""
-        for node, since in list(self.leaving.items()):
-            if self.machines[node].gone or self.clock() - since > _LEAVES_WITHIN:
-                del self.leaving[node]
-        return len(self.active) + len(self.leaving)
-
-    def _start_now(self, kernel: Kernel, only: str) -> None:
-        self.started[kernel.name] += 1
-        name = f"{kernel.name}-{self.started[kernel.name]}"
-        directory = self.plan.directory / "vms" / name
-        try:
-            directory.mkdir(parents=True)
-            environment = guest_environment(self.config) | config_environment(kernel.config, directory)
-            self.plan.describe(kernel, name, environment).save(directory)
-            python = f"{shlex.quote(sys.executable)} -m vm.machine.relay {shlex.quote(str(directory))}"
-        except OSError as error:
-            raise pytest.UsageError(
-                f"cannot write results: {error}; give another directory by --results DIR"
-            ) from error
-        # Ctrl-C goes to the whole process group: while blocked, it cannot meet that process unprepared.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-        self._only = only
-        try:
-            node = internals.start_worker(self.nodemanager, python, kernel.name, self.queue.put)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        # Told by the guest when it is up; what reports say of a machine must not depend on that.
-        node.workerinfo = {
-            "id": name,
-            "sysplatform": sys.platform,
-            "version_info": sys.version_info[:3],
-            "executable": "",
-        }
-        self.machines[node] = Machine(kernel, name, directory, node, only, since=self.clock())
-        self.recorder.vm_began(self.machines[node])
-        self.kernel_of[node] = kernel.name
-        self.active.add(node)
-
     def _dismiss(self, node: WorkerController) -> None:
-        """Let go of a machine: its process sees its input closed and ends it, after a moment for last words."""
-        self.active.discard(node)
-        self.leaving[node] = self.clock()
-        with contextlib.suppress(OSError):
-            node.ensure_teardown()
+        """Let go of a machine, and use the room it leaves."""
+        self.pool.dismiss(node)
         self._start_queued()
 
     def _drop(self, node: WorkerController, finished: Iterable[str]) -> None:
@@ -438,11 +380,6 @@ class VmSession(internals.controller()):  # type: ignore[misc]
         self._drop(machine.node, [culprit] if culprit else [])
         self.verdicts.report_machine(machine, culprit, verdict, f"{reason}{when}{details}")
 
-    def _alive(self, kernel: Kernel) -> bool:
-        """Whether a machine of ``kernel`` runs, or will."""
-        running = (self.machines[node].kernel for node in self.active)
-        return any(one is kernel for one in (*running, *(waiting for waiting, _ in self.queued)))
-
     def _count_loss(self, machine: Machine, booted: bool) -> None:
         """Replace a lost machine while there is work for it and hope."""
         kernel = machine.kernel
@@ -453,7 +390,7 @@ class VmSession(internals.controller()):  # type: ignore[misc]
         self.losses[kernel.name] += 1
         if self.shouldstop or not self.sched.wants_machine(kernel.name):
             return
-        alive = self._alive(kernel)
+        alive = self.pool.alive(kernel)
         if not booted and kernel.name not in self.booted:
             # It never came up: nothing suggests that the next one would.
             if not alive:
