@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from vm.base.decode import Mismatch, decode
 from vm.base.errors import UsageError
 
 if sys.version_info >= (3, 11):
@@ -29,20 +29,26 @@ def read(path: Path) -> dict[str, Any]:
     return said
 
 
-def tables(path: Path, name: str, make: Callable[[dict[str, Any]], _Made], what: str, form: str) -> list[_Made]:
-    """Return what is made of each table ``[[name]]`` of a file that the user may have written.
+def tables(
+    path: Path, name: str, kind: type[_Made], what: str, form: str, check: Callable[[_Made], None] = lambda _made: None
+) -> list[_Made]:
+    """Return the tables ``[[name]]`` of a file that the user may have written.
 
     Args:
         path: the file.
         name: of the tables; there may be none.
-        make: raises for a table that is wrong.
+        kind: dataclass that has their members (vm/base/decode.py).
         what: the file is, in words: ``the skip budget``.
         form: the module that says how it must look: ``vm/run/skips.py``.
+        check: raises ValueError for one that is wrong though its members are of the right types.
 
     Raises:
         UsageError: the file cannot be read or a table is wrong, in one line.
     """
     try:
-        return [make(table) for table in read(path).get(name, [])]
-    except (OSError, ValueError, TypeError, KeyError, re.error) as error:
+        made = [decode(kind, table, f"[[{name}]]", strict=True) for table in read(path).get(name, [])]
+        for each in made:
+            check(each)
+        return made
+    except (OSError, ValueError, Mismatch) as error:
         raise UsageError(f"cannot use {what} {path}: {error}; see {form} for its form") from error

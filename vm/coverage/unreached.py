@@ -16,7 +16,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vm.base import toml
 
@@ -71,7 +71,7 @@ def load(path: Path) -> list[Rule]:
     Raises:
         UsageError: it cannot be read, or a table is not as described above.
     """
-    return toml.tables(path, "unreached", _rule, "the reasons", "vm/coverage/unreached.py")
+    return toml.tables(path, "unreached", Rule, "the reasons", "vm/coverage/unreached.py")
 
 
 def describe(total: Mapping[str, FileCoverage], rules: Sequence[Rule]) -> str:
@@ -104,10 +104,6 @@ def lines_of(file: str, one: FileCoverage) -> list[Line]:
         near = tuple(itertools.takewhile(lambda other, text=text: other != text, before))  # type: ignore[misc]
         found.append(Line(file, number, function, text, near, count))
     return found
-
-
-def _rule(table: dict[str, Any]) -> Rule:
-    return Rule(**{**table, "lines": tuple(table.get("lines", ()))})
 
 
 def _shown(line: Line) -> str:

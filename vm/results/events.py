@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from vm.base.decode import Mismatch, decode
 from vm.base.errors import UsageError
 from vm.results import model
 from vm.results.model import VM, Host, KernelRun, Run, Stall, TestResult, Verdict
@@ -286,8 +287,8 @@ def fold(lines: Iterable[str], name: str) -> Run:
             continue
         if kind is RunBegan and (schema := said.get("schema", 0)) not in range(1, SCHEMA + 1):
             raise UsageError(model.unreadable(name, schema, SCHEMA))
-        with contextlib.suppress(model.Mismatch):
-            folded.take(model.decode(kind, said, kind.event))
+        with contextlib.suppress(Mismatch):
+            folded.take(decode(kind, said, kind.event))
             began = began or kind is RunBegan
     if not began:
         raise UsageError(f"no run began in {name}; give the directory of a run")

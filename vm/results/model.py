@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import types
 import typing
 from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
+from vm.base.decode import Mismatch, decode
 from vm.base.errors import UsageError
 from vm.klog.splats import Splat
 
@@ -308,53 +308,3 @@ def parse(text: str, name: str = "results.json") -> Run:
 def unreadable(name: str, schema: object, newest: int) -> str:
     """Return words for a file of a schema that is not known here."""
     return f"{name} has schema {schema}, this revision reads schemas 1 to {newest}; use the one that wrote it"
-
-
-class Mismatch(Exception):
-    """A value that is not of its type; its text names the place, the expectation and what came."""
-
-
-def decode(kind: Any, value: Any, where: str) -> Any:
-    """Return ``value`` of JSON as the type ``kind``, a dataclass or what it consists of; ``where`` names it in errors.
-
-    Raises:
-        Mismatch: it is of another type, or lacks a member.
-    """
-    if dataclasses.is_dataclass(kind):
-        return _decode_object(kind, value, where)
-    if typing.get_origin(kind) is tuple:
-        if not isinstance(value, list):
-            raise _mismatch(where, "an array", value)
-        (item, _) = typing.get_args(kind)
-        return tuple(decode(item, each, f"{where}[{index}]") for index, each in enumerate(value))
-    if isinstance(kind, types.UnionType):
-        (some,) = (each for each in typing.get_args(kind) if each is not type(None))
-        return None if value is None else decode(some, value, where)
-    if isinstance(kind, type) and issubclass(kind, Enum):
-        try:
-            return kind(value)
-        except ValueError:
-            raise _mismatch(where, "one of " + ", ".join(str(member.value) for member in kind), value) from None
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind:
-        raise _mismatch(where, {str: "a string", int: "an integer", float: "a number"}[kind], value)
-    return value
-
-
-def _decode_object(kind: Any, value: Any, where: str) -> Any:
-    if not isinstance(value, dict):
-        raise _mismatch(where, "an object", value)
-    hints = typing.get_type_hints(kind)
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    unset = dataclasses.MISSING
-    required = [name for name, field in fields.items() if field.default is unset and field.default_factory is unset]
-    if missing := [name for name in required if name not in value]:
-        raise Mismatch(f"{where} lacks {missing[0]!r}")
-    known = {name: each for name, each in value.items() if name in fields}
-    return kind(**{name: decode(hints[name], each, f"{where}.{name}") for name, each in known.items()})
-
-
-def _mismatch(where: str, expected: str, value: Any) -> Mismatch:
-    found = json.dumps(value)
-    return Mismatch(f"{where}: expected {expected}, found {found if len(found) <= 40 else found[:39] + '…'}")

@@ -29,7 +29,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -119,7 +118,7 @@ def load(path: Path) -> dict[str, Issue]:
     Raises:
         UsageError: the file cannot be read, or a table is not as described above.
     """
-    issues = toml.tables(path, "issue", _issue, "the known issues", "vm/run/known.py")
+    issues = toml.tables(path, "issue", Issue, "the known issues", "vm/run/known.py", _check)
     return {issue.fix: issue for issue in issues}
 
 
@@ -200,19 +199,9 @@ def summary(version: str, issues: Mapping[str, Issue], shown: Mapping[str, int])
     ]
 
 
-def _issue(table: dict[str, Any]) -> Issue:
-    lists = ("introduced", "fixed", "packages", "unfixed")
-    known = {"fix": str, "title": str, "cve": str, "name": str, "crashes": bool, **dict.fromkeys(lists, list)}
-    for key, value in table.items():
-        if key not in known:
-            raise ValueError(f"unknown key {key!r}")
-        if not isinstance(value, known[key]):
-            raise ValueError(f"{key!r} of {table.get('fix')!r} must be of type {known[key].__name__}")
-    if not re.fullmatch(r"[0-9a-f]{12}", table.get("fix", "")) or not table.get("title"):
-        raise ValueError(f"expected 12 digits of a commit as 'fix' and its subject as 'title', found {table}")
-    named: list[Any] = [version for key in lists for version in table.get(key, [])]
-    for version in named:
-        if not isinstance(version, str) or not series_of(version):
-            raise ValueError(f"{version!r} of {table['fix']!r} is no version")
-    members: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
-    return Issue(**members)
+def _check(issue: Issue) -> None:
+    if not re.fullmatch(r"[0-9a-f]{12}", issue.fix) or not issue.title:
+        raise ValueError(f"expected 12 digits of a commit as 'fix' and its subject as 'title', found {issue}")
+    for version in (*issue.introduced, *issue.fixed, *issue.packages, *issue.unfixed):
+        if not series_of(version):
+            raise ValueError(f"{version!r} of {issue.fix!r} is no version")

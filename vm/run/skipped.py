@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from vm.base import toml
 from vm.base.words import plural
@@ -39,7 +38,7 @@ def load(path: Path) -> list[Kind]:
     Raises:
         UsageError: the file cannot be read, or a table is not as described above.
     """
-    return toml.tables(path, "kind", _kind, "the skip budget", "vm/run/skipped.py")
+    return toml.tables(path, "kind", Kind, "the skip budget", "vm/run/skipped.py")
 
 
 def summary(name: str, reasons: Mapping[str, int], kinds: Sequence[Kind]) -> str:
@@ -73,9 +72,3 @@ def listing(reasons: Mapping[str, int]) -> str:
     """Return every reason with its number of tests, a line each, those first that most tests have."""
     order = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
     return "".join(f"{number:6} {reason}\n" for reason, number in order)
-
-
-def _kind(table: dict[str, Any]) -> Kind:
-    if unknown := set(table) - {"reason", "says"}:
-        raise ValueError(f"unknown key {sorted(unknown)[0]!r}")
-    return Kind(re.compile(table["reason"]), str(table["says"]))

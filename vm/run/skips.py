@@ -29,8 +29,6 @@ from vm.results.absence import Absence, Lack, parse
 FIPS_ENABLED = "crypto.fips_enabled"
 OFF = ("off", "0", "n", "no", "false")
 AUTOLOAD = ("kernel.modules_disabled", "kernel.modprobe")
-_LISTS = ("config", "modules", "sysctls", "arguments")
-_FLAGS = ("version", "fips")
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,7 @@ def load(path: Path) -> list[Rule]:
     Raises:
         UsageError: the file cannot be read, or a table is not as described above.
     """
-    return toml.tables(path, "skip", _rule, "the skip budget", "vm/run/skips.py")
+    return toml.tables(path, "skip", Rule, "the skip budget", "vm/run/skips.py", _check)
 
 
 def read_config(path: Path | None) -> dict[str, str] | None:
@@ -184,18 +182,6 @@ def _of_this_architecture(evidence: str, rule: Rule, state: State) -> str | None
     return f"this kernel runs on {state.machine or 'an unknown machine'}, and nothing switches it off"
 
 
-def _is_list_of_texts(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(each, str) for each in value)
-
-
-def _rule(table: dict[str, Any]) -> Rule:
-    if unknown := set(table) - {"reason", "because", *_LISTS, *_FLAGS}:
-        raise ValueError(f"unknown key {sorted(unknown)[0]!r}")
-    lists = {name: table.get(name, []) for name in _LISTS}
-    if not table["because"] or not all(_is_list_of_texts(value) for value in lists.values()):
-        raise ValueError(f"'because' of {table['reason']!r} must be a text, {', '.join(_LISTS)} arrays of texts")
-    flags = {name: table[name] for name in _FLAGS if name in table}
-    if not all(isinstance(flag, bool) for flag in flags.values()):
-        raise ValueError(f"{' and '.join(_FLAGS)} of {table['reason']!r} must be true or false")
-    given: dict[str, Any] = {**{name: tuple(value) for name, value in lists.items()}, **flags}
-    return Rule(re.compile(table["reason"]), table["because"], **given)
+def _check(rule: Rule) -> None:
+    if not rule.because:
+        raise ValueError(f"'because' of {rule.reason.pattern!r} is empty")

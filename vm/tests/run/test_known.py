@@ -119,7 +119,7 @@ def test_the_version_of_a_package_or_a_source_tree(release: str, version: str, f
     [
         ("[[issue]]\nfix = 'x'\ntitle = 'y'", "12 digits"),
         ("[[issue]]\nfix = '0123456789ab'\ntitle = 'y'\nfixd = []", "unknown key 'fixd'"),
-        ("[[issue]]\nfix = '0123456789ab'\ntitle = 'y'\nfixed = '6.1'", "of type list"),
+        ("[[issue]]\nfix = '0123456789ab'\ntitle = 'y'\nfixed = '6.1'", "expected an array"),
         ("[[issue]]\nfix = '0123456789ab'\ntitle = 'y'\nfixed = ['soon']", "'soon'"),
         ("[[issue", "cannot use the known issues"),
     ],
