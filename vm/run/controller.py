@@ -28,6 +28,7 @@ from vm.klog import source_lines
 from vm.klog.splats import Splat
 from vm.machine import features
 from vm.machine.accel import Accelerator, probe
+from vm.machine.vm import Vm
 from vm.results import clean, junit, table, write
 from vm.results.model import Run, Verdict
 from vm.run import known, lost_log, skipped, skips, stop
@@ -142,23 +143,32 @@ class Controller(KernelList):
     def _plan(self) -> Plan:
         option = self.config.option
         share = room.processors() // len(self.kernels)
+        limits = {kernel.name: self._deadlines(kernel) for kernel in self.kernels}
         return Plan(
             kernels=self.kernels,
             vms=option.vms or max(1, min(4, share)),
             at_once=option.vm_at_once or _room(option.vm_memory),
             accelerators=self.accelerators,
+            descriptions={kernel.name: self._vm(kernel, limits[kernel.name]) for kernel in self.kernels},
             directory=self.config.stash[RUN_DIRECTORY],
-            cpus=option.vm_cpus,
-            memory=option.vm_memory,
-            sandbox=self.features.sandbox,
-            deadlines={kernel.name: self._deadlines(kernel) for kernel in self.kernels},
+            deadlines=limits,
             restarts=option.vm_restarts,
-            kernel_arguments=option.vm_kernel_arguments,
+            needs_own_machine=self._needs_own_machine,
+        )
+
+    def _vm(self, kernel: Kernel, limits: Deadlines) -> Vm:
+        option = self.config.option
+        arguments = (*limits.kernel_arguments, *option.vm_kernel_arguments)
+        return dataclasses.replace(
+            Vm.of(kernel, self.accelerators[kernel.name].name, *arguments),
+            memory=option.vm_memory,
+            cpus=option.vm_cpus,
+            boot_deadline=limits.boot,
             qemu=option.qemu,
             profile=option.profile,
             cpu=option.cpu,
+            sandbox=self.features.sandbox,
             command=shlex.split(option.vm_command) if option.vm_command else None,
-            needs_own_machine=self._needs_own_machine,
             told={kernel.name: self._told(kernel) for kernel in self.kernels},
         )
 

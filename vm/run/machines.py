@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import subprocess
 import time
@@ -150,16 +149,10 @@ class Plan:
         vms: machines a kernel at most.
         at_once: machines of all kernels together, at any time.
         accelerators: of each kernel, by its name.
+        descriptions: what a VM of each kernel is, by the kernel's name; all but its own name and environment.
         directory: of the run's results.
-        cpus, memory: of a machine; MiB.
         deadlines: of each kernel, by its name.
         restarts: machines a kernel may lose.
-        kernel_arguments: for the guests' command lines.
-        qemu: the QEMU binary, that of each kernel's architecture when None.
-        profile: kind of machine, that of the accelerator when empty.
-        cpu: processor model, that of the profile when empty.
-        sandbox: whether QEMU has one.
-        command: instead of QEMU, for the tests of the runner.
         told: by kernel, what its guests are told besides; values of JSON's types.
         needs_own_machine: says of a kernel and a test whether the test may take that kernel down.
     """
@@ -168,47 +161,16 @@ class Plan:
     vms: int
     at_once: int
     accelerators: Mapping[str, Accelerator]
+    descriptions: Mapping[str, Vm]
     directory: Path
-    cpus: int
-    memory: int
     deadlines: Mapping[str, Deadlines]
     restarts: int
     told: Mapping[str, Mapping[str, object]]
-    kernel_arguments: Sequence[str] = ()
-    qemu: str | None = None
-    profile: str = ""
-    cpu: str = ""
-    sandbox: bool = True
-    command: Sequence[str] | None = None
     needs_own_machine: Callable[[Kernel, pytest.Item], bool] = lambda _kernel, _item: False
 
     def factor(self, kernel: Kernel) -> float:
         """Return what deadlines of its machines are multiplied with."""
         return self.accelerators[kernel.name].factor
-
-    def describe(self, kernel: Kernel, name: str, environment: dict[str, str]) -> Vm:
-        """Return what vm/machine/relay.py has to know of a machine.
-
-        Args:
-            kernel: to boot.
-            name: unique within the run.
-            environment: variables for the guest's Python.
-        """
-        deadlines = self.deadlines[kernel.name]
-        vm = Vm.of(kernel, self.accelerators[kernel.name].name, *deadlines.kernel_arguments, *self.kernel_arguments)
-        return dataclasses.replace(
-            vm,
-            name=name,
-            memory=self.memory,
-            cpus=self.cpus,
-            boot_deadline=deadlines.boot,
-            environment=environment,
-            qemu=self.qemu,
-            profile=self.profile,
-            cpu=self.cpu,
-            sandbox=self.sandbox,
-            command=list(self.command) if self.command else None,
-        )
 
 
 def kernel_of_id(nodeid: str, labels: Iterable[str]) -> str | None:

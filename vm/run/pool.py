@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import shlex
 import signal
 import sys
@@ -126,7 +127,8 @@ class Pool:
         try:
             directory.mkdir(parents=True)
             environment = guest_environment(self.config) | config_environment(kernel.config, directory)
-            self.plan.describe(kernel, name, environment).save(directory)
+            vm = dataclasses.replace(self.plan.descriptions[kernel.name], name=name, environment=environment)
+            vm.save(directory)
             python = f"{shlex.quote(sys.executable)} -m vm.machine.relay {shlex.quote(str(directory))}"
         except OSError as error:
             raise pytest.UsageError(

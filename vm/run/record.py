@@ -292,7 +292,8 @@ def _keep_facts(kernel: Kernel, facts: dict[str, Any], directory: Path) -> dict[
 
 
 def _host(plan: Plan) -> Host:
-    qemu = plan.qemu or plan.kernels[0].architecture.qemu
+    vm = plan.descriptions[plan.kernels[0].name]
+    qemu = vm.qemu or vm.architecture.qemu
     try:
         said = subprocess.run([qemu, "--version"], capture_output=True, text=True, timeout=10).stdout
     except (OSError, subprocess.TimeoutExpired):

@@ -116,7 +116,7 @@ class VmSession(internals.controller()):  # type: ignore[misc]
             "vm_kernel": kernel.name,
             "vm_only": only,
             "vm_factor": self.plan.deadlines[kernel.name].factor,
-            "vm_in_machine": kernel.image is not None and self.plan.command is None,
+            "vm_in_machine": kernel.image is not None and self.plan.descriptions[kernel.name].command is None,
             **self.plan.told[kernel.name],
         }
 
