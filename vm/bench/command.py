@@ -6,7 +6,7 @@
   as it came, an initial RAM disk with nothing but a static process 1 that switches off);
 - speed: small tests a second in a guest through the runner, over the same functions called in a plain loop
   in a guest;
-- sharing: a set of small tests on one machine, over the same set on two;
+- sharing: a set of small tests on one VM, over the same set on two;
 - stages of one run: where the fixed cost goes.
 
 Everything is done several times and the least time is taken: whatever else a machine does makes things slower
@@ -106,7 +106,7 @@ def main(arguments: Sequence[str]) -> int:
     options = _options(arguments)
     kernel = resolve([options.kernel] if options.kernel else [], say)[0]
     if kernel.image is None:
-        raise UsageError("expected a kernel for a machine, not 'running': give a version or an image")
+        raise UsageError("expected a kernel for a VM, not 'running': give a version or an image")
     options.qemu = options.qemu or kernel.architecture.qemu
     with _work() as work:
         _measure(kernel, options, work)
@@ -127,14 +127,14 @@ def _measure(kernel: Kernel, options: argparse.Namespace, work: Path) -> None:
     )
 
     whole_command(spec, trivial, work, common)  # Warm: bytecode, RAM disk.
-    # The image as it came, which is what booting this kernel costs anybody; and as our machines boot it.
+    # The image as it came, which is what booting this kernel costs anybody; and as our VMs boot it.
     plain = ["-kernel", str(kernel.image)]
     bare = min(_rounds(options, lambda: bare_boot(kernel, accelerator, options.qemu, work, plain)), key=_seconds)
     ours = min(_rounds(options, lambda: bare_boot(kernel, accelerator, options.qemu, work)), key=_seconds)
     fixed = min(_rounds(options, lambda: whole_command(spec, trivial, work, common)), key=_seconds)
     _row("fixed cost", fixed.seconds / bare.seconds, f"{fixed.seconds:.1f} s over a bare boot of {bare.seconds:.1f} s")
     _note(fixed.processor / bare.processor, f"{fixed.processor:.1f} s over {bare.processor:.1f} s of processor time")
-    _note(fixed.seconds / ours.seconds, f"over a bare boot as our machines do it, {ours.seconds:.1f} s")
+    _note(fixed.seconds / ours.seconds, f"over a bare boot as our VMs do it, {ours.seconds:.1f} s")
 
     rates, ones = [], []
     for _ in range(options.rounds):

@@ -79,7 +79,7 @@ class Run:
 
 
 def bare_boot(kernel: Kernel, accelerator: Accelerator, qemu: str, directory: Path, more: Sequence[str] = ()) -> Bare:
-    """Boot ``kernel`` with nothing but a static process 1, by the command line a test machine gets.
+    """Boot ``kernel`` with nothing but a static process 1, by the command line a test VM gets.
 
     Args:
         kernel: one with an image.
@@ -138,7 +138,7 @@ def whole_command(spec: str, file: Path, results: Path, extra: Sequence[str] = (
 
 
 def guest_rate(results: Path) -> float:
-    """Return the tests a second of the only machine of the latest run below ``results``, by its own clock."""
+    """Return the tests a second of the only VM of the latest run below ``results``, by its own clock."""
     (console,) = results.joinpath("latest", "vms").glob("*/console.log")
     return rate_of_console(console.read_text(errors="replace"))
 
@@ -202,7 +202,7 @@ class Recorder:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self) -> None:
-        # The first machine that is through: all of them are at their end, and none is gone yet.
+        # The first VM that is through: all of them are at their end, and none is gone yet.
         if self.guests < 0:
             self.guests += _processor_of_guests(self.results / "latest")
 
@@ -220,7 +220,7 @@ def _processor() -> float:
 
 
 def _processor_of_guests(run: Path) -> float:
-    """Return the seconds of processor time that the machines of a run have had; proc(5), stat, fields 14 and 15."""
+    """Return the seconds of processor time that the VMs of a run have had; proc(5), stat, fields 14 and 15."""
     total = 0
     for directory in run.joinpath("vms").iterdir():
         with contextlib.suppress(OSError):
@@ -230,7 +230,7 @@ def _processor_of_guests(run: Path) -> float:
 
 
 def _moments_of_machine(run: Path, began: float) -> dict[str, float]:
-    """Return the moments of a run's first machine, from its files; those of the guest by the guest's clock."""
+    """Return the moments of a run's first VM, from its files; those of the guest by the guest's clock."""
     directory = min(run.joinpath("vms").iterdir(), key=lambda path: (path / "vm.json").stat().st_mtime)
     started = (directory / "command").stat().st_mtime - began
     moments = {"machine asked for": (directory / "vm.json").stat().st_mtime - began, "QEMU started": started}

@@ -86,7 +86,7 @@ def judge(report: pytest.TestReport, item: pytest.Item, expected: Mapping[str, E
 
 
 def judge_loss(report: pytest.TestReport, item: pytest.Item | None, expected: Mapping[str, Expectation]) -> None:
-    """Do the same to the report of a machine that crashed or hung in a test: expected of an issue that crashes."""
+    """Do the same to the report of a VM that crashed or hung in a test: expected of an issue that crashes."""
     if item is None:
         return
     _say_what_is_guarded(report, item)

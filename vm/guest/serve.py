@@ -9,7 +9,7 @@ import os
 
 
 def say(line: str) -> None:
-    """Write one line to the machine's status port, where vm/machine/relay.py reads it. Without a port: nothing."""
+    """Write one line to the VM's status port, where vm/machine/relay.py reads it. Without a port: nothing."""
     descriptor = os.environ.get("VM_STATUS_FD")
     if descriptor is not None:
         data = line.encode() + b"\n"

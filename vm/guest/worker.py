@@ -1,6 +1,6 @@
 """The guest's half of the pytest plugin: what happens around each test on the kernel under test.
 
-Also active without any machine, in a plain ``pytest tests/`` on the running kernel; what needs a right the
+Also active without any VM, in a plain ``pytest tests/`` on the running kernel; what needs a right the
 user does not have is then left out, and the header says so.
 """
 
@@ -105,7 +105,7 @@ class GuestPlugin:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Mark the test in the kernel's log, so that the console of a dead machine tells who killed it."""
+        """Mark the test in the kernel's log, so that the console of a dead VM tells who killed it."""
         self.log.mark(f"{printk.BEGIN}{item.nodeid}")
         try:
             return (yield)
@@ -244,7 +244,7 @@ class Watchdog:
                 told = 0
                 continue
             # Again each second: a test may swallow it, or be in code that restarts the call. When once was not
-            # enough, the console shows where it sits, in case the machine has to be killed.
+            # enough, the console shows where it sits, in case the VM has to be killed.
             told += 1
             if told == 3:
                 faulthandler.dump_traceback(file=self.stderr, all_threads=True)

@@ -72,7 +72,7 @@ def tail(text: str, lines: int = 20) -> str:
 
 @command
 def main(argv: Sequence[str]) -> int:
-    """Print the splats of console files and why the machines died; exit with 1 when there are any."""
+    """Print the splats of console files and why the VMs died; exit with 1 when there are any."""
     parser = Parser(prog="python -m vm console", description=main.__doc__)
     parser.add_argument("file", nargs="+", type=Path, help="text of a console")
     found = False

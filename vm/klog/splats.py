@@ -1,4 +1,4 @@
-"""Complaints of the kernel: find the splats of a console, say which of them a machine died of.
+"""Complaints of the kernel: find the splats of a console, say which of them a VM died of.
 
 Pure functions over the text of a serial console, or over records of ``/dev/kmsg`` as ``printk.render`` shows them.
 
@@ -178,10 +178,10 @@ def find_splats(text: str) -> list[Splat]:
 
 
 def cause_of_death(text: str) -> str | None:
-    """Return the one line that says best why the machine died, None when the kernel gave no reason.
+    """Return the one line that says best why the VM died, None when the kernel gave no reason.
 
     The title of what led to the panic, else of the first oops or lockup, else the last kill for memory.
-    Only meaningful for a machine that died: a kernel can survive most of them.
+    Only meaningful for a VM that died: a kernel can survive most of them.
     """
     events = _all_events(text)
     fatal = [event for event in events if event.panic] or [event for event in events if event.deadly]

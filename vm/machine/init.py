@@ -1,4 +1,4 @@
-"""The guest's process 1: ``init.sh``, filled in for one machine."""
+"""The guest's process 1: ``init.sh``, filled in for one VM."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MOST_KEPT = 6
 OVERLAID = ("/etc", "/root", "/home", "/var/lib", "/var/cache", "/var/log")
 
 # What process 1 does, by mode. The last line of a shell or a command gives the host time to read the one
-# before: it ends the machine as soon as it has.
+# before: it ends the VM as soon as it has.
 _RUN = {
     "worker": """\
 exec 9>$(port vm.status)
@@ -58,7 +58,7 @@ sleep 10""",
 
 
 def render(vm: Vm, directory: Path) -> str:
-    """Return the guest's process 1: init.sh with the names of this machine filled in."""
+    """Return the guest's process 1: init.sh with the names of this VM filled in."""
     kept = _kept_paths(vm, directory)
     busybox = initramfs.busybox()
     status = {"VM_STATUS_FD": "9"} if vm.mode == "worker" else {}

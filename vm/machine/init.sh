@@ -1,6 +1,6 @@
 #!@busybox@ sh
 # The guest's process 1, rendered for one VM by vm/machine/init.py. It makes a minimal system out of the host's
-# read-only root in well under a second (no udev, no systemd), runs one command and switches the machine off.
+# read-only root in well under a second (no udev, no systemd), runs one command and switches the VM off.
 # Every tool is an applet of the host's static busybox: fork and exec are what costs time here.
 
 # Directories that are about to be covered by empty ones, but hold something the run needs (a clone under

@@ -1,4 +1,4 @@
-"""The logs of a machine, which a guest may flood: bounded on the disk, and in what is read of them.
+"""The logs of a VM, which a guest may flood: bounded on the disk, and in what is read of them.
 
 QEMU writes them and never looks back, so that the middle of one can be given back to the file system while it grows
 (fallocate(2), FALLOC_FL_PUNCH_HOLE): the beginning tells what booted, the end what happened.

@@ -1,7 +1,7 @@
 """QEMU's options for the kind of machine a guest sees: board and processor (vm/base/arch.py has the kinds).
 
 The profile follows the accelerator, but is an axis of its own: that of KVM can be tried under TCG (``--profile kvm``),
-so that the machine which users have is tested where no KVM is.
+so that the VM which users have is tested where no KVM is.
 """
 
 from __future__ import annotations

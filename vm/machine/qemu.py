@@ -1,4 +1,4 @@
-"""QEMU's command line for one machine."""
+"""QEMU's command line for one VM."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from vm.kernels import vmlinux
 from vm.machine import features, initramfs, profile
 from vm.machine.vm import Vm
 
-# A panic ends the machine at once (-no-reboot turns the reboot into an exit); states a machine cannot leave
-# become panics. An NMI sent to a machine that hangs makes it print where, then panic.
+# A panic ends the VM at once (-no-reboot turns the reboot into an exit); states a VM cannot leave
+# become panics. An NMI sent to a VM that hangs makes it print where, then panic.
 _PANICS = ("panic=-1", "oops=panic", "softlockup_panic=1", "hung_task_panic=1")
 _LOG = ("loglevel=5", "printk.devkmsg=on")
 # Hardware the guest does not have, which the kernel would wait for or complain about.
@@ -31,7 +31,7 @@ def command_line(vm: Vm, directory: Path, status_fd: int, qmp_fd: int) -> list[s
     processor, console, ports and process 1 are ours.
 
     Args:
-        vm: the machine.
+        vm: the VM.
         directory: its own; the console goes there.
         status_fd: where what the guest writes to its status port goes.
         qmp_fd: a socket for QEMU's monitor.
@@ -135,7 +135,7 @@ def _virtme_command(vm: Vm) -> tuple[list[str], list[str]]:
 def _terminal(vm: Vm, directory: Path) -> list[str]:
     """Return QEMU's arguments for what its standard input and output are wired to, and the serial console."""
     if vm.mode == "shell":
-        # One terminal for both: the kernel's messages and the shell. Ctrl-A X ends the machine.
+        # One terminal for both: the kernel's messages and the shell. Ctrl-A X ends the VM.
         both = ["-chardev", "stdio,id=console,signal=off,mux=on", "-mon", "chardev=console"]
         return [*both, *vm.architecture.serial]
     log = f"file,id=console,path={option_value(directory / 'console.log')}"

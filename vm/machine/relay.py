@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     # SIGKILL, not SIGTERM: we leave no files behind that anybody would have to remove.
     die_with_parent()
     # Ctrl-C, and what timeout(1) sends to the whole group, is the controller's to handle; it closes our input, and the
-    # machine ends in order.
+    # VM ends in order.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])

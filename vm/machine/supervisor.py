@@ -171,7 +171,7 @@ class Supervisor:
         cause = self.cause()
         if cause is not None and cause not in reason:
             reason += f" ({cause})"
-        # What our own scripts said before they gave up tells more than how the machine ended then.
+        # What our own scripts said before they gave up tells more than how the VM ended then.
         said = [line.partition("vm: ")[2] for line in self._text("console.log").splitlines() if _OUR_WORDS.match(line)]
         self.end("boot failed", f"{said[-1].strip()}; {reason}" if said else reason)
 

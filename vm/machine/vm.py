@@ -105,7 +105,7 @@ def config_environment(config: Path | None, directory: Path) -> dict[str, str]:
 
     Args:
         config: the file.
-        directory: of the machine, where a copy goes: the original may be on a path that the guest covers.
+        directory: of the VM, where a copy goes: the original may be on a path that the guest covers.
     """
     if config is None or not config.is_file():
         return {}
