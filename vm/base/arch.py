@@ -145,12 +145,14 @@ _X86_64 = Architecture(
         "kvm": Profile(board="q35", cpu="host,pmu=off", features="pmu=off"),
         "tcg": Profile(
             board="q35",
-            # TCG of QEMU 7.2 corrupts the flags on cmpxchg16b: guests fault at random.
+            # Seen with QEMU 7.2 of Debian 12, and no report of it found: TCG corrupts the flags on cmpxchg16b, and
+            # guests fault at random.
             cpu="max,-cx16",
             features="-cx16",
             unpacked=True,
             kernel_arguments=(
-                # An emulated timer is late on a busy host, and the kernel panics: "IO-APIC + timer doesn't work".
+                # An emulated timer is late on a busy host, and check_timer() (arch/x86/kernel/apic/io_apic.c, in all
+                # versions) panics: "IO-APIC + timer doesn't work".
                 "no_timer_check",
                 # 27 s with every algorithm built in; a kernel that shall do them says so (Kernel.own_arguments).
                 "cryptomgr.notests",

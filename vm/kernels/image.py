@@ -1,4 +1,4 @@
-"""What a kernel image file says about itself: its architecture and version; and naming what is none."""
+"""Read architecture and version from the header of a kernel image, and say what a file is that has no such header."""
 
 from __future__ import annotations
 
