@@ -31,7 +31,7 @@ from vm.base import room
 from vm.base.command import Parser, command, say
 from vm.base.errors import UsageError
 from vm.base.files import ROOT
-from vm.bench.runs import Bare, Run, bare_boot, checked, guest_rate, whole_command
+from vm.bench.runs import Bare, Timing, bare_boot, checked, guest_rate, whole_command
 from vm.kernels.resolve import resolve
 from vm.kernels.spec import Kernel
 from vm.machine.accel import probe
@@ -70,7 +70,7 @@ def plain_loop(path: Path, calls: int = _SMALL_TESTS) -> float:
     return calls / (time.perf_counter() - started)
 
 
-def stages(run: Run, bare: Bare) -> list[tuple[str, float]]:
+def stages(run: Timing, bare: Bare) -> list[tuple[str, float]]:
     """Return where the time of ``run`` went, in order: name and seconds.
 
     Args:
@@ -80,10 +80,9 @@ def stages(run: Run, bare: Bare) -> list[tuple[str, float]]:
     firmware = max(0.0, bare.seconds - bare.uptime)
     started = moments["QEMU started"]
     moments["kernel entered (firmware)"] = started + firmware
-    for name in ("process 1 of the RAM disk", "process 1 of the guest"):
-        if name in moments:
-            # Told by the guest's clock, which began with the kernel.
-            moments[name] += started + firmware
+    if (name := "process 1 of the RAM disk") in moments:
+        # Told by the guest's clock, which began with the kernel.
+        moments[name] += started + firmware
     ordered = sorted(moments.items(), key=lambda pair: pair[1])
     names = [name for name, _ in ordered] + ["teardown"]
     times = [0.0, *(moment for _, moment in ordered), run.seconds]
@@ -174,7 +173,7 @@ def _rounds(options: argparse.Namespace, measure: Callable[[], Any]) -> list[Any
     return [measure() for _ in range(options.rounds)]
 
 
-def _seconds(measured: Bare | Run) -> float:
+def _seconds(measured: Bare | Timing) -> float:
     return measured.seconds
 
 

@@ -58,7 +58,7 @@ class Bare:
 
 
 @dataclass(frozen=True)
-class Run:
+class Timing:
     """One run of the whole command: moments, in seconds since its start.
 
     Attributes:
@@ -117,7 +117,7 @@ def bare_boot(kernel: Kernel, accelerator: Accelerator, qemu: str, directory: Pa
     return Bare(seconds, processor, float(uptime[1]))
 
 
-def whole_command(spec: str, file: Path, results: Path, extra: Sequence[str] = ()) -> Run:
+def whole_command(spec: str, file: Path, results: Path, extra: Sequence[str] = ()) -> Timing:
     """Run ``pytest --kernel`` on ``file`` in a process of its own; return what it took.
 
     Raises:
@@ -134,7 +134,7 @@ def whole_command(spec: str, file: Path, results: Path, extra: Sequence[str] = (
     moments = {name: moment - (started + offset) for name, moment in recorded["moments"].items()}
     moments |= _moments_of_machine(results / "latest", started + offset)
     ordered = dict(sorted(moments.items(), key=lambda pair: pair[1]))
-    return Run(ordered, seconds, processor, recorded["tests"], recorded["busy"], recorded["guests"])
+    return Timing(ordered, seconds, processor, recorded["tests"], recorded["busy"], recorded["guests"])
 
 
 def guest_rate(results: Path) -> float:
@@ -168,7 +168,7 @@ def checked(command: Sequence[str]) -> str:
     return done.output
 
 
-class Recorder:
+class Stopwatch:
     """A pytest plugin of the controller that writes down when what was done."""
 
     def __init__(self, out: Path, results: Path) -> None:
@@ -262,7 +262,7 @@ def _bare_disk() -> bytes:
 def main(arguments: Sequence[str]) -> int:
     """Run pytest and record; return its exit status."""
     out = Path(arguments[0])
-    return int(pytest.main(list(arguments[1:]), plugins=[Recorder(out, out.parent)]))
+    return int(pytest.main(list(arguments[1:]), plugins=[Stopwatch(out, out.parent)]))
 
 
 if __name__ == "__main__":

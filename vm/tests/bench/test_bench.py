@@ -10,7 +10,7 @@ from vm.base.errors import UsageError
 from vm.bench import command as bench
 from vm.bench import runs as bench_runs
 from vm.bench.command import stages, verdict
-from vm.bench.runs import Bare, Run, rate_of_console
+from vm.bench.runs import Bare, Timing, rate_of_console
 
 CONSOLE = """\
 [    0.500000] Run /init as init process
@@ -41,7 +41,7 @@ def test_stages_are_in_order_and_add_up_to_the_whole() -> None:
         "Python in the guest": 9.0,
         "tests": 12.0,
     }
-    run = Run(moments, seconds=13.0, processor=1.0, tests=1, busy=1.0, guests=1.0)
+    run = Timing(moments, seconds=13.0, processor=1.0, tests=1, busy=1.0, guests=1.0)
     found = stages(run, Bare(seconds=4.0, processor=4.0, uptime=3.0))
     assert [(name, round(seconds, 6)) for name, seconds in found] == [
         ("pytest imported", 0.5),
