@@ -154,6 +154,7 @@ class Controller(KernelList):
             deadlines=limits,
             restarts=option.vm_restarts,
             needs_own_machine=self._needs_own_machine,
+            told={kernel.name: self._told(kernel) for kernel in self.kernels},
         )
 
     def _vm(self, kernel: Kernel, limits: Deadlines) -> Vm:
@@ -169,7 +170,6 @@ class Controller(KernelList):
             cpu=option.cpu,
             sandbox=self.features.sandbox,
             command=shlex.split(option.vm_command) if option.vm_command else None,
-            told={kernel.name: self._told(kernel) for kernel in self.kernels},
         )
 
     def _told(self, kernel: Kernel) -> dict[str, object]:
