@@ -9,18 +9,21 @@ status is 0 when every algorithm was tested and none failed, else 1; 4 when ther
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tests.afalg.proc import Implementation, implementations
 from tests.algorithms import catalogue
 from tests.oracle.sources import source
+from vm.base.command import command
+from vm.base.errors import UsageError
+from vm.base.files import text_of
+from vm.results import events
+from vm.results.model import TestResult, Verdict
 
 _TYPES = {
     "test_hash.py": "hash",
@@ -34,8 +37,6 @@ _TYPES = {
     "test_collected_ciphertexts": "skcipher",
     "test_collected_seals": "aead",
 }
-# A skip has its reason, and the whole run a budget of them; an algorithm of which all tests are skipped is missing.
-_GOOD = ("passed", "known", "skipped")
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Line:
 
     Attributes:
         drivers: the kernel's implementations, the preferred one first.
-        verdicts: how many tests ended how: ``{"passed": 9}``.
+        verdicts: how many tests ended how.
         missing: why nothing was tested; empty when something was.
     """
 
@@ -52,74 +53,64 @@ class Line:
     name: str
     drivers: tuple[str, ...]
     oracle: str
-    verdicts: dict[str, int]
+    verdicts: Counter[Verdict]
     missing: str
 
     @property
     def good(self) -> bool:
-        """Whether it was tested, and nothing was wrong."""
-        return not self.missing and all(verdict in _GOOD for verdict in self.verdicts)
+        """Whether it was tested, and nothing was wrong; a skip has its reason, and the whole run a budget of them."""
+        return not self.missing and all(verdict.good for verdict in self.verdicts)
 
 
-def lines(proc_crypto: str, tests: Sequence[dict[str, Any]]) -> list[Line]:
+def lines(proc_crypto: str, tests: Sequence[TestResult]) -> list[Line]:
     """Return a line for each algorithm the kernel has.
 
     Args:
         proc_crypto: the kernel's /proc/crypto after the tests.
-        tests: ``tests`` of this kernel in results.json: objects with ``test`` and ``verdict``.
+        tests: of this kernel.
     """
     entries: dict[tuple[str, str], list[Implementation]] = defaultdict(list)
     for entry in implementations(proc_crypto):
         if entry.af_alg_type is not None:
             entries[entry.af_alg_type, entry.name].append(entry)
     ran = _verdicts(tests)
-    bound = {key for key, counted in ran.items() if set(counted) - {"skipped"}}
+    bound = {key for key, counted in ran.items() if set(counted) - {Verdict.SKIPPED}}
     return [_line(key, entries.get(key, []), ran.get(key, Counter())) for key in sorted(bound | set(entries))]
 
 
+@command
 def main(arguments: Sequence[str]) -> int:
     """Print the tables of a run; return the exit status."""
     if len(arguments) != 1:
-        print("expected one argument, the directory of a run; try results/latest", file=sys.stderr)
-        return 4
-    given = Path(arguments[0])
-    directory = given.parent if given.suffix == ".json" else given
-    try:
-        run = json.loads((directory / "results.json").read_text())
-    except (OSError, ValueError) as error:
-        print(
-            f"no run to report on in {directory} ({error}); `make test TEST=tests/algorithms` makes one",
-            file=sys.stderr,
-        )
-        return 4
-    good = bool(run["kernels"])
-    for kernel in run["kernels"]:
-        found = directory / kernel["proc_crypto"] if kernel["proc_crypto"] else None
-        table = lines(found.read_text() if found and found.is_file() else "", kernel["tests"])
-        print(_render(kernel["name"], table))
+        raise UsageError("expected one argument, the directory of a run; try results/latest")
+    ((directory, run),) = events.load_all([Path(arguments[0])])
+    good = bool(run.kernels)
+    for kernel in run.kernels:
+        table = lines(text_of(directory / kernel.proc_crypto) if kernel.proc_crypto else "", kernel.tests)
+        print(_render(kernel.name, table))
         good = good and bool(table) and all(line.good for line in table)
     return 0 if good else 1
 
 
-def _verdicts(tests: Sequence[dict[str, Any]]) -> dict[tuple[str, str], Counter[str]]:
+def _verdicts(tests: Sequence[TestResult]) -> dict[tuple[str, str], Counter[Verdict]]:
     """Count the verdicts of each algorithm's tests."""
-    found: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    found: dict[tuple[str, str], Counter[Verdict]] = defaultdict(Counter)
     for test in tests:
-        match = re.fullmatch(r"tests/algorithms/(\w+\.py)::(\w+)\[(.+)\]", test["test"])
+        match = re.fullmatch(r"tests/algorithms/(\w+\.py)::(\w+)\[(.+)\]", test.test)
         type_ = match and (_TYPES.get(match[1]) or _TYPES.get(match[2]))
         if match and type_:
-            found[type_, match[3]][test["verdict"]] += 1
+            found[type_, match[3]][test.verdict] += 1
     return found
 
 
-def _line(key: tuple[str, str], entries: list[Implementation], verdicts: Counter[str]) -> Line:
+def _line(key: tuple[str, str], entries: list[Implementation], verdicts: Counter[Verdict]) -> Line:
     type_, name = key
     missing = ""
-    if not set(verdicts) - {"skipped"}:
+    if not set(verdicts) - {Verdict.SKIPPED}:
         missing = _why_not(key, entries, bool(verdicts))
     drivers = tuple(entry.driver for entry in sorted(entries, key=lambda entry: -entry.priority))
     oracle = "statistics" if type_ == "rng" and "ansi" not in name else source(name)
-    return Line(type_, name, drivers, oracle, dict(verdicts), missing)
+    return Line(type_, name, drivers, oracle, verdicts, missing)
 
 
 def _why_not(key: tuple[str, str], entries: list[Implementation], skipped: bool) -> str:
@@ -136,7 +127,9 @@ def _render(kernel: str, table: list[Line]) -> str:
     out = [f"{kernel}: {len(table)} algorithms, {covered} tested, {sum(line.good for line in table)} good", ""]
     width = max((len(line.name) for line in table), default=0)
     for line in table:
-        counted = ", ".join(f"{count} {verdict}" for verdict, count in sorted(line.verdicts.items()))
+        counted = ", ".join(
+            f"{line.verdicts[verdict]} {verdict.value}" for verdict in Verdict if line.verdicts[verdict]
+        )
         drivers = ", ".join(line.drivers) or "-"
         out.append(f"{line.type_:8} {line.name:{width}}  {counted or '-':24} {line.oracle}  [{drivers}]")
         if line.missing:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from tests.algorithms import report
 from tests.oracle.sources import source
+from vm.results import write
+from vm.results.model import KernelRun, Run, TestResult, Verdict
 
 PROC = """\
 name         : sha256
@@ -41,8 +42,8 @@ type         : skcipher
 """
 
 
-def ran(test: str, verdict: str) -> dict[str, str]:
-    return {"test": f"tests/algorithms/{test}", "verdict": verdict}
+def ran(test: str, verdict: str) -> TestResult:
+    return TestResult(f"tests/algorithms/{test}", test, Verdict(verdict))
 
 
 def test_each_algorithm_has_its_drivers_and_verdicts() -> None:
@@ -58,9 +59,8 @@ def test_each_algorithm_has_its_drivers_and_verdicts() -> None:
     assert (sha999.good, sha999.missing.startswith("no row")) == (False, True)
 
 
-def write_run(directory: Path, tests: list[dict[str, str]]) -> None:
-    run = {"kernels": [{"name": "6.1", "proc_crypto": "proc", "tests": tests}]}
-    (directory / "results.json").write_text(json.dumps(run))
+def write_run(directory: Path, tests: list[TestResult]) -> None:
+    write.write(Run("id", "", kernels=(KernelRun("6.1", "6.1", proc_crypto="proc", tests=tuple(tests)),)), directory)
 
 
 def test_report_of_a_run_and_its_exit_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
