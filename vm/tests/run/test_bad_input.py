@@ -83,7 +83,7 @@ def test_kvm_that_is_dead_gives_tcg_with_the_reason(project: Project) -> None:
 def test_qemu_that_cannot_even_emulate(project: Project) -> None:
     project.tests("def test_a(): pass\n")
     project.qemu.write_text("#!/bin/sh\necho 'qemu: broken' >&2\nexit 1\n")
-    assert_refused(project, project.run("--accel=tcg"), "expected", "run a boot sector under TCG", "qemu: broken")
+    assert_refused(project, project.run("--accel=tcg"), "expected", "run code under TCG", "qemu: broken")
 
 
 def test_results_below_a_file(project: Project) -> None:
