@@ -159,8 +159,8 @@ class Collector:
             # The option is vm.run.plugin's, for whoever runs without this one.
             known = session.config.pluginmanager.hasplugin("vm.run.plugin")
             named: str = session.config.getini("coverage_reasons") if known else ""
-            rules = unreached.load(session.config.rootpath / named) if named else []
-            self.text = report(directory / "counters", directory / "html", rules=rules)
+            reasons = unreached.load(session.config.rootpath / named) if named else []
+            self.text = report(directory / "counters", directory / "html", reasons=reasons)
             self.text += "".join(f"\nnot counted, {lost}" for lost in self.lost)
         except UsageError as error:
             self.text = f"error: no coverage of the kernel: {error}"
@@ -192,7 +192,7 @@ def save(guests: Mapping[str, Mapping[str, bytes]], directory: Path) -> None:
 
 
 def report(
-    counters: Path, html: Path, notes: Iterable[Path] | None = None, rules: Sequence[unreached.Rule] = ()
+    counters: Path, html: Path, notes: Iterable[Path] | None = None, reasons: Sequence[unreached.Reason] = ()
 ) -> str:
     """Add up the counters of all guests, write HTML, and return a table, and the lines that were not reached.
 
@@ -200,7 +200,7 @@ def report(
         counters: holds ``GUEST/FILE.gcda``.
         html: the directory to make; ``index.html`` in it is where to begin.
         notes: directories with ``FILE.gcno`` and ``FILE.c``; None for those of the kernels in the cache.
-        rules: reasons why lines cannot be reached.
+        reasons: reasons why lines cannot be reached.
 
     Raises:
         UsageError: there are no counters, no notes that belong to them, or gcov or gcovr failed.
@@ -214,7 +214,7 @@ def report(
         for data in sorted(guest.glob("*.gcda")):
             _add(total[data.stem], data, places)
     _write_html(total, html)
-    missing = f"\n\n{unreached.describe(total, rules)}" if rules else ""
+    missing = f"\n\n{unreached.describe(total, reasons)}" if reasons else ""
     return f"{table(total)}{missing}\n\nfrom {len(guests)} guests; {html / 'index.html'}"
 
 

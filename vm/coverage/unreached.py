@@ -27,7 +27,7 @@ LINES_BEFORE = 4
 
 
 @dataclass(frozen=True)
-class Rule:
+class Reason:
     """One table of the file; see above for its members."""
 
     function: str
@@ -65,27 +65,27 @@ class Line:
     count: int
 
 
-def load(path: Path) -> list[Rule]:
+def load(path: Path) -> list[Reason]:
     """Read a file of reasons.
 
     Raises:
         UsageError: it cannot be read, or a table is not as described above.
     """
-    return toml.tables(path, "unreached", Rule, "the reasons", "vm/coverage/unreached.py")
+    return toml.tables(path, "unreached", Reason, "the reasons", "vm/coverage/unreached.py")
 
 
-def describe(total: Mapping[str, FileCoverage], rules: Sequence[Rule]) -> str:
+def describe(total: Mapping[str, FileCoverage], reasons: Sequence[Reason]) -> str:
     """Return the lines not reached, with and without a reason, and reasons that are wrong."""
     lines = [line for name, one in total.items() for line in lines_of(f"crypto/{name}.c", one)]
     missing = [line for line in lines if not line.count]
-    explained = {line: next((rule for rule in rules if rule.covers(line)), None) for line in missing}
+    explained = {line: next((reason for reason in reasons if reason.covers(line)), None) for line in missing}
     text = [f"{len(missing)} of {len(lines)} lines were not reached"]
-    for rule in rules:
-        if own := [line for line, by in explained.items() if by is rule]:
-            text += ["", *map(_shown, own), f"    because: {rule.because}"]
+    for reason in reasons:
+        if own := [line for line, by in explained.items() if by is reason]:
+            text += ["", *map(_shown, own), f"    because: {reason.because}"]
     if unknown := [line for line, by in explained.items() if by is None]:
         text += ["", f"{len(unknown)} of them for no reason that is known:", *map(_shown, unknown)]
-    wrong = [line for line in lines if line.count and any(rule.lines and rule.covers(line) for rule in rules)]
+    wrong = [line for line in lines if line.count and any(reason.lines and reason.covers(line) for reason in reasons)]
     if wrong:
         text += ["", "reached, although there is a reason why they cannot be:", *map(_shown, wrong)]
     return "\n".join(text)

@@ -88,8 +88,8 @@ def test_lines_that_were_not_reached_are_shown_with_their_reason(notes: Path, tm
         '[[unreached]]\nfunction = "main"\nlines = ["return 0;"]\nbecause = "of another function"\n'
     )
     coverage.save({"gw0": run_guest(notes, 1)}, tmp_path / "counters")
-    rules = unreached.load(tmp_path / "reasons.toml")
-    text = coverage.report(tmp_path / "counters", tmp_path / "html", [notes], rules)
+    reasons = unreached.load(tmp_path / "reasons.toml")
+    text = coverage.report(tmp_path / "counters", tmp_path / "html", [notes], reasons)
     _, _, missing = text.partition("\n\n")
     assert missing.splitlines()[:-2] == [
         "2 of 8 lines were not reached",
@@ -110,10 +110,10 @@ def test_a_reason_is_for_the_nearest_of_lines_with_the_same_text() -> None:
         lines={2: 0, 4: 0}, functions={"f": (1, 1)}, source="if (a)\n\tgoto out;\nif (b)\n\tgoto out;\n"
     )
     first, second = unreached.lines_of("x.c", one)
-    rule = unreached.Rule("f", "because", ("goto out;",), "if (a)")
+    rule = unreached.Reason("f", "because", ("goto out;",), "if (a)")
     assert rule.covers(first)
     assert not rule.covers(second)
-    assert not unreached.Rule("g", "because").covers(first)
+    assert not unreached.Reason("g", "because").covers(first)
 
 
 def test_bad_reasons_are_wrong_usage(tmp_path: Path) -> None:
