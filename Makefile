@@ -16,7 +16,7 @@ B ?=
 SUITE ?=
 
 # make takes what exists as a file for done, and a variable that it does not know for nobody's.
-GOALS := $(shell sed -n 's/^\([a-z-]*\):.*\#\# .*/\1/p' $(firstword $(MAKEFILE_LIST))) setup setup-build
+GOALS := $(shell sed -n 's/^\([a-z-]*\):.*\#\# .*/\1/p' $(firstword $(MAKEFILE_LIST))) setup setup-build setup-check
 STRAY := $(foreach goal,$(filter-out $(GOALS),$(MAKECMDGOALS)),$(wildcard $(goal)))
 ifneq ($(STRAY),)
 $(error '$(STRAY)' is no target: what to run is make test TEST=$(firstword $(STRAY)))
@@ -51,11 +51,13 @@ help: ## show this
 BUILDS := $(strip $(findstring source:,$(KERNEL)) $(findstring +,$(KERNEL)) $(wildcard $(addsuffix /Kconfig,$(KERNEL) $(TREE))) \
     $(shell test -e '$(subst ','\'',$(KERNEL))/Kconfig' && echo a tree with a space in its path))
 
-.PHONY: setup setup-build
+.PHONY: setup setup-build setup-check
 setup:
 	@vm/setup.sh $(if $(BUILDS),build)
 setup-build:
 	@vm/setup.sh build
+setup-check:
+	@vm/setup.sh build check
 
 .PHONY: test
 test: setup ## boot kernels and run the suite in them
@@ -63,12 +65,16 @@ test: setup ## boot kernels and run the suite in them
 
 # Tests of building and of coverage compile.
 .PHONY: check
-check: setup-build ## the project's own tests: lint, types, runner, oracles (no kernel is tested)
+check: setup-check ## the project's own tests: lint, types, runner, oracles (no kernel is tested)
 	$(PYTHON) -m ruff check -q
 	$(PYTHON) -m ruff format -q --check
 	$(PYTHON) -m mypy --no-error-summary vm tests/afalg
 	@imports=$$(.venv/bin/lint-imports --no-cache --no-logo 2>&1) || { echo "$$imports"; exit 1; }
 	$(PYTEST) -q -m 'not vm' -n 2 $(ARGS) $(or $(TEST),vm/tests tests/selftests)
+
+.PHONY: pins
+pins: ## pin anew what pyproject.toml names, with hashes [ARGS=--upgrade]
+	@vm/pins.sh $(ARGS)
 
 .PHONY: check-vm
 check-vm: setup-build ## the runner's tests that boot real machines

@@ -2,7 +2,8 @@
 # Makes a machine ready to run the suite: system packages that are missing, and .venv with pinned dependencies.
 # Does nothing when everything is there. Nothing is installed into the system's Python.
 #
-# usage: vm/setup.sh [build]      "build" also asks for what compiling kernels needs
+# usage: vm/setup.sh [build] [check]      "build" also asks for what compiling kernels needs, "check" for what
+#                                         checks the project's own code
 set -eu
 # Its real path: links on the way to the checkout may change.
 cd -P "$(dirname "$0")/.."
@@ -52,7 +53,7 @@ if command -v apt-get >/dev/null 2>&1; then
     *) [ -e /usr/share/doc/busybox-static ] || busybox --help 2>/dev/null | grep -q static || missing="$missing busybox-static" ;;
     esac
 fi
-if [ "${1:-}" = build ]; then
+case " $* " in *" build "*)
     need build-essential gcc
     need build-essential make
     need flex flex
@@ -62,7 +63,8 @@ if [ "${1:-}" = build ]; then
     need libssl-dev '/usr/include/openssl/opensslv.h'
     need rsync rsync
     need ccache ccache
-fi
+    ;;
+esac
 
 if [ -n "$missing" ]; then
     if ! command -v apt-get >/dev/null 2>&1; then
@@ -92,26 +94,40 @@ python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
 origin() {
     python3 -c 'import os, sys; print(sys.version, sys.prefix, os.path.realpath(".venv"))'
 }
-pins=$(cat requirements.txt vm/advice/* | cksum)
-if [ "$(cat .venv/python .venv/pins 2>/dev/null)" != "$(origin)
-$pins" ]; then
-    (
-        flock 9
-        if [ "$(cat .venv/python 2>/dev/null)" != "$(origin)" ]; then
-            echo "setup: making .venv"
-            [ -L .venv ] || rm -f .venv/python # one that is linked is another checkout's
-            rm -rf .venv
-            python3 -m venv .venv
-        fi
-        if [ "$(cat .venv/pins 2>/dev/null)" != "$pins" ]; then
-            echo "setup: installing pinned packages into .venv"
-            rm -f .venv/pins
-            .venv/bin/python -m pip install -q --disable-pip-version-check -r requirements.txt ||
-                fail "cannot install requirements.txt into .venv: see pip's messages above"
-            .venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation \
-                --force-reinstall ./vm/advice || fail "cannot install vm/advice into .venv: see pip's messages above"
-        fi
-        origin >.venv/python
-        echo "$pins" >.venv/pins
-    ) 9>.venv.lock
-fi
+parts="guest run"
+# What checks comes on top: without it, the stamp is the beginning of that with it.
+pins=$(cat requirements/guest.txt requirements/run.txt vm/advice/* | cksum)
+case " $* " in *" check "*)
+    parts="$parts check"
+    pins="$pins
+$(cksum <requirements/check.txt)"
+    ;;
+esac
+ready() {
+    case "$(cat .venv/python .venv/pins 2>/dev/null)" in
+    "$(origin)
+$pins"*) ;;
+    *) return 1 ;;
+    esac
+}
+ready || (
+    flock 9
+    ! ready || exit 0
+    if [ "$(cat .venv/python 2>/dev/null)" != "$(origin)" ]; then
+        echo "setup: making .venv"
+        [ -L .venv ] || rm -f .venv/python # one that is linked is another checkout's
+        rm -rf .venv
+        python3 -m venv .venv
+    fi
+    echo "setup: installing pinned packages into .venv"
+    rm -f .venv/pins
+    pip="-m pip install -q --disable-pip-version-check"
+    # shellcheck disable=SC2046,SC2086
+    .venv/bin/python $pip --require-hashes $(printf ' -r requirements/%s.txt' $parts) ||
+        fail "cannot install what requirements/ names into .venv: see pip's messages above"
+    # shellcheck disable=SC2086
+    .venv/bin/python $pip --no-deps --no-build-isolation --force-reinstall ./vm/advice ||
+        fail "cannot install vm/advice into .venv: see pip's messages above"
+    origin >.venv/python
+    echo "$pins" >.venv/pins
+) 9>.venv.lock

