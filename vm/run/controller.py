@@ -63,7 +63,7 @@ def prepare(config: pytest.Config) -> None:
     except OSError as error:
         raise pytest.UsageError(f"cannot write results: {error}; give another directory by --results DIR") from error
     # Ours has more to say than pytest's, and is there for runs that were killed or merged as well.
-    config.stash[JUNIT], config.option.xmlpath = config.option.xmlpath, None
+    config.stash[JUNIT], config.option.xmlpath = getattr(config.option, "xmlpath", None), None
     # What guests are told: pytest there, too, takes a path that stands alone for a test.
     given = config.invocation_params
     config.invocation_params = dataclasses.replace(given, args=tuple(joined(list(map(str, given.args)))))

@@ -404,3 +404,21 @@ def test_port_that_closes_loses_the_machine_only(project: Project) -> None:
         "test_c[6.1.0-fake]": "passed",
     }
     project.assert_nothing_left()
+
+
+def test_junit_where_the_user_wants_it(project: Project) -> None:
+    project.tests(ALL_PASS)
+    wanted = project.directory / "new/place.xml"
+    run = project.run(f"--junitxml={wanted}")
+    assert run.status == 0, run.output
+    assert wanted.read_text() == (run.directory / "junit.xml").read_text()
+    assert project.run("-p", "no:junitxml").status == 0
+
+
+def test_junit_that_cannot_be_written_is_said(project: Project) -> None:
+    project.tests(ALL_PASS)
+    run = project.run("--junitxml=/dev/full/junit.xml")
+    assert run.status == 3
+    assert "cannot write /dev/full/junit.xml" in run.output
+    assert "Traceback" not in run.output
+    assert list(run.verdicts.values()) == ["passed", "passed"]
