@@ -44,7 +44,7 @@ class RunBegan:
 
 @dataclass(frozen=True)
 class KernelSeen:
-    """What is known of a kernel, without its VMs, tests and stalls: when the run begins, and again at its end."""
+    """What is known of a kernel, without its VMs, tests and stalls: when the run begins, a guest told, the run ends."""
 
     event: ClassVar[str] = "kernel"
 
@@ -69,7 +69,7 @@ class Collected:
 
 @dataclass(frozen=True)
 class VmSeen:
-    """A VM was started, or ended: the last one counts."""
+    """A VM was started, is up, or ended: the last one counts."""
 
     event: ClassVar[str] = "vm"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import importlib.metadata
 import json
@@ -57,6 +58,7 @@ class Recorder:
     def __init__(self, plan: Plan, command: Sequence[str]) -> None:
         self.plan = plan
         self.tests: dict[str, dict[str, _Test]] = {kernel.name: {} for kernel in plan.kernels}
+        self.told: set[str] = set()
         self.stream = Stream(plan.directory / events.NAME)
         began = events.RunBegan(plan.directory.name, _now(), tuple(command), _host(plan), _revision())
         self.stream.add(began)
@@ -73,9 +75,19 @@ class Recorder:
         console = str(machine.console.relative_to(self.plan.directory))
         self.stream.add(events.VmSeen(machine.kernel.name, VM(machine.name, console), _now()))
 
+    def vm_up(self, machine: Machine) -> None:
+        """A VM takes tests; the first of its kernel has told what that is."""
+        vm = dataclasses.replace(_vm(machine, self.plan.directory), state="up")
+        self.stream.add(events.VmSeen(machine.kernel.name, vm, _now()))
+        if machine.kernel.name not in self.told:
+            self.told.add(machine.kernel.name)
+            self.stream.add(events.KernelSeen(self._kernel_run(machine.kernel, [machine])))
+
     def vm_ended(self, machine: Machine) -> None:
-        """A machine is down."""
-        self.stream.add(events.VmSeen(machine.kernel.name, _vm(machine, self.plan.directory), _now()))
+        """A VM is down."""
+        vm = _vm(machine, self.plan.directory)
+        if self.stream.fold.vms.get(machine.kernel.name, {}).get(vm.name) != vm:
+            self.stream.add(events.VmSeen(machine.kernel.name, vm, _now()))
 
     def stalled(self, label: str, stall: Stall) -> None:
         """Take a stall of the host."""

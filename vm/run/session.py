@@ -191,7 +191,9 @@ class VmSession(internals.controller()):  # type: ignore[misc]
         if self.shuttingdown:
             node.shutdown()
             return
-        if unfit := str(machine.facts(wait=True).get("unfit", "")):
+        unfit = str(machine.facts(wait=True).get("unfit", ""))
+        self.recorder.vm_up(machine)
+        if unfit:
             self._refuse(machine, unfit)
             return
         self.config.hook.pytest_xdist_node_collection_finished(node=node, ids=ids)
@@ -281,6 +283,7 @@ class VmSession(internals.controller()):  # type: ignore[misc]
             self.verdicts.report_machine(machine, None, verdict, reason)
         else:
             self._blame(machine, verdict, reason)
+        self.recorder.vm_ended(machine)
         self._count_loss(machine, booted)
 
     def worker_internal_error(self, node: WorkerController, formatted_error: str) -> None:

@@ -81,7 +81,8 @@ def test_what_pytest_knew_when_it_was_killed_is_on_the_disk(project: Project) ->
         "t/test_it.py::test_long": ("not run", "the run was cut off while it ran"),
         "t/test_it.py::test_c": ("not run", "the run was cut off before it"),
     }
-    assert [vm.name for vm in kernel.vms] == ["6.1.0-fake-1"]
+    assert [(vm.name, vm.state, vm.boot_seconds is not None) for vm in kernel.vms] == [("6.1.0-fake-1", "up", True)]
+    assert kernel.cmdline == Path("/proc/cmdline").read_text().strip(), "what a guest told of itself is there too"
 
 
 def test_output_that_nobody_reads_any_more(project: Project) -> None:
