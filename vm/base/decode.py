@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import re
 import types
@@ -59,16 +60,22 @@ def decode(kind: Any, value: Any, where: str, *, strict: bool = False) -> Any:
 def _object(kind: Any, value: Any, where: str, strict: bool) -> Any:
     if not isinstance(value, dict):
         raise _mismatch(where, "an object", value)
-    hints = typing.get_type_hints(kind)
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    unset = dataclasses.MISSING
-    required = [name for name, field in fields.items() if field.default is unset and field.default_factory is unset]
+    members, required = _members(kind)
     if missing := [name for name in required if name not in value]:
         raise Mismatch(f"{where} lacks {missing[0]!r}")
-    if strict and (unknown := [name for name in value if name not in fields]):
+    if strict and (unknown := [name for name in value if name not in members]):
         raise Mismatch(f"{where} has an unknown key {unknown[0]!r}")
-    known = {name: each for name, each in value.items() if name in fields}
-    return kind(**{name: decode(hints[name], each, f"{where}.{name}", strict=strict) for name, each in known.items()})
+    known = {name: each for name, each in value.items() if name in members}
+    return kind(**{name: decode(members[name], each, f"{where}.{name}", strict=strict) for name, each in known.items()})
+
+
+@functools.cache
+def _members(kind: Any) -> tuple[dict[str, Any], list[str]]:
+    """Return the types of a dataclass's members, and which ones a value must have; to find out takes its time."""
+    hints, unset = typing.get_type_hints(kind), dataclasses.MISSING
+    fields = dataclasses.fields(kind)
+    required = [each.name for each in fields if each.default is unset and each.default_factory is unset]
+    return {each.name: hints[each.name] for each in fields}, required
 
 
 def _mismatch(where: str, expected: str, value: Any) -> Mismatch:
