@@ -138,7 +138,7 @@ def test_from_a_subdirectory(project: Project, image: Path) -> None:
     environment = {**os.environ, "GOOD": "1", "PYTHONPATH": str(ROOT)}
     for name in ("PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER"):
         environment.pop(name, None)
-    options = shlex.join([f"--qemu={project.qemu}", f"--vm-command={FAKE_GUEST}"])
+    options = shlex.join([f"--qemu={project.qemu}", f"--vm-command={FAKE_GUEST}", f"--results={project.results}"])
     repeated = subprocess.run(
         ["sh", "-c", f"{again} {options}"], env=environment, capture_output=True, text=True, cwd=project.directory / "t"
     )
