@@ -64,14 +64,14 @@ def test_first_failure_ends_the_run_with_kernels_waiting(project: Project) -> No
 
 COUNTING = """
 import pathlib
-from vm.run.session import VmSession
-start = VmSession._start_now
+from vm.run.pool import Pool
+start = Pool._start_now
 def counting(self, kernel, only):
     alive = [machine.name for machine in self.machines.values() if not machine.gone]
     with pathlib.Path("alive").open("a") as file:
         file.write(" ".join(alive) + "\\n")
     start(self, kernel, only)
-VmSession._start_now = counting
+Pool._start_now = counting
 """
 
 
