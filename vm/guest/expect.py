@@ -22,7 +22,8 @@ class State(Enum):
 
     ABSENT = "absent"
     PRESENT = "present"
-    EITHER = "either"  # a series the table says nothing about, or a version that is none
+    UNDECIDED = "undecided"  # the table says nothing of its series, or it is a -rc of the release with the fix
+    UNPLACED = "unplaced"  # its version tells no series: a vendor's, or somebody's own
 
 
 class Expectation(NamedTuple):
@@ -75,8 +76,14 @@ def judge(report: pytest.TestReport, item: pytest.Item, expected: Mapping[str, E
     found = _expectation(item, expected)
     if found is None or report.when != "call":
         return
-    if report.failed and found.state != State.ABSENT.value:
+    if report.failed and found.state == State.PRESENT.value:
         _excuse(report, found)
+    elif report.failed and found.state == State.UNDECIDED.value:
+        internals.attach(report, verdict=State.UNDECIDED.value)
+        crash = getattr(report.longrepr, "reprcrash", None)
+        said = crash.message.splitlines()[0] if crash is not None and crash.message else "failed"
+        text = f"{said}; nobody looked up whether this kernel should have {found.excuse}"
+        report.longrepr = f"{text}\n\n{report.longreprtext}"
     elif report.passed and found.state == State.PRESENT.value:
         report.outcome = "failed"
         report.longrepr = (
@@ -91,7 +98,7 @@ def judge_loss(report: pytest.TestReport, item: pytest.Item | None, expected: Ma
         return
     _say_what_is_guarded(report, item)
     found = _expectation(item, expected)
-    if found is not None and found.crashes and found.state != State.ABSENT.value:
+    if found is not None and found.crashes and found.state == State.PRESENT.value:
         _excuse(report, found)
         internals.detach(report, "verdict")
 

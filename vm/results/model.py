@@ -48,6 +48,7 @@ class Verdict(str, Enum):
     PASSED = "passed", "", "good pytests ran"
     KNOWN = "known", "k", "good pytests ran"  # failed as expected: a known issue of this kernel
     SKIPPED = "skipped", "s", "good pytests ran"
+    UNDECIDED = "undecided", "U", "ran"  # a failure that the table of known issues cannot place
     FAILED = "failed", "F", "pytests ran"
     NOT_RUN = "not run", "N", ""  # expected, and nobody reported it
     BUILD_FAILED = "build failed", "K", "", "no build"

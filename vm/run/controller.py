@@ -233,7 +233,7 @@ class Controller(KernelList):
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Record it, and put below every failure how to run exactly that again."""
-        by_host = hasattr(report, "verdict")
+        by_host = hasattr(report, "vm_kernel")
         node = getattr(report, "node", None)
         machine = self.session.machines.get(node)
         label = getattr(report, "vm_kernel", None) or (machine.kernel.name if machine else self.kernels[0].name)

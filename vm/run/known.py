@@ -18,8 +18,9 @@ and a TOML file (ini option ``known_issues``) says which versions lack it, in ta
                 without the issue each of its cases has a machine for itself
 
 A kernel that has an issue by its version is expected to fail that issue's tests. That is strict: a test that passes
-all the same fails as "fixed earlier than the table says". On a series the table does not name, either is accepted.
-The same failure on a kernel that should be fixed is a failure. ``--no-known-issues`` expects nothing.
+all the same fails as "fixed earlier than the table says". The same failure on a kernel that should be fixed is a
+failure, and on one whose version tells nothing; on a series that the table does not name, and on the -rc kernels of the
+release that a fix was first in, it is ``undecided``. ``--no-known-issues`` expects nothing.
 """
 
 from __future__ import annotations
@@ -67,7 +68,10 @@ class Issue:
         """
         series = series_of(version)
         if not series:
-            return State.EITHER
+            return State.UNPLACED
+        if "~rc" in version and series in (*self.introduced, *self.fixed):
+            # With its first or its last -rc, the table does not say.
+            return State.UNDECIDED
         if not self._reached(self.introduced, version, series) or self._patched(version, series):
             return State.ABSENT
         if series in self.unfixed or series in map(series_of, self.fixed):
@@ -75,7 +79,7 @@ class Issue:
         if self._reached(self.fixed, version, series):
             return State.ABSENT
         # Before its first fixed series nobody backported it, or it was not looked up.
-        return State.EITHER
+        return State.UNDECIDED
 
     def first_fixed(self, version: str) -> str:
         """Return the first fixed version in the series of ``version``, else the release of mainline, in words."""

@@ -223,6 +223,8 @@ class VmSession(internals.controller()):  # type: ignore[misc]
 
     def worker_testreport(self, node: WorkerController, rep: pytest.TestReport) -> None:
         """A phase of a test ended."""
+        if hasattr(rep, "verdict"):  # as text (vm/guest/expect.py), and no other
+            internals.attach(rep, verdict=Verdict.UNDECIDED)
         self._heard(node).reports.append(rep)
 
     def _deliver(self, machine: Machine) -> None:

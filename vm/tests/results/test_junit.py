@@ -50,6 +50,7 @@ def test_each_verdict(verdict: Verdict) -> None:
         "known": "skipped",
         "skipped": "skipped",
         "failed": "failure",
+        "undecided": "failure",
         "crashed": "failure",
         "hung": "failure",
     }

@@ -17,7 +17,7 @@ def test_table_is_aligned_and_fits() -> None:
     assert max(map(len, lines)) <= table.WIDTH
     header, *rows = [line for line in lines if "console:" not in line]
     assert len(rows) == 3
-    titles = re.findall(r"passed|failed|crashed|skipped|known|not run|hung|lost|no boot|no build", header)
+    titles = re.findall(r"passed|failed|crashed|skipped|known|not run|hung|undecided|lost|no boot|no build", header)
     assert len(titles) == len(Verdict)
     for title in titles:
         end = header.index(f" {title}") + 1 + len(title)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -47,20 +48,21 @@ TESTS = """
     ("version", "state"),
     [
         ("4.9.300", "absent"),
-        ("4.14.1", "either"),
+        ("4.14.1", "undecided"),
         ("5.10.223-1", "present"),
         ("5.10.251-1", "present"),
         ("5.10.251-2", "absent"),
         ("5.10.251-5~deb11u1", "absent"),
         ("5.10.254", "absent"),
-        ("6.6.1", "either"),
+        ("6.6.1", "undecided"),
         ("6.12.84", "present"),
         ("6.12.85-1~bpo12+1", "absent"),
         ("6.16.12-1~bpo13+1", "present"),
-        ("7.0~rc7", "present"),
+        ("6.99~rc1", "undecided"),
+        ("7.0~rc7", "undecided"),
         ("7.0", "absent"),
         ("7.3~rc7-1~exp1", "absent"),
-        ("", "either"),
+        ("", "unplaced"),
     ],
 )
 def test_a_version_has_an_issue_or_not(version: str, state: str) -> None:
@@ -184,15 +186,35 @@ def test_nothing_is_expected_on_request(project: Project) -> None:
     assert status == 1
 
 
-def test_a_series_the_table_does_not_know_may_pass_or_fail(project: Project) -> None:
+def test_a_failure_on_a_series_the_table_does_not_know_is_undecided(project: Project) -> None:
     project.tests(TESTS.replace("RELEASE", "6.2.5-"))
-    found, _, status = verdicts(project, release="6.2.5-fake")
+    found, output, status = verdicts(project, release="6.2.5-fake")
     assert found == {
-        "test_broken": "known",
+        "test_broken": "undecided",
         "test_passes": "passed",
         "test_fine": "passed",
-        "test_falls": "known",
+        "test_falls": "crashed",
     }
+    assert status == 1
+    assert re.search(r"^=+ UNDECIDED =+$", output, re.MULTILINE)
+    assert "1 undecided" in output
+    assert "nobody looked up whether this kernel should have Broken (CVE-2026-1)" in output
+
+
+def test_nothing_is_excused_on_a_kernel_whose_version_tells_nothing(project: Project) -> None:
+    """As Ubuntu's, whose 6.8.0-45 has the fixes of no stable release that it names."""
+    project.tests(TESTS.replace("RELEASE", "6.8.0-45-"))
+    found, _, status = verdicts(project, release="6.8.0-45-generic")
+    assert found == {"test_broken": "failed", "test_passes": "passed", "test_fine": "passed", "test_falls": "crashed"}
+    assert status == 1
+
+
+@pytest.mark.parametrize("release", ["6.5.0-rc3-fake", "6.5.0-rc8-fake"])
+def test_a_release_candidate_with_the_fix_is_no_failure(project: Project, release: str) -> None:
+    """The table has 6.5 for the release of mainline that had the fix first."""
+    project.tests(TESTS.replace("RELEASE", "9.9"))
+    found, _, status = verdicts(project, release=release)
+    assert set(found.values()) == {"passed"}
     assert status == 0
 
 
