@@ -53,12 +53,12 @@ def relies_upon(interface: str) -> Generator[None, None, None]:
 
 def python(statement: str) -> str:
     """Return the command of a Python that answers execnet and then does ``statement``."""
-    return f"env {shlex.quote(f'PYTHONPATH={ROOT}')} {sys.executable} -c {shlex.quote(INTERPRETER + statement)}"
+    return shlex.join(["env", f"PYTHONPATH={ROOT}", sys.executable, "-c", INTERPRETER + statement])
 
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[pytest.Config, None, None]:
-    """Return the configuration of a pytest without tests, which writes JUnit results."""
+    """Return the configuration of a pytest without tests."""
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     words = ["-p", "no:cacheprovider", f"--rootdir={tmp_path}", str(tmp_path)]
