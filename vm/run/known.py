@@ -13,7 +13,7 @@ and a TOML file (ini option ``known_issues``) says which versions lack it, in ta
     introduced  versions since which it is there: ``6.16`` is a release of mainline, ``6.18.22`` of that series alone
     fixed       versions since which it is gone, by series; the last one is the release of mainline
     packages    package versions that had the fix before ``fixed`` says so, each for its series: ``5.10.251-2``
-    unfixed     series that ended without the fix
+    unfixed     series that ended without the fix, or have not got it yet: that it came later, the test tells
     crashes     true when the test takes a bad kernel down: it is run last, and on kernels that are not known to be
                 without the issue each of its cases has a machine for itself
 
