@@ -13,6 +13,13 @@ fail() {
     exit 4
 }
 
+for word in "$@"; do
+    case $word in
+    build | check) ;;
+    *) fail "knows no '$word'; usage: vm/setup.sh [build] [check]" ;;
+    esac
+done
+
 # What is needed, by a command or file that proves it, and the Debian package that has it.
 missing=
 need() {

@@ -137,6 +137,7 @@ class GuestPlugin:
             before = f"{report.longreprtext}\n\n" if report.failed else ""
             report.outcome = "failed"
             internals.detach(report, "wasxfail")
+            internals.detach(report, "verdict")
             excerpt = "\n\n".join(splat.text for splat in splats)
             report.longrepr = f"{before}the kernel complained: {'; '.join(reasons)}\n{excerpt}"
             internals.attach(report, splats=[list(dataclasses.astuple(splat)) for splat in splats])

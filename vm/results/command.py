@@ -8,6 +8,7 @@ keep them apart.
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,8 @@ def main(argv: Sequence[str]) -> int:
         return _COMPARISONS[options.format]([str(path) for path in options.results])
     run = _merged(options.results, options.merge)
     if not options.merge:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # as the XML says of itself
         sys.stdout.write(_FORMATS[options.format](run))
     return run.status if options.status else 0
 
@@ -52,7 +55,7 @@ def _merged(paths: Sequence[Path], target: Path | None) -> model.Run:
     if target.exists() and any(target.iterdir() if target.is_dir() else [target]):
         raise UsageError(f"{target} is there already; give --merge a directory that is new")
     # Two directories may have runs of one name, from two machines.
-    names = [f"{number}-{run.id}" for number, (_, run) in enumerate(found, 1)]
+    names = [f"{number}-{run.id[:40]}" for number, (_, run) in enumerate(found, 1)]
     run = merge([placed(run, name) for (_, run), name in zip(found, names, strict=True)])
     try:
         target.mkdir(parents=True, exist_ok=True)

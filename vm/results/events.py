@@ -179,6 +179,8 @@ class Fold:
     def run(self) -> Run:
         """Return the run so far: one without an end was cut off, and its missing tests are not run."""
         began, ended = self.began, self.ended
+        # A disk that was full may have lost what was said of a kernel, but not its verdicts.
+        names = dict.fromkeys([*self.kernels, *self.expected, *self.tests])
         return Run(
             id=began.id,
             started=began.started,
@@ -187,7 +189,7 @@ class Fold:
             exit_status=ended.exit_status if ended else None,
             host=began.host,
             revision=began.revision,
-            kernels=tuple(self._kernel(kernel) for kernel in self.kernels.values()),
+            kernels=tuple(self._kernel(self.kernels.get(name) or KernelRun(name, name)) for name in names),
         )
 
     def _kernel(self, kernel: KernelRun) -> KernelRun:
@@ -282,17 +284,31 @@ def fold(lines: Iterable[str], name: str) -> Run:
             said: Any = json.loads(line)
         except ValueError:
             continue
-        kind = _KINDS.get(said.pop("event", "")) if isinstance(said, dict) else None
+        kind = _KINDS.get(str(said.pop("event", ""))) if isinstance(said, dict) else None
         if kind is None:
             continue
         if kind is RunBegan and (schema := said.get("schema", 0)) not in range(1, SCHEMA + 1):
             raise UsageError(model.unreadable(name, schema, SCHEMA))
-        with contextlib.suppress(Mismatch):
+        try:
             folded.take(decode(kind, said, kind.event))
             began = began or kind is RunBegan
+        except Mismatch as error:
+            if kind is TestEnded and isinstance(said.get("kernel"), str):
+                folded.take(_unreadable(said, str(error)))
     if not began:
         raise UsageError(f"no run began in {name}; give the directory of a run")
     return folded.run()
+
+
+def _unreadable(said: dict[str, Any], why: str) -> TestEnded:
+    """Return the end of a test of which no verdict can be read: unknown is never good."""
+    result = said.get("result")
+    ids = result if isinstance(result, dict) else {}
+    nodeid = str(ids.get("nodeid", "unreadable"))
+    return TestEnded(
+        said["kernel"],
+        TestResult(str(ids.get("test", nodeid)), nodeid, Verdict.NOT_RUN, reason=f"its verdict cannot be read: {why}"),
+    )
 
 
 def load(path: Path) -> Run:
@@ -319,5 +335,12 @@ def load_all(paths: Sequence[Path]) -> list[tuple[Path, Run]]:
     Raises:
         UsageError: one of them cannot be read.
     """
-    once = {(path if path.is_dir() else path.parent).resolve(): path for path in reversed(paths)}
-    return [(place, load(path)) for place, path in reversed(once.items())]
+    once: dict[Path, Path] = {}
+    for path in paths:
+        place = path.resolve()
+        once.setdefault(_directory(place) if place.is_dir() or place.name in (NAME, "results.json") else place, path)
+    return [(_directory(path.resolve()), load(path)) for path in once.values()]
+
+
+def _directory(path: Path) -> Path:
+    return path if path.is_dir() else path.parent

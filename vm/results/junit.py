@@ -20,7 +20,7 @@ _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 def render(run: Run) -> str:
     """Return ``run`` as XML."""
     root = Element(
-        "testsuites", {"name": run.id, **_numbers(tuple(test for kernel in run.kernels for test in kernel.tests))}
+        "testsuites", {"name": _xml(run.id), **_numbers(tuple(test for kernel in run.kernels for test in kernel.tests))}
     )
     for kernel in run.kernels:
         root.append(_suite(run, kernel))
@@ -29,7 +29,9 @@ def render(run: Run) -> str:
 
 
 def _suite(run: Run, kernel: KernelRun) -> Element:
-    suite = Element("testsuite", {"name": kernel.name, "timestamp": run.started.rstrip("Z"), **_numbers(kernel.tests)})
+    suite = Element(
+        "testsuite", {"name": _xml(kernel.name), "timestamp": _xml(run.started.rstrip("Z")), **_numbers(kernel.tests)}
+    )
     properties = SubElement(suite, "properties")
     for name, value in facts(run, kernel).items():
         if value:
@@ -65,7 +67,7 @@ def _case(test: TestResult) -> Element:
     # A parameter may have colons.
     function, bracket, parameters = name.partition("[")
     *classes, function = function.split("::")
-    case = Element("testcase", {"classname": ".".join([path.removesuffix(".py").replace("/", "."), *classes])})
+    case = Element("testcase", {"classname": _xml(".".join([path.removesuffix(".py").replace("/", "."), *classes]))})
     case.attrib |= {"name": _xml(function + bracket + parameters), "time": f"{test.seconds:.3f}"}
     if test.properties:
         properties = SubElement(case, "properties")

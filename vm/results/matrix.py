@@ -148,10 +148,10 @@ def load(paths: Sequence[Path]) -> list[tuple[Path, KernelRun]]:
     """
     found = [(place, run.id, kernel) for place, run in events.load_all(paths) for kernel in run.kernels]
     count = Counter(kernel.name for _, _, kernel in found)
-    return [
-        (place, replace(kernel, name=f"{kernel.name}@{run}") if count[kernel.name] > 1 else kernel)
-        for place, run, kernel in found
-    ]
+    named = [f"{kernel.name}@{run}" if count[kernel.name] > 1 else kernel.name for _, run, kernel in found]
+    # Two machines may have begun a run in the same second.
+    named = [f"{name}#{named[:at].count(name) + 1}" if named.count(name) > 1 else name for at, name in enumerate(named)]
+    return [(place, replace(kernel, name=name)) for (place, _, kernel), name in zip(found, named, strict=True)]
 
 
 @command

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vm.base.errors import UsageError
-from vm.results.model import KernelRun, Run, TestResult
+from vm.results.model import KernelRun, Run, TestResult, Verdict
 
 
 def merge(runs: Sequence[Run]) -> Run:
@@ -27,7 +27,7 @@ def merge(runs: Sequence[Run]) -> Run:
         return runs[0]
     kernels: dict[str, KernelRun] = {}
     for run in runs:
-        for kernel in run.kernels:
+        for kernel in _whole(run):
             kernels[kernel.name] = _together(kernels[kernel.name], kernel) if kernel.name in kernels else kernel
     ends = [run.finished for run in runs]
     merged = Run(
@@ -73,14 +73,31 @@ def keep_files(run: Run, source: Path, target: Path) -> None:
     paths = [path for kernel in run.kernels for path in (kernel.config, kernel.proc_crypto)]
     paths += [vm.console for kernel in run.kernels for vm in kernel.vms]
     for path in paths:
-        if path and "\n" not in path and not path.startswith("/"):
-            with contextlib.suppress(FileNotFoundError):
-                content = (source / path).read_bytes()
-                try:
-                    (target / path).parent.mkdir(parents=True, exist_ok=True)
-                    (target / path).write_bytes(content)
-                except OSError as error:
-                    raise UsageError(f"cannot write {target / path}: {error.strerror}") from error
+        # Whoever wrote that run may not have us read and write anywhere.
+        if not path or "\n" in path or path.startswith("/") or ".." in Path(path).parts:
+            continue
+        with contextlib.suppress(OSError):
+            content = (source / path).read_bytes()
+            try:
+                (target / path).parent.mkdir(parents=True, exist_ok=True)
+                (target / path).write_bytes(content)
+            except OSError as error:
+                raise UsageError(f"cannot write {target / path}: {error.strerror}") from error
+
+
+def _whole(run: Run) -> list[KernelRun]:
+    """Return the kernels of a run; one that did not go to its end, and has no test to show for it, gets a bad one."""
+    if run.status in (0, 1):
+        return list(run.kernels)
+    reason = "the run was cut off" if run.exit_status is None else f"the run ended with status {run.exit_status}"
+    marked = []
+    for kernel in run.kernels:
+        bad: tuple[TestResult, ...] = ()
+        if kernel.good or not kernel.tests:
+            name = f"machine[{kernel.name}]::cut-off"
+            bad = (TestResult(name, name, Verdict.NOT_RUN, reason=f"{reason} ({run.id})"),)
+        marked.append(dataclasses.replace(kernel, tests=kernel.tests + bad))
+    return marked
 
 
 def _together(a: KernelRun, b: KernelRun) -> KernelRun:

@@ -258,7 +258,7 @@ class Run:
         if self.finished is None or self.exit_status is None:
             return 2
         bad = any(not kernel.good and not self.left_out(kernel) for kernel in self.kernels)
-        return self.exit_status or int(bad)
+        return self.exit_status or int(bad or not self.kernels)
 
     def left_out(self, kernel: KernelRun) -> bool:
         """Whether no test was chosen on that kernel (``-k``): the run went to its end, and expected none of it."""
@@ -293,7 +293,7 @@ def parse(text: str, name: str = "results.json") -> Run:
     """
     try:
         data = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"expected JSON in {name}: {error}; give the results.json of a run") from error
     schema = data.pop("schema", None) if isinstance(data, dict) else None
     if type(schema) is not int:

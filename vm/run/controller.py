@@ -109,6 +109,7 @@ class Controller(KernelList):
         _point_latest_to(directory)
         self.config = config
         self.run: Run | None = None
+        self.broken: dict[str, str] = {}
         self.trouble = ""
         # Fingerprints of what the kernel complained of in each test.
         self.told: dict[str, set[str]] = {}
@@ -218,6 +219,11 @@ class Controller(KernelList):
         for label, nodeids in found.items():
             self.recorder.collected(label, nodeids)
 
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Note what cannot be collected here: its tests are missing on every kernel."""
+        if report.failed and not hasattr(report, "node"):  # else a guest's
+            self.broken[report.nodeid] = report.longreprtext
+
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Note that a test begins."""
         if (label := kernel_of_id(nodeid, self.commands)) is not None:
@@ -289,21 +295,28 @@ class Controller(KernelList):
         # Machines say their last facts on the way out.
         if (nodes := getattr(self.session, "nodemanager", None)) is not None:
             nodes.teardown_nodes()
+        for nodeid, text in self.broken.items():
+            self.recorder.not_collected(nodeid, text)
         run = self.run = self.recorder.run(
             self.session.machines.values(),
             self.session.verdicts.expected,
             exitstatus,
             self.session.stopped or "stopped",
         )
+        self.trouble = self.recorder.stream.trouble
+        try:
+            if (path := self.config.stash[JUNIT]) is not None:
+                wanted = Path(os.path.expandvars(path)).expanduser()
+                with contextlib.suppress(OSError):  # writing tells
+                    wanted.parent.mkdir(parents=True, exist_ok=True)
+                write.put(wanted, junit.render(run))
+        except UsageError as error:
+            self.trouble = f"--junitxml: {error}"
+            run = self.run = dataclasses.replace(run, exit_status=run.status or int(pytest.ExitCode.INTERNAL_ERROR))
         try:
             write.write(run, self.session.plan.directory)
-            if (path := self.config.stash[JUNIT]) is not None:
-                with contextlib.suppress(OSError):  # writing tells
-                    Path(path).parent.mkdir(parents=True, exist_ok=True)
-                write.put(Path(path), junit.render(run))
         except UsageError as error:
             self.trouble = str(error)
-        self.trouble = self.trouble or self.recorder.stream.trouble
         return run
 
     def pytest_unconfigure(self) -> None:

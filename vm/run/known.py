@@ -69,8 +69,9 @@ class Issue:
         series = series_of(version)
         if not series:
             return State.UNPLACED
-        if "~rc" in version and series in (*self.introduced, *self.fixed):
-            # With its first or its last -rc, the table does not say.
+        release, candidate, _ = version.partition("~rc")
+        if candidate and release in (*self.introduced, *self.fixed):
+            # With which -rc it came, the table does not say.
             return State.UNDECIDED
         if not self._reached(self.introduced, version, series) or self._patched(version, series):
             return State.ABSENT
@@ -158,8 +159,8 @@ def version_in(banner: str) -> str:
     if package := re.search(r"\bDebian (\d[\w.+~-]*)", banner):
         return package[1]
     release = banner.split()[0] if banner.split() else ""
-    if re.match(r"\d+\.\d+\.0-\d+-", release):
-        return ""  # the ABI of a distribution
+    if re.match(r"\d+\.\d+\.0-\d", release):
+        return ""  # the ABI of a distribution, which tells no stable release: Debian, Ubuntu, RHEL, SLES
     found = re.match(r"(\d+\.\d+)(\.\d+)?(-rc\d+)?", release)
     if found is None:
         return ""

@@ -70,6 +70,13 @@ class Recorder:
         tests = tuple(without_kernel(nodeid, label) for nodeid in nodeids)
         self.stream.add(events.Collected(label, tests, tuple(nodeids)))
 
+    def not_collected(self, nodeid: str, details: str) -> None:
+        """What holds tests cannot be collected: that is a failure on every kernel."""
+        reason = f"error while collecting: {details.strip().splitlines()[-1].removeprefix('E').strip()}"
+        result = TestResult(nodeid, nodeid, Verdict.FAILED, reason=reason, details=details)
+        for kernel in self.plan.kernels:
+            self.stream.add(events.TestEnded(kernel.name, result, _now()))
+
     def vm_began(self, machine: Machine) -> None:
         """A machine was started."""
         console = str(machine.console.relative_to(self.plan.directory))

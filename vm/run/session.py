@@ -29,6 +29,8 @@ from vm.run.verdicts import Verdicts, of_machine
 
 # Seconds a machine that was sent an NMI has to print where it hangs.
 _LAST_WORDS = 3.0
+# What pytest in a guest ends with when nothing stopped it.
+_ORDERLY = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
 
 
 class VmSession(internals.controller()):  # type: ignore[misc]
@@ -241,7 +243,7 @@ class VmSession(internals.controller()):  # type: ignore[misc]
         self.config.hook.pytest_testnodedown(node=node, error=None)
         output = node.workeroutput
         self.shouldstop = self.shouldstop or output["shouldfail"] or output["shouldstop"] or False
-        if output["exitstatus"] == pytest.ExitCode.INTERRUPTED and not self.shouldstop:
+        if output["exitstatus"] not in _ORDERLY and not self.shouldstop:
             # A test, or something it ran, raised pytest.exit or KeyboardInterrupt: not ours to obey.
             self._blame(machine, Verdict.CRASHED, "pytest was told to stop in the guest, by pytest.exit or ^C")
             self._dismiss(node)

@@ -173,3 +173,23 @@ def test_where_a_run_is_read_from(tmp_path: Path) -> None:
         assert events.load(path).finished is None
     with pytest.raises(UsageError, match="cannot read"):
         events.load(tmp_path / "other" / "results.json")
+
+
+def test_verdicts_of_a_kernel_that_nothing_was_said_of_are_kept() -> None:
+    lines = [events.encode(event) for event in stream_of(EVERYTHING) if not isinstance(event, events.KernelSeen)]
+    folded = events.fold(lines, "x")
+    assert [kernel.tests for kernel in folded.kernels] == [
+        kernel.tests for kernel in EVERYTHING.kernels if kernel.tests
+    ]
+
+
+def test_a_verdict_that_cannot_be_read_is_not_run() -> None:
+    lines = [events.encode(event).replace('"crashed"', '"exploded"') for event in stream_of(EVERYTHING)]
+    verdicts = [test.verdict for test in events.fold(lines, "x").kernels[0].tests]
+    assert Verdict.CRASHED not in verdicts
+    assert len(verdicts) == len(Verdict)
+    assert verdicts.count(Verdict.NOT_RUN) == 2
+
+
+def test_a_run_without_a_kernel_is_not_good() -> None:
+    assert Run("x", "", finished="2026", exit_status=0).status == 1

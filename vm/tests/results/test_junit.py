@@ -88,3 +88,10 @@ def test_properties_of_kernel_and_test() -> None:
     assert facts["accelerator"] == "tcg (no KVM: no guest code ran within 5 s under KVM)"
     assert "proc_crypto" not in facts, "its text is no path"
     assert "reason" not in facts, "empty ones are left out"
+
+
+def test_names_that_xml_cannot_write() -> None:
+    text = junit.render(
+        run(dataclasses.replace(kernel("k\x01"), tests=(TestResult("x", "\x02\udcff.py::a", Verdict.PASSED),)))
+    )
+    assert ElementTree.fromstring(text.encode()).findtext("testsuite") is not None

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vm.base.errors import UsageError
-from vm.results import command, events, write
+from vm.results import command, events, model, write
 from vm.results.merge import merge, placed
 from vm.results.model import VM, KernelRun, Run, TestResult, Verdict
 
@@ -140,3 +140,35 @@ def test_a_kernel_of_which_no_test_was_chosen_is_no_failure() -> None:
 def test_of_one_name_and_one_run_each_counts_once(two: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main([two[0], two[0] + "/results.json", "--format", "json"]) == 0
     assert capsys.readouterr().out.count('"nodeid"') == 1
+
+
+@pytest.mark.parametrize("status", [None, 2, 3, 4])
+@pytest.mark.parametrize("tests", [{}, {"x": P}])
+def test_a_run_that_did_not_end_well_is_not_made_good_by_another(status: int | None, tests: dict[str, Verdict]) -> None:
+    broken = run(kernel("7.3", "7.3.4-1", **tests), name="b", status=status)
+    merged = merge([run(kernel(x=P)), broken])
+    assert merged.status == 1
+    assert verdicts(merged)["machine[7.3]::cut-off"] is N
+
+
+def test_a_foreign_run_reads_and_writes_nothing_outside(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "one").mkdir()
+    foreign = run(dataclasses.replace(kernel(x=P), config="../secret"))
+    write.write(foreign, tmp_path / "one")
+    assert command.main([str(tmp_path / "one"), "--merge", str(tmp_path / "a/all")]) == 0
+    assert sorted(path.name for path in (tmp_path / "a").rglob("secret")) == []
+
+
+def test_two_runs_of_one_second_are_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, verdict in (("h1", P), ("h2", F)):
+        (tmp_path / name).mkdir()
+        write.write(run(kernel(x=verdict)), tmp_path / name)
+    assert command.main([str(tmp_path / "h1"), str(tmp_path / "h2"), "--format", "diff"]) == 0
+    assert "passed → failed" in capsys.readouterr().out
+
+
+def test_two_files_of_one_directory_are_two_runs(tmp_path: Path) -> None:
+    for name, verdict in (("a.json", P), ("b.json", F)):
+        (tmp_path / name).write_text(model.dump(run(kernel(x=verdict), name=name)))
+    assert command.main([str(tmp_path / "a.json"), str(tmp_path / "b.json"), "--status"]) == 1

@@ -60,6 +60,8 @@ TESTS = """
         ("6.16.12-1~bpo13+1", "present"),
         ("6.99~rc1", "undecided"),
         ("7.0~rc7", "undecided"),
+        ("6.12.85~rc1", "undecided"),
+        ("6.12.84~rc1", "present"),
         ("7.0", "absent"),
         ("7.3~rc7-1~exp1", "absent"),
         ("", "unplaced"),
@@ -93,6 +95,9 @@ def test_an_issue_of_stable_series_alone() -> None:
     [
         ("6.1.0-50-amd64 (debian-kernel@lists.debian.org) #1 SMP Debian 6.1.176-1 (2026-07-01)", "6.1.176-1"),
         ("6.1.0-50-amd64", ""),
+        ("6.12.0-55.9.1.el10_0.x86_64 (mockbuild@x)", ""),
+        ("5.14.0-427.13.1.el9_4.x86_64", ""),
+        ("6.4.0-150600.23-default", ""),
         ("6.12.95+deb13-amd64 #1", "6.12.95"),
         ("7.0.0-rc3-00123-g0123456789ab", "7.0~rc3"),
         ("6.12.0", "6.12.0"),
@@ -239,3 +244,14 @@ def test_a_complaint_of_the_kernel_is_a_failure_whatever_was_expected(project: P
     found, _, status = verdicts(project, release="6.1.9-fake")
     assert found == {"test_broken": "failed"}
     assert status == 1
+
+
+def test_a_complaint_of_the_kernel_is_a_failure_where_nothing_is_decided(project: Project) -> None:
+    project.tests("""
+        @pytest.mark.fixed_by("0123456789ab")
+        def test_broken():
+            guest.console(guest.WARNING)
+            assert False
+    """)
+    found, _, status = verdicts(project, release="6.2.5-fake")
+    assert (found, status) == ({"test_broken": "failed"}, 1)

@@ -281,3 +281,14 @@ def test_a_directory_in_place_of_the_link_to_the_latest_run(project: Project) ->
     assert run.status == 0, run.output
     assert "no link" in run.output
     assert len(list(project.results.glob("*/results.json"))) == 1
+
+
+@pytest.mark.parametrize("arguments", [(), ("--continue-on-collection-errors",)])
+def test_file_that_cannot_be_imported_is_a_failure_in_every_view(project: Project, arguments: tuple[str, ...]) -> None:
+    project.tests("def test_a(): pass\n")
+    project.tests("import nothing_such\n", "test_broken.py")
+    run = project.run(*arguments)
+    assert run.status == (1 if arguments else 2)
+    assert run.verdicts["t/test_broken.py"] == "failed"
+    assert "nothing_such" in (run.directory / "junit.xml").read_text()
+    assert "not ok 1 6.1.0-fake" in (run.directory / "results.ktap").read_text()

@@ -354,7 +354,7 @@ def test_megabytes_of_output_come_through(project: Project) -> None:
     assert "y" * 99999 * 100 in run.output
 
 
-@pytest.mark.parametrize("what", ["pytest.exit('enough')", "raise KeyboardInterrupt"])
+@pytest.mark.parametrize("what", ["pytest.exit('enough')", "pytest.exit('enough', 7)", "raise KeyboardInterrupt"])
 def test_stopping_pytest_in_a_guest_fails_that_test_only(project: Project, what: str) -> None:
     project.tests(f"def test_a(): pass\ndef test_stops(): {what}\ndef test_c(): pass\n")
     run = project.run("-v")
