@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from vm.base.command import say
 from vm.base.decode import Mismatch, decode
 from vm.base.errors import UsageError
 from vm.results import model
@@ -332,13 +333,20 @@ def load(path: Path) -> Run:
 def load_all(paths: Sequence[Path]) -> list[tuple[Path, Run]]:
     """Return several runs, each with its directory and once: ``results/*`` has one by the name ``latest`` too.
 
+    Of several, a directory without a run is passed over: that of one which is just starting.
+
     Raises:
-        UsageError: one of them cannot be read.
+        UsageError: one of them cannot be read, or there is none.
     """
     once: dict[Path, Path] = {}
     for path in paths:
         place = path.resolve()
+        if len(paths) > 1 and place.is_dir() and not any((place / name).exists() for name in (NAME, "results.json")):
+            say(f"{path} has no run, or none that began: passed over")
+            continue
         once.setdefault(_directory(place) if place.is_dir() or place.name in (NAME, "results.json") else place, path)
+    if not once:
+        raise UsageError(f"no run in any of {len(paths)} directories; give those of runs")
     return [(_directory(path.resolve()), load(path)) for path in once.values()]
 
 

@@ -172,3 +172,14 @@ def test_two_files_of_one_directory_are_two_runs(tmp_path: Path) -> None:
     for name, verdict in (("a.json", P), ("b.json", F)):
         (tmp_path / name).write_text(model.dump(run(kernel(x=verdict), name=name)))
     assert command.main([str(tmp_path / "a.json"), str(tmp_path / "b.json"), "--status"]) == 1
+
+
+def test_a_directory_without_a_run_is_passed_over(
+    two: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "starting").mkdir()
+    (tmp_path / "another").mkdir()
+    assert command.main([*two, str(tmp_path / "starting"), "--status"]) == 1
+    assert "starting has no run" in capsys.readouterr().err
+    assert command.main([str(tmp_path / "starting"), str(tmp_path / "another")]) == 4
+    assert command.main([str(tmp_path / "starting")]) == 4
