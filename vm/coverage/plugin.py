@@ -74,6 +74,10 @@ class FileCoverage:
             self.functions[function["name"]] = (function["start_line"], calls + function["execution_count"])
 
 
+# Says that a directory is of such runs alone.
+_OURS = ".coverage-of-the-kernel"
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add --coverage-dir."""
     parser.getgroup("coverage of the kernel").addoption(
@@ -89,6 +93,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if in_guest or not distributed:
         config.pluginmanager.register(Sender(DEBUGFS), "kernel-coverage-sender")
     if not in_guest:
+        if config.getoption("--coverage-dir"):
+            claim(_directory(config))
         config.pluginmanager.register(Collector(), "kernel-coverage-collector")
 
 
@@ -180,6 +186,21 @@ def snapshot(debugfs: Path = DEBUGFS) -> dict[str, bytes]:
         if path.stem in FILES:
             found[path.stem] = path.read_bytes()
     return found
+
+
+def claim(directory: Path) -> None:
+    """Make the directory that the user named ours, in which what an earlier run left may be replaced.
+
+    Raises:
+        pytest.UsageError: it has files of somebody else, or cannot be written.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        if any(directory.iterdir()) and not (directory / _OURS).exists():
+            raise pytest.UsageError(f"--coverage-dir: {directory} has other files in it; give a new or an empty one")
+        (directory / _OURS).touch()
+    except OSError as error:
+        raise pytest.UsageError(f"--coverage-dir: cannot write {directory}: {error.strerror}; give another") from error
 
 
 def save(guests: Mapping[str, Mapping[str, bytes]], directory: Path) -> None:

@@ -252,3 +252,16 @@ def test_a_session_without_counters_fails(notes: Path, tmp_path: Path) -> None:
     run = run_pytest(notes, tmp_path, PROGRAM="/bin/true")
     assert run.status == 1, run.text
     assert "error: no coverage of the kernel: no counters came" in run.text
+
+
+def test_a_directory_of_the_users_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "counters").mkdir()
+    (tmp_path / "counters/mine.txt").touch()
+    with pytest.raises(pytest.UsageError, match="has other files in it"):
+        coverage.claim(tmp_path)
+    assert (tmp_path / "counters/mine.txt").exists()
+    coverage.claim(tmp_path / "new")
+    (tmp_path / "new/counters").mkdir()
+    coverage.claim(tmp_path / "new")
+    with pytest.raises(pytest.UsageError, match="cannot write"):
+        coverage.claim(Path("/proc/x"))
