@@ -32,6 +32,13 @@ def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
 
+def to_nowhere(number: int) -> None:
+    """Have what is written to a descriptor vanish from now on."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, number)
+    os.close(nowhere)
+
+
 def command(main: Callable[_Arguments, int | None]) -> Callable[_Arguments, int]:
     """Have a function that runs a command return its exit status, whatever ends it.
 
@@ -54,7 +61,7 @@ def command(main: Callable[_Arguments, int | None]) -> Callable[_Arguments, int]
             return _INTERRUPTED
         except BrokenPipeError:
             # The reader (head, less) has seen enough. Nothing more may be written, not even at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            to_nowhere(sys.stdout.fileno())
             return 0
 
     return run

@@ -80,9 +80,7 @@ def judge(report: pytest.TestReport, item: pytest.Item, expected: Mapping[str, E
         _excuse(report, found)
     elif report.failed and found.state == State.UNDECIDED.value:
         internals.attach(report, verdict=State.UNDECIDED.value)
-        crash = getattr(report.longrepr, "reprcrash", None)
-        said = crash.message.splitlines()[0] if crash is not None and crash.message else "failed"
-        text = f"{said}; nobody looked up whether this kernel should have {found.excuse}"
+        text = f"{reason_of(report) or 'failed'}; nobody looked up whether this kernel should have {found.excuse}"
         report.longrepr = f"{text}\n\n{report.longreprtext}"
     elif report.passed and found.state == State.PRESENT.value:
         report.outcome = "failed"
@@ -101,6 +99,17 @@ def judge_loss(report: pytest.TestReport, item: pytest.Item | None, expected: Ma
     if found is not None and found.crashes and found.state == State.PRESENT.value:
         _excuse(report, found)
         internals.detach(report, "verdict")
+
+
+def reason_of(report: pytest.TestReport) -> str:
+    """Return the one line that tells most."""
+    if report.passed:
+        return ""
+    if isinstance(report.longrepr, tuple):
+        return report.longrepr[2].removeprefix("Skipped: ")
+    crash = getattr(report.longrepr, "reprcrash", None)
+    lines = str(crash.message if crash is not None else report.longrepr).strip().splitlines()
+    return lines[0] if lines else ""
 
 
 def may_take_it_down(item: pytest.Item, expected: Mapping[str, Expectation]) -> bool:

@@ -318,7 +318,7 @@ def load(path: Path) -> Run:
     Raises:
         UsageError: there is none, or it cannot be read.
     """
-    place = path if path.is_dir() else path.parent
+    place = _directory(path)
     stream = place / NAME
     cut_off = stream.exists() and not (place / "results.json").exists()
     if path.name == NAME or (cut_off and (path.is_dir() or path.name == "results.json")):

@@ -21,6 +21,7 @@ from typing import Any, cast
 import pytest
 
 from vm.base.files import ROOT
+from vm.guest import expect
 from vm.kernels.spec import Kernel
 from vm.klog.splats import Splat
 from vm.results import absence, events
@@ -129,7 +130,7 @@ class Recorder:
         if verdict is None or (test.verdict is not None and verdict.rank <= test.verdict.rank):
             return
         test.verdict = verdict
-        test.reason = reason_of(report)
+        test.reason = expect.reason_of(report)
         if verdict is not Verdict.PASSED:
             # Of a text, longreprtext repeats on which worker.
             test.details = report.longrepr if isinstance(report.longrepr, str) else report.longreprtext
@@ -240,17 +241,6 @@ def _verdict(report: pytest.TestReport) -> Verdict | None:
     if report.skipped:
         return Verdict.KNOWN if hasattr(report, "wasxfail") else Verdict.SKIPPED
     return Verdict.PASSED if report.when == "call" else None
-
-
-def reason_of(report: pytest.TestReport) -> str:
-    """Return the one line that tells most."""
-    if report.passed:
-        return ""
-    if isinstance(report.longrepr, tuple):
-        return report.longrepr[2].removeprefix("Skipped: ")
-    crash = getattr(report.longrepr, "reprcrash", None)
-    lines = str(crash.message if crash is not None else report.longrepr).strip().splitlines()
-    return lines[0] if lines else ""
 
 
 def _vm(machine: Machine, directory: Path) -> VM:

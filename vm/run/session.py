@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from vm.guest import internals
+from vm.guest import expect, internals
 from vm.guest.internals import WorkerController
 from vm.kernels.spec import Kernel
 from vm.klog import console
@@ -22,7 +22,7 @@ from vm.klog.splats import find_splats
 from vm.results.model import Verdict
 from vm.run.machines import Machine, Plan, kernel_of_id
 from vm.run.pool import Pool
-from vm.run.record import Recorder, reason_of
+from vm.run.record import Recorder
 from vm.run.schedule import KernelScheduling
 from vm.run.stalls import AwakeClock, Stalls, depends_on_time, given_up, of_time
 from vm.run.verdicts import Verdicts, of_machine
@@ -213,7 +213,7 @@ class VmSession(internals.controller()):  # type: ignore[misc]
         machine = self._heard(node)
         failed = [rep for rep in machine.reports if rep.failed]
         if failed and all(map(of_time, failed)) and (seconds := machine.stall()):
-            reason = reason_of(failed[0])
+            reason = expect.reason_of(failed[0])
             if self._runs_again(machine, nodeid, seconds, f"failed: {reason}"):
                 return
             machine.reports.clear()

@@ -13,6 +13,8 @@ import sys
 from types import FrameType
 from typing import NoReturn, TextIO
 
+from vm.base.command import to_nowhere
+
 # A pipe without a reader, a terminal that was closed.
 _GONE = (errno.EPIPE, errno.EIO, errno.ENOSPC)
 # What time limits (timeout(1), CI systems) and terminals that close send.
@@ -88,7 +90,7 @@ class _Output(io.FileIO):
         for number in {self.fileno(), 1, 2}:
             with contextlib.suppress(OSError):  # closed
                 if os.path.samestat(os.fstat(number), lost):
-                    _to_nowhere(number)
+                    to_nowhere(number)
         if self.stops and not _ending:
             _stop(signal.SIGPIPE)
         return len(memoryview(data).cast("B"))  # type: ignore[arg-type]
@@ -102,15 +104,9 @@ def _give_up_unwritten(old: TextIO) -> None:
     try:
         old.flush()
     except OSError:
-        _to_nowhere(old.fileno())
+        to_nowhere(old.fileno())
     except ValueError:
         pass  # closed
-
-
-def _to_nowhere(number: int) -> None:
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, number)
-    os.close(nowhere)
 
 
 def _stop(number: int, _frame: FrameType | None = None) -> NoReturn:
