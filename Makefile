@@ -12,6 +12,7 @@ BAD ?=
 TREE ?=
 REPEAT ?=
 A ?=
+N ?=
 B ?=
 SUITE ?=
 
@@ -137,6 +138,14 @@ differences: setup ## write README's table of what differs between kernels, from
 bisect: setup ## which package or commit broke (or fixed) a test [GOOD=6.12.74 BAD=6.12.90 TEST=…] [TREE=~/linux] [REPEAT=3]
 	@exec $(PYTHON) -m vm bisect '$(TEST)' --good '$(GOOD)' --bad '$(BAD)' $(if $(TREE),--tree '$(TREE)') \
 	    $(if $(REPEAT),--repeat $(REPEAT)) $(foreach suite,$(SUITE),--suite '$(suite)') $(ARGS)
+
+.PHONY: teeth
+teeth: setup-build ## change the kernel's code in small ways, and say which tests notice [TEST="gcm:*" KERNEL=source:6.12]
+	@exec $(PYTHON) -m vm teeth $(if $(KERNEL),--kernel=$(ONE)) $(if $(VMS),--vms $(VMS)) $(ARGS) $(foreach name,$(TEST),'$(name)')
+
+.PHONY: flakes
+flakes: setup ## run the suite N times on a busy machine, and say which verdicts differ [N=20 KERNEL=6.12]
+	@exec $(PYTHON) -m vm flakes $(if $(N),-n $(N)) $(KERNELS) $(if $(VMS),--vms $(VMS)) $(ARGS) $(TEST)
 
 .PHONY: bench
 bench: setup ## what the runner costs, and AF_ALG beside a library in user space, as ratios [KERNEL=6.12]

@@ -48,6 +48,14 @@ def detach(report: pytest.TestReport, name: str) -> Any:
     return report.__dict__.pop(name, None)
 
 
+def tear_down(session: pytest.Session) -> None:
+    """Tear down all fixtures that are set up: when tests end before the last.
+
+    ``Session._setupstate.teardown_exact`` (pytest 9.2).
+    """
+    session._setupstate.teardown_exact(None)
+
+
 # ---- pytest, on the host
 
 

@@ -50,8 +50,8 @@ def main(arguments: Sequence[str]) -> int:
     kernels = {word for word in words if word.startswith("--kernel=")}
     if "vm.results.diff" in views and len(kernels) < 2:
         raise UsageError("a difference takes two kernels that are not the same: make diff A=6.1 B=6.12")
-    run = _Run()
-    status = int(pytest.main(words, plugins=[run]))
+    run = Run()
+    status = started(words, run)
     for module in views if status <= pytest.ExitCode.TESTS_FAILED and run.directory else ():
         print(flush=True)
         viewed = importlib.import_module(module).main([f"{run.directory}/results.json"])
@@ -59,7 +59,12 @@ def main(arguments: Sequence[str]) -> int:
     return status
 
 
-class _Run:
+def started(words: Sequence[str], run: Run) -> int:
+    """Run pytest on words that may have ``--kernels TEXT``; return its exit status."""
+    return int(pytest.main([word for given in joined(words) for word in _each_kernel(given)], plugins=[run]))
+
+
+class Run:
     """Remembers where results are: ``latest`` may be those of another run by the time it is looked at."""
 
     def __init__(self) -> None:

@@ -124,8 +124,9 @@ class Recorder:
         test.worker = getattr(report, "worker_id", "") or test.worker
         test.kernel_log += [text for name, text in report.sections if name == "Kernel log"]
         test.splats += [Splat(*splat) for splat in getattr(report, "splats", ())]
-        # Those of the phase before are in every later report again.
-        test.properties = tuple(Property(name, str(value)) for name, value in report.user_properties)
+        # Those of the phase before are in every later report again, but not in one of a machine that was lost.
+        if report.user_properties:
+            test.properties = tuple(Property(name, str(value)) for name, value in report.user_properties)
         verdict = _verdict(report)
         if verdict is None or (test.verdict is not None and verdict.rank <= test.verdict.rank):
             return

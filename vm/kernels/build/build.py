@@ -46,15 +46,23 @@ def resolve(spec: str, progress: Progress) -> Kernel:
         BuildFailed: the tree does not build, or not with what its configuration must have.
         UsageError: no such tree, version or variant; a tool is missing; no space.
     """
+    tree, variants = tree_of(spec, progress)
+    return dataclasses.replace(build(tree, variants, progress), spec=spec)
+
+
+def tree_of(spec: str, progress: Progress) -> tuple[sources.Tree, tuple[str, ...]]:
+    """Return the tree, fetched when it has to be, and the variants that a source spec names.
+
+    Raises:
+        UsageError: no such tree, version or variant; no space.
+    """
     base, variants = split(spec)
     kconfig.chosen(variants)  # which says no before anything is fetched
     if base.startswith(SOURCE_PREFIX):
-        tree = sources.fetch(base.removeprefix(SOURCE_PREFIX), progress)
-    elif not Path(base).expanduser().exists() and (VERSION.match(base) or SUITE.match(base)):
-        tree = sources.fetch(base, progress)
-    else:
-        tree = sources.local(Path(base))
-    return dataclasses.replace(build(tree, variants, progress), spec=spec)
+        return sources.fetch(base.removeprefix(SOURCE_PREFIX), progress), variants
+    if not Path(base).expanduser().exists() and (VERSION.match(base) or SUITE.match(base)):
+        return sources.fetch(base, progress), variants
+    return sources.local(Path(base)), variants
 
 
 def split(spec: str) -> tuple[str, tuple[str, ...]]:
@@ -83,12 +91,8 @@ def build(tree: sources.Tree, variants: Sequence[str], progress: Progress) -> Ke
         BuildFailed: it does not build, or not with what its configuration must have.
         UsageError: a tool is missing; no space.
     """
-    builds = cache.cache_dir() / "builds"
-    with cache.locked(builds / f"shadow-{tree.label}", lambda: progress(f"{tree.label}: waiting for another run")):
-        shadow = cache.hold(sources.shadow(tree))
-    out = shadow / "-".join((sources.BUILD_PREFIX, *variants))
-    own = arch.default()
-    plan = Plan(tree, tuple(variants), shadow, out, tuple(kconfig.chosen(variants, own)), own)
+    plan = planned(tree, variants, progress)
+    out = plan.out
     with cache.locked(out, lambda: progress(_waiting(plan))):
         out.mkdir(exist_ok=True)
         try:
@@ -99,6 +103,16 @@ def build(tree: sources.Tree, variants: Sequence[str], progress: Progress) -> Ke
     if fresh:
         prune.to_limit(progress)
     return kernel
+
+
+def planned(tree: sources.Tree, variants: Sequence[str], progress: Progress) -> Plan:
+    """Return where and of what the kernel of ``tree`` with ``variants`` is built; nothing is compiled."""
+    builds = cache.cache_dir() / "builds"
+    with cache.locked(builds / f"shadow-{tree.label}", lambda: progress(f"{tree.label}: waiting for another run")):
+        shadow = cache.hold(sources.shadow(tree))
+    out = shadow / "-".join((sources.BUILD_PREFIX, *variants))
+    own = arch.default()
+    return Plan(tree, tuple(variants), shadow, out, tuple(kconfig.chosen(variants, own)), own)
 
 
 # -- steps -------------------------------------------------------------------------------------------------

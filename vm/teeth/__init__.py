@@ -1,0 +1,1 @@
+"""Changed kernels, to see which tests notice: ``python -m vm teeth``."""

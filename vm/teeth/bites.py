@@ -1,0 +1,250 @@
+"""The tests of a run of teeth, in a guest: each puts one changed module in and runs the suite's tests against it.
+
+Collected only by ``python -m vm teeth``. What each found is in its properties, which vm/teeth/report.py reads; a
+verdict here says whether what was expected came.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vm.teeth import zygote
+from vm.teeth.modules import Spent, replaced
+from vm.teeth.plan import Bite, Bites, Order, load
+
+# Under KVM, like every deadline: until the suite is collected, and what one test may take with its fixtures.
+_COLLECT = 60.0
+_ONE_TEST = 20.0
+# Until a killed process is gone.
+_DIES = 10.0
+
+FAILED, HUNG, PASSED, CUT = "failed", "hung", "passed", "cut"
+
+
+@dataclass
+class Outcome:
+    """What the tests of one mutant did.
+
+    Attributes:
+        ran: how many ran.
+        failures: tests that failed, each with its reason.
+        cut: whether time was up before the last.
+    """
+
+    ran: int = 0
+    failures: dict[int, str] = field(default_factory=dict)
+    cut: bool = False
+
+
+class Forker:
+    """The suite, collected in a process that forks (vm/teeth/zygote.py)."""
+
+    def __init__(self, folders: Sequence[str], factor: float) -> None:
+        self.factor = factor
+        self.log = tempfile.TemporaryFile()  # noqa: SIM115
+        commands, self.commands = os.pipe()
+        self.answers, answers = os.pipe()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "pytest", "-p", "vm.teeth.zygote", "-p", "no:cacheprovider", "-q", *folders],
+            env={**os.environ, zygote.ENVIRONMENT: f"{commands},{answers}"},
+            pass_fds=(commands, answers), stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
+        )  # fmt: skip
+        os.close(commands)
+        os.close(answers)
+        self.buffer = b""
+        self.child = 0
+        said = self._next(_COLLECT * factor)
+        self.tests: list[str] = [nodeid for nodeid, _ in said[1]]
+        self.guards: list[str] = [fix for _, fix in said[1]]
+
+    def run(self, numbers: Sequence[int], stop: bool, seconds: float) -> Outcome:
+        """Run tests in a fork, until the first failure when ``stop``, and for at most ``seconds``.
+
+        Raises:
+            Spent: a test cannot be killed.
+        """
+        outcome = Outcome()
+        os.write(self.commands, json.dumps({"tests": list(numbers), "stop": stop}).encode() + b"\n")
+        ends = time.monotonic() + seconds
+        current: int | None = None
+        while True:
+            try:
+                said = self._next(_ONE_TEST * self.factor)
+            except TimeoutError:
+                if current is not None:
+                    outcome.failures[current] = "it hangs"
+                self._kill()
+                return outcome
+            match said:
+                case ["child", int(process)]:
+                    self.child = process
+                case ["start", int(number)]:
+                    current = number
+                    if time.monotonic() > ends:
+                        outcome.cut = True
+                        self._kill()
+                        return outcome
+                    outcome.ran += 1
+                case ["failed", int(number), str(reason)]:
+                    outcome.failures[number] = reason
+                case ["end"]:
+                    return outcome
+
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.child, signal.SIGKILL)
+        try:
+            while self._next(_DIES * self.factor) != ["end"]:
+                pass
+        except TimeoutError:
+            raise Spent("a test cannot be killed") from None
+
+    def _next(self, seconds: float) -> list[Any]:
+        ends = time.monotonic() + seconds
+        while b"\n" not in self.buffer:
+            left = ends - time.monotonic()
+            if left <= 0 or not select.select([self.answers], [], [], left)[0]:
+                raise TimeoutError(f"no answer in {seconds:g} s; {self._said()}")
+            data = os.read(self.answers, 65536)
+            if not data:
+                raise RuntimeError(f"the suite ended: {self._said()}")
+            self.buffer += data
+        line, _, self.buffer = self.buffer.partition(b"\n")
+        words: list[Any] = json.loads(line)
+        return words
+
+    def _said(self) -> str:
+        self.log.seek(0)
+        return self.log.read()[-2000:].decode(errors="replace")
+
+    def close(self) -> None:
+        """End it."""
+        os.close(self.commands)
+        self.process.wait(60)
+        os.close(self.answers)
+        self.log.close()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test a mutant."""
+    plan = load(Path(metafunc.config.getoption("vm_teeth")))
+    metafunc.parametrize("bite", [pytest.param(bite, id=bite.name, marks=_deadline(plan)) for bite in plan.bites])
+
+
+def _deadline(plan: Bites) -> pytest.MarkDecorator:
+    return pytest.mark.deadline(plan.seconds + _ONE_TEST + 2 * _DIES + _COLLECT)
+
+
+@pytest.fixture(scope="session")
+def plan(request: pytest.FixtureRequest) -> Bites:
+    """What this run is."""
+    return load(Path(request.config.getoption("vm_teeth")))
+
+
+@pytest.fixture(scope="session")
+def factor(request: pytest.FixtureRequest) -> float:
+    """What deadlines are multiplied by."""
+    guest: Any = request.config.pluginmanager.get_plugin("vm-guest")
+    return float(guest.factor)
+
+
+@pytest.fixture(scope="session")
+def forker(plan: Bites, factor: float) -> Iterator[Forker]:
+    """The suite: whatever some mutant's tests are."""
+    folders = dict.fromkeys(place.partition("::")[0] for bite in plan.bites for place in bite.tests)
+    every = Forker(_outermost(folders), factor)
+    yield every
+    every.close()
+
+
+def _outermost(folders: Sequence[str] | dict[str, None]) -> list[str]:
+    return [one for one in folders if not any(one.startswith(f"{other}/") for other in folders)]
+
+
+@pytest.fixture(scope="session")
+def order(forker: Forker) -> Order:
+    """Learns while mutants are tested."""
+    return Order(forker.tests)
+
+
+@pytest.fixture
+def changed(plan: Bites) -> Iterator[Callable[[Bite], None]]:
+    """Put a mutant in. A machine that cannot let go of it ends here: its result is known by then."""
+    with contextlib.ExitStack() as stack:
+
+        def put(bite: Bite) -> None:
+            files = {name: Path(file) for name, file in bite.files}
+            stack.enter_context(replaced(files, plan.modules, plan.sysctls))
+
+        yield put
+        try:
+            stack.close()
+        except Spent as error:
+            Path("/dev/kmsg").write_text(f"teeth: {error}\n")
+            Path("/proc/sysrq-trigger").write_text("c")
+
+
+@pytest.fixture(autouse=True)
+def _complaints_are_theirs(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What the kernel says of a mutant was the inner test's failure, and is not this one's."""
+    yield
+    guest: Any = request.config.pluginmanager.get_plugin("vm-guest")
+    guest.log.read()
+
+
+def test_mutant(
+    bite: Bite, plan: Bites, factor: float, forker: Forker, order: Order,
+    changed: Callable[[Bite], None], record_property: Callable[[str, object], None], request: pytest.FixtureRequest,
+) -> None:  # fmt: skip
+    """Some test notices; for a fix, each that claims it; for an equivalent change and for none, no test."""
+    changed(bite)
+    numbers = _claiming(bite, forker, order) if bite.fix else order.of(bite)
+    outcome = forker.run(numbers, stop=not (plan.whole or bite.fix), seconds=plan.seconds * factor)
+    for number in outcome.failures:
+        order.learn(bite, number)
+    noticed = {forker.tests[number]: reason for number, reason in outcome.failures.items()}
+    record_property("ran", outcome.ran)
+    record_property("cut", int(outcome.cut))
+    record_property("noticed", json.dumps(noticed))
+    guest: Any = request.config.pluginmanager.get_plugin("vm-guest")
+    guest.log.read()
+    guest.taint = -1
+    if bite.fix:
+        _judge_fix(bite, forker, outcome, record_property)
+    elif bite.equivalent or not bite.function:
+        assert not noticed, f"{next(iter(noticed))} notices: {next(iter(noticed.values()))}"
+    else:
+        assert noticed, f"no test notices, of {outcome.ran}"
+
+
+def _claiming(bite: Bite, forker: Forker, order: Order) -> list[int]:
+    own = [number for number, fix in enumerate(forker.guards) if fix == bite.fix]
+    return list(dict.fromkeys([*own, *order.of(bite)]))
+
+
+def _judge_fix(bite: Bite, forker: Forker, outcome: Outcome, record_property: Callable[[str, object], None]) -> None:
+    claim = {forker.tests[number] for number, fix in enumerate(forker.guards) if fix == bite.fix}
+    failed = {forker.tests[number] for number in outcome.failures}
+    unshown = {nodeid for nodeid in claim for case, _ in bite.unshown if nodeid.endswith(f"::{case}")}
+    silent = sorted(claim - failed - unshown)
+    others = sorted(nodeid for nodeid in failed - claim if not nodeid.startswith(bite.also or ("\0",)))
+    record_property("silent", json.dumps(silent))
+    record_property("others", json.dumps(others))
+    assert claim, f"no test is marked with {bite.fix}"
+    assert not silent, f"does not notice: {silent[0]}" + (f", and {len(silent) - 1} more" if len(silent) > 1 else "")
+    assert not others, f"notices as well: {others[0]}" + (f", and {len(others) - 1} more" if len(others) > 1 else "")
+    assert not outcome.cut, "time was up before all tests had run"

@@ -1,0 +1,112 @@
+"""``python -m vm teeth``: build kernels with faults made for the purpose, and see which tests notice."""
+
+from __future__ import annotations
+
+import fnmatch
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from vm.base.command import Parser, command, say
+from vm.base.errors import UsageError
+from vm.base.files import ROOT
+from vm.base.toml import read
+from vm.kernels.build import build as kernels
+from vm.run import command as run
+from vm.teeth import build, report
+from vm.teeth.changes import Mutant, base, fixes, mutants
+from vm.teeth.plan import Bites, bite
+
+DATA = ROOT / "tests" / "teeth"
+VARIANT = "mutants"
+_SECONDS = 15.0
+_WHOLE = 180.0
+
+
+@command
+def main(arguments: Sequence[str]) -> int:
+    """Change a kernel, one fault after the other, and say which tests noticed: ``python -m vm teeth --help``.
+
+    Returns:
+        0 when every mutant that is not equivalent was noticed and every fix has its proof; 1 else.
+
+    Raises:
+        UsageError: no such mutant, or the kernel cannot be built.
+    """
+    options, further = _parser().parse_known_args(list(arguments))
+    chosen = _chosen(options.names)
+    if options.list:
+        print("\n".join(mutant.name for mutant in chosen))
+        return 0
+    spec = f"{options.kernel}+{VARIANT}"
+    tree, variants = kernels.tree_of(spec, say)
+    kernels.build(tree, variants, say)
+    built = build.build(kernels.planned(tree, variants, say), chosen, base(DATA / "base.toml"), say)
+    killers = report.recorded(DATA)
+    settings = read(ROOT / "pyproject.toml")["tool"]["pytest"]["ini_options"]
+    plan = Bites(
+        bites=tuple(bite(one.mutant, one.modules, killers.get(one.mutant.name, ())) for one in built if one.modules),
+        modules=tuple(settings["guest_modules"]),
+        sysctls=tuple(settings["guest_sysctls"]),
+        seconds=options.seconds or (_WHOLE if options.whole else _SECONDS),
+        whole=options.whole,
+    )
+    with tempfile.TemporaryDirectory(dir=build.directory()) as directory:
+        path = Path(directory, "bites.json")
+        plan.save(path)
+        last = run.Run()
+        if plan.bites:
+            run.started(_words(spec, path, further), last)
+        return report.main(built, last.directory, DATA if options.record else None)
+
+
+def _words(spec: str, path: Path, further: Sequence[str]) -> list[str]:
+    """Return the words of the run: machines may end as often as a mutant ends them, and stalls are seen early."""
+    return [
+        *("-p", "vm.teeth.plugin", f"--teeth={path}", f"--kernels={spec}", "--vm-restarts=100000", "-q", "--tb=line"),
+        *("--vm-memory=1536", "-p", "no:cacheprovider", "-r", "fE", "--no-known-issues"),
+        *(f"--kernel-argument={word}" for word in ("slub_debug=FZPU", "sysctl.kernel.panic_on_rcu_stall=1")),
+        *further,
+        str(Path(__file__).with_name("bites.py").relative_to(ROOT)),
+    ]
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="python -m vm teeth", description=__doc__, epilog=(
+        "Further options are the runner's: --vms 2. Mutants and proofs are in tests/teeth, see vm/teeth/changes.py."
+    ))  # fmt: skip
+    add = parser.add_argument
+    add(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="of mutants, * is anything: 'gcm:*' 'fix:*' (default: all)",
+    )
+    add(
+        "--kernel",
+        default="source:6.12",
+        metavar="SPEC",
+        help="what is changed: source:VERSION or a tree (default: %(default)s)",
+    )
+    add(
+        "--whole",
+        action="store_true",
+        help="all tests of each mutant, not only until one notices: takes hours",
+    )
+    add(
+        "--seconds",
+        type=float,
+        help=f"for a mutant's tests, scaled like deadlines (default: {_SECONDS:g})",
+    )
+    add("--record", action="store_true", help="write down which tests noticed: the next run begins with them")
+    add("--list", action="store_true", help="only list the mutants")
+    return parser
+
+
+def _chosen(names: Sequence[str]) -> list[Mutant]:
+    every = [mutant for file in sorted((DATA / "mutants").glob("*.toml")) for mutant in mutants(file)]
+    every += [fix.mutant() for fix in fixes(DATA / "proofs.toml") if fix.changes]
+    for name in names:
+        if not fnmatch.filter((mutant.name for mutant in every), name):
+            raise UsageError(f"no mutant {name!r}; python -m vm teeth --list lists them")
+    return [mutant for mutant in every if not names or any(fnmatch.fnmatch(mutant.name, name) for name in names)]

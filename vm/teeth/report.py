@@ -1,0 +1,146 @@
+"""What a run of teeth found: a table by file, what survived, and which tests noticed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vm.base import toml
+from vm.base.words import plural
+from vm.results import model
+from vm.results.model import TestResult, Verdict
+from vm.teeth.build import Built
+
+KILLERS = "killers.toml"
+_HEADER = "# Which tests noticed a change, by `python -m vm teeth --record`: the next run begins with them.\n\n"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What became of one mutant.
+
+    Attributes:
+        name: the mutant's.
+        source: the file.
+        outcome: ``killed``, ``survived``, ``equivalent``, ``wrong``, ``proven``, ``not built``, ``does not apply`` or
+            ``not run``.
+        why: in a line.
+        noticed: the tests that did.
+    """
+
+    name: str
+    source: str
+    outcome: str
+    why: str = ""
+    noticed: tuple[str, ...] = ()
+
+
+GOOD = ("killed", "equivalent", "proven", "quiet", "does not apply")
+ORDER = (*GOOD, "survived", "wrong", "not built", "not run")
+
+
+def recorded(data: Path) -> dict[str, tuple[str, ...]]:
+    """Return the tests that noticed each mutant in an earlier run."""
+    path = data / KILLERS
+    return {name: tuple(tests) for name, tests in toml.read(path).items()} if path.exists() else {}
+
+
+def main(built: Sequence[Built], directory: Path | None, record: Path | None) -> int:
+    """Print the report of a run, and return its exit status.
+
+    Args:
+        built: all mutants.
+        directory: of the run's results; None when there was nothing to run.
+        record: directory in which to write down what noticed; None for not at all.
+    """
+    found = findings(built, directory)
+    print(table(found))
+    if record is not None:
+        _record(found, record)
+    return 0 if all(one.outcome in GOOD for one in found) else 1
+
+
+def findings(built: Iterable[Built], directory: Path | None) -> list[Finding]:
+    """Return what became of each mutant."""
+    tests: dict[str, TestResult] = {}
+    if directory is not None:
+        run = model.load(directory / "results.json")
+        tests = {_name(test.test): test for kernel in run.kernels for test in kernel.tests}
+    return [_finding(one, tests.get(one.mutant.name)) for one in built]
+
+
+def _name(test: str) -> str:
+    return test.partition("[")[2].removesuffix("]")
+
+
+def _finding(one: Built, test: TestResult | None) -> Finding:
+    mutant = one.mutant
+    said = {each.name: each.value for each in test.properties} if test else {}
+    noticed = tuple(json.loads(said.get("noticed", "{}")))
+    if not one.modules:
+        return Finding(mutant.name, mutant.sources[0], "not built" if one.applies else "does not apply", one.trouble)
+    if test is None or not test.verdict.ran:
+        return Finding(mutant.name, mutant.sources[0], "not run", test.reason if test else "")
+    why = test.reason
+    crashed = test.verdict in (Verdict.CRASHED, Verdict.HUNG)
+    if crashed and not said:
+        last = re.findall(r"teeth: (tests/\S.*)", test.kernel_log + test.details)
+        noticed = tuple(last[-1:])
+    if mutant.fix:
+        # A crash ends the run of its tests; that it came in one of them is all there is to know.
+        outcome = "proven" if test.verdict is Verdict.PASSED or (crashed and (noticed or said)) else "wrong"
+    elif mutant.equivalent or not mutant.changes:
+        good = "equivalent" if mutant.equivalent else "quiet"
+        outcome = good if test.verdict is Verdict.PASSED else "wrong"
+        why = mutant.equivalent if outcome == "equivalent" else why
+    else:
+        outcome = "killed" if noticed or (crashed and not said) else "survived"
+        if not crashed and not said:
+            outcome = "wrong"  # an error before any test ran: of the machinery, not of the mutant
+    return Finding(mutant.name, mutant.sources[0], outcome, why, noticed)
+
+
+def table(found: Sequence[Finding]) -> str:
+    """Return the report: a line a file, what is not as it should be, and the tests that noticed most."""
+    by_source: dict[str, Counter[str]] = {}
+    for one in found:
+        place = "fixes" if one.name.startswith("fix:") else one.source
+        by_source.setdefault(place, Counter())[one.outcome] += 1
+    columns = [outcome for outcome in ORDER if any(counts[outcome] for counts in by_source.values())]
+    width = max(map(len, by_source), default=0)
+    lines = [" ".join([" " * width, *columns])]
+    for source, counts in by_source.items():
+        lines.append(" ".join([f"{source:{width}}", *(f"{counts[name] or '-':>{len(name)}}" for name in columns)]))
+    killed, survived = (sum(one.outcome == name for one in found) for name in ("killed", "survived"))
+    if killed + survived:
+        lines += ["", f"{killed} of {plural(killed + survived, 'mutant')} killed: {killed / (killed + survived):.1%}"]
+    for outcome in ("survived", "wrong", "not built", "not run", "does not apply", "equivalent"):
+        own = [one for one in found if one.outcome == outcome]
+        lines += ["", f"{outcome}:"] * bool(own) + [f"  {one.name}: {one.why}" for one in own]
+    lines += _by_test(found)
+    return "\n".join(lines)
+
+
+def _by_test(found: Sequence[Finding]) -> list[str]:
+    counts = Counter(test.partition("[")[0] for one in found if one.outcome == "killed" for test in one.noticed)
+    return ["", "what noticed most:", *(f"  {count:4} {test}" for test, count in counts.most_common(20))] * bool(counts)
+
+
+def _record(found: Iterable[Finding], data: Path) -> None:
+    known = recorded(data)
+    known |= {one.name: one.noticed[:3] for one in found if one.outcome == "killed" and one.noticed}
+    write_down(known, data / KILLERS)
+
+
+def write_down(killers: Mapping[str, Sequence[str]], path: Path) -> None:
+    """Write which tests noticed what."""
+    lines = [f"{_text(name)} = [{', '.join(map(_text, tests))}]\n" for name, tests in sorted(killers.items())]
+    path.write_text(_HEADER + "".join(lines))
+
+
+def _text(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

@@ -1,0 +1,99 @@
+"""pytest in a guest that collects once and then forks: each child runs tests on the kernel as it is by then.
+
+A plugin (``-p vm.teeth.zygote``). What it is to do it reads from one descriptor, a line of JSON each: the numbers of
+tests. What it found goes to another: ``["start", NUMBER]``, ``["failed", NUMBER, REASON]`` and ``["end"]``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from typing import Any
+
+import pytest
+
+from vm.guest import internals
+from vm.guest.expect import MARKER, reason_of
+from vm.guest.worker import KernelLog, Watchdog
+from vm.klog import taint
+
+ENVIRONMENT = "VM_TEETH"
+"""Two descriptors, to read from and to write to."""
+
+
+class Zygote:
+    """Takes the place of pytest's loop over the tests."""
+
+    def __init__(self, commands: int, answers: int) -> None:
+        self.commands = os.fdopen(commands, "r")
+        self.answers = answers
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Tell the tests, and serve."""
+        tests = [(item.nodeid, self._guards(item)) for item in session.items]
+        self.say(["tests", tests])
+        for line in self.commands:
+            order = json.loads(line)
+            child = os.fork()
+            if not child:
+                try:
+                    self._run(session, [(number, session.items[number]) for number in order["tests"]], order["stop"])
+                finally:
+                    os._exit(0)
+            os.waitpid(child, 0)
+            self.say(["end"])
+        return True
+
+    @staticmethod
+    def _guards(item: pytest.Item) -> str:
+        marker = item.get_closest_marker(MARKER)
+        return str(marker.args[0]) if marker else ""
+
+    def say(self, words: list[Any]) -> None:
+        """Write one line, whole."""
+        data = json.dumps(words).encode() + b"\n"
+        while data:
+            data = data[os.write(self.answers, data) :]
+
+    def _run(self, session: pytest.Session, tests: list[tuple[int, pytest.Item]], stop: bool) -> None:
+        """In a child of its own process group, so that all of it can be killed."""
+        os.setpgid(0, 0)
+        self.say(["child", os.getpid()])
+        guest: Any = session.config.pluginmanager.get_plugin("vm-guest")
+        # Threads do not outlive a fork, and the log's position is the parent's too.
+        guest.watchdog, guest.log, guest.taint = Watchdog(), KernelLog(marking=False), taint.read()
+        failures = _Failures()
+        session.config.pluginmanager.register(failures)
+        for place, (number, item) in enumerate(tests):
+            self.say(["start", number])
+            guest.log.mark(f"teeth: {item.nodeid}")
+            following = tests[place + 1][1] if place + 1 < len(tests) else None
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            if failures.reason is not None:
+                self.say(["failed", number, failures.reason])
+                failures.reason = None
+                if stop:
+                    break
+        internals.tear_down(session)
+
+
+class _Failures:
+    """Remembers what failed last."""
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take a report; the first of a test counts."""
+        if report.failed and self.reason is None:
+            self.reason = reason_of(report)[:500]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register it in the process that was told its descriptors."""
+    commands, _, answers = os.environ.pop(ENVIRONMENT, "").partition(",")
+    if answers:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        config.pluginmanager.register(Zygote(int(commands), int(answers)), "vm-zygote")

@@ -1,0 +1,45 @@
+"""What a guest is told, and which tests it begins with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vm.teeth.changes import Change, Mutant
+from vm.teeth.plan import Bite, Bites, Order, bite, load
+
+TESTS = [
+    "tests/a/test_x.py::test_one[1]",
+    "tests/a/test_x.py::test_one[2]",
+    "tests/a/test_x.py::test_two",
+    "tests/b/test_y.py::test_three",
+]
+
+
+def _bite(**members: object) -> Bite:
+    return Bite(**{"name": "m", "source": "s.c", "function": "f", "files": (), "tests": ("tests/a",), **members})  # type: ignore[arg-type]
+
+
+def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
+    """By JSON: with the tuples that it does not have."""
+    mutant = Mutant(
+        "fix:abc", (Change("crypto/x.c", "f", "a", "b"),), ("tests/a",), fix="abc", unshown=(("t[1]", "why"),)
+    )
+    plan = Bites(
+        (bite(mutant, {"crypto/x": Path("/cache/x.ko")}, ("tests/a::t",)),), ("af_alg",), ("a.b=0",), 3.0, whole=False
+    )
+    plan.save(tmp_path / "plan.json")
+    assert load(tmp_path / "plan.json") == plan
+
+
+def test_each_function_has_its_turn_before_any_has_two() -> None:
+    """Only of the mutant's own places."""
+    assert Order(TESTS).of(_bite()) == [0, 2, 1]
+
+
+def test_what_noticed_earlier_comes_first() -> None:
+    """What is written down of this mutant, what noticed in this function, in this file; of any place."""
+    order = Order(TESTS)
+    order.learn(_bite(function="g"), 3)
+    order.learn(_bite(), 1)
+    assert order.of(_bite(first=(TESTS[2], "gone"))) == [2, 1, 3, 0]
+    assert order.of(_bite(source="other.c", function="h")) == [0, 2, 1]
