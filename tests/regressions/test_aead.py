@@ -128,10 +128,10 @@ def test_an_aead_without_a_key_is_usable_only_after_it_got_one() -> None:
 
 
 @pytest.mark.fixed_by("8f9c46934848", "crypto: authenc - fix parsing key with misaligned rta_len", cve="CVE-2020-10769")
-@pytest.mark.parametrize("rta_len", [0, 3, 4, 5, 6, 7, 9])
+@pytest.mark.parametrize("rta_len", [0, 3, 4, 5, 6, 7, 9, 10, 11])
 def test_authenc_refuses_a_key_whose_header_has_another_length(rta_len: int) -> None:
     """The header was skipped by its length rounded up, which read past the key."""
-    key = authenc_key(b"", b"", rta_len=rta_len)
+    key = authenc_key(bytes(max(rta_len - 8, 0)), b"", rta_len=rta_len)
     with need(Aead, "authenc(hmac(sha256),cbc(aes))") as aead, raises_errno(errno.EINVAL):
         aead.tfm.set_key(key)
 
