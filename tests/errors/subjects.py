@@ -11,6 +11,7 @@ import pytest
 from tests.afalg import Aead, Hash, Rng, Skcipher, Socket, Transform, set_assoclen, set_iv, set_op
 from tests.afalg.constants import ALG_OP_ENCRYPT
 from tests.need import need
+from tests.oracle import aeads, hashes, skciphers
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,23 @@ class Subject:
         else:
             assert op.recv(len(self.result)).hex() == self.result.hex(), f"{self.name} gave a wrong result"
 
+    def answer_to(self, data: bytes) -> bytes:
+        """Return what the request gives when this is its message instead, AAD first, as the oracle has it."""
+        key = self.key or b""
+        if self.type_ == "hash":
+            return hashes.digest(self.name, data, key)
+        if self.type_ == "skcipher":
+            return skciphers.crypt(self.name, key, SKCIPHER_IV, data)
+        return data[:20] + aeads.seal(self.name, key, AEAD_IV, data[:20], data[20:], 16)
+
     def works(self, op: Socket) -> None:
         """Make the whole request."""
         if self.result is not None:
             self.begin(op)
         self.finish(op)
 
+
+SKCIPHER_IV, AEAD_IV = bytes(range(16)), bytes.fromhex("cafebabefacedbaddecaf888")
 
 _KINDS: dict[str, type[Transform]] = {"hash": Hash, "skcipher": Skcipher, "aead": Aead, "rng": Rng}
 
@@ -81,7 +93,7 @@ SKCIPHER = Subject(
     "skcipher",
     "cbc(aes)",
     bytes.fromhex("2b7e151628aed2a6abf7158809cf4f3c"),
-    set_op(ALG_OP_ENCRYPT) + set_iv(bytes(range(16))),
+    set_op(ALG_OP_ENCRYPT) + set_iv(SKCIPHER_IV),
     bytes.fromhex("6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e51"),
     bytes.fromhex("7649abac8119b246cee98e9b12e9197d5086cb9b507219ee95db113a917678b2"),
 )
@@ -92,7 +104,7 @@ AEAD = Subject(
     "aead",
     "gcm(aes)",
     bytes.fromhex("feffe9928665731c6d6a8f9467308308"),
-    set_op(ALG_OP_ENCRYPT) + set_iv(bytes.fromhex("cafebabefacedbaddecaf888")) + set_assoclen(20),
+    set_op(ALG_OP_ENCRYPT) + set_iv(AEAD_IV) + set_assoclen(20),
     _AAD
     + bytes.fromhex(
         "d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a72"

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from pathlib import Path
 
 from tests.afalg import Socket
 
+_ELSEWHERE = re.compile(r"lock_sock|mutex|rwsem|page|folio|alloc|fault")
+"""In the name of the function that a thread sleeps in, when it is not one that waits for the other side."""
+
 
 def wait_until_inside_a_call(thread: threading.Thread, sock: Socket) -> None:
-    """Return once the thread sleeps in a system call whose first argument is the socket (proc(5), syscall)."""
+    """Return once the thread sleeps in a system call whose first argument is the socket (proc(5), syscall).
+
+    Sleeping for the socket's lock, for memory or for a page is not waiting for data or room (proc(5), wchan).
+    """
     end = time.monotonic() + 20
     while True:
-        fields = Path(f"/proc/self/task/{thread.native_id}/syscall").read_text().split()
-        if len(fields) > 1 and int(fields[1], 16) == sock.fd:
+        task = Path(f"/proc/self/task/{thread.native_id}")
+        fields = (task / "syscall").read_text().split()
+        on_it = len(fields) > 1 and int(fields[1], 16) == sock.fd
+        if on_it and not _ELSEWHERE.search((task / "wchan").read_text()):
             return
         assert time.monotonic() < end, f"the thread does not wait in a call: {fields}"
