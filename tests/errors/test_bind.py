@@ -40,6 +40,13 @@ def _templates() -> None:
     load_templates("hmac", "cbc", "ecb", "xts", "cmac", "gcm", "ctr", "ghash", "authenc")
 
 
+def hashes_by_sha256(tfm: Socket) -> None:
+    """Compare the digest of three bytes with that of FIPS 180-4's example."""
+    with tfm.accept() as op:
+        op.send(b"abc")
+        assert op.recv(32).hex() == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
 @without_modprobe
 @returns("bind-address-short", "bind-algorithm-missing")
 def test_address_of_every_length() -> None:
@@ -94,8 +101,10 @@ def test_flag_for_drivers_of_the_kernel_alone() -> None:
 
 @pytest.mark.parametrize("family", [0, 1, 2, 16, 39, 0xFFFF])
 def test_family_in_the_address_is_not_looked_at(family: int) -> None:
+    """alg_bind reads type, name and flags (crypto/af_alg.c)."""
     with Socket.create() as tfm:
         tfm.bind_raw(sockaddr_alg("hash", "sha256", family=family))
+        hashes_by_sha256(tfm)
 
 
 @without_modprobe
@@ -115,14 +124,17 @@ def test_unterminated_type_is_enoent() -> None:
 
 
 def test_bytes_after_the_name_are_not_looked_at() -> None:
+    """The name ends with its first NUL."""
     with Socket.create() as tfm:
         tfm.bind_raw(sockaddr_alg("hash", b"sha256\0rubbish"))
+        hashes_by_sha256(tfm)
 
 
 def test_last_byte_of_the_name_is_lost() -> None:
     """A name that fills the address has no NUL, so its last byte becomes one."""
     with Socket.create() as tfm:
         tfm.bind_raw(sockaddr_alg("hash", "sha256X")[: NAME_OFFSET + 7])
+        hashes_by_sha256(tfm)
 
 
 @without_modprobe

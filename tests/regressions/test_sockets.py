@@ -6,6 +6,7 @@ import errno
 import os
 import resource
 import struct
+import subprocess
 import threading
 from pathlib import Path
 
@@ -14,9 +15,12 @@ import pytest
 from tests.afalg import Aead, Hash, Skcipher, Socket, set_iv, set_op
 from tests.afalg.constants import ALG_OP_ENCRYPT, SOL_SOCKET
 from tests.doctor import absence
+from tests.errors.limits import SetLimit, set_limit
 from tests.errors.raises import raises_errno
 from tests.need import lacking, need
 from tests.oracle import hashes, skciphers
+
+__all__ = ["set_limit"]
 
 KEY = bytes(range(16))
 SO_RESERVE_MEM = 73
@@ -53,12 +57,32 @@ def test_hmac_of_hmac_is_refused(inner: str) -> None:
 @pytest.mark.fixed_by("5d26a105b5a7", 'crypto: prefix module autoloading with "crypto-"', cve="CVE-2013-7421")
 def test_bind_loads_no_module_that_is_no_algorithm() -> None:
     """Any user could have any module loaded, by its name."""
-    if not Path("/proc/modules").exists():
-        lacking(absence.MODULES)
+    name = loadable_module()
     need(Hash, "sha256").close()
-    name = next(name for name in ("dummy", "minix", "isofs", "raid0", "sctp") if name not in loaded_modules())
     with raises_errno(errno.ENOENT):
         Socket.bound("hash", name).close()
+    assert name not in loaded_modules()
+
+
+@pytest.mark.parametrize("form", ["{}(aes)", "{}(sha256)", "{0}({0})", "cbc({})", "hmac({})", "cmac({}(aes))"])
+def test_bind_loads_no_module_that_is_no_template(form: str) -> None:
+    """The template's name was asked for as it stood, without ``crypto-``.
+
+    Linux kernel commit 4943ba16bbc2 ("crypto: include crypto- module prefix in template"), CVE-2014-9644, in v3.19.
+    """
+    name = loadable_module()
+    for type_ in ("hash", "skcipher", "aead"):
+        with raises_errno(errno.ENOENT, errno.EINVAL, why=type_):
+            Socket.bound(type_, form.format(name)).close()
+        assert name not in loaded_modules()
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "{}", "{}(aes)"])
+def test_bind_loads_no_module_that_is_no_type(algorithm: str) -> None:
+    """Types are asked for as ``algif-`` and their name (alg_bind in crypto/af_alg.c)."""
+    name = loadable_module()
+    with raises_errno(errno.ENOENT):
+        Socket.bound(name, algorithm.format(name)).close()
     assert name not in loaded_modules()
 
 
@@ -75,7 +99,16 @@ def test_the_key_of_a_socket_in_use_is_left_alone() -> None:
 
 
 @pytest.mark.fixed_by("a383292c8667", "crypto: af_alg - Fix socket double-free when accept fails")
-def test_an_accept_that_fails_frees_its_socket_once() -> None:
+def test_an_accept_that_fails_frees_its_socket_once(set_limit: SetLimit) -> None:
+    """When the type has no memory for the new socket's context, that was freed, and again with the descriptor."""
+    for kind, name, key in ((Skcipher, "cbc(aes)", KEY), (Aead, "gcm(aes)", KEY), (Hash, "hmac(sha256)", KEY)):
+        with need(kind, name, key) as transform:
+            set_limit(1)
+            for _ in range(200):
+                with raises_errno(errno.ENOMEM):
+                    transform.tfm.accept()
+            set_limit(20480)
+            transform.tfm.accept().close()
     with need(Hash, "sha256") as h, Socket.create() as unbound:
         for _ in range(200):
             with raises_errno(errno.EINVAL):
@@ -119,6 +152,17 @@ def test_the_owner_of_a_socket_may_change_while_it_is_closed() -> None:
             changer.join()
         assert set(errors) <= {errno.EBADF, errno.ENOENT}
         assert h.digest(b"abc") == hashes.digest("sha256", b"abc")
+
+
+def loadable_module() -> str:
+    """Return a module that modprobe would load by its name, has not loaded, and that has nothing to do with crypto."""
+    if not Path("/proc/modules").exists():
+        lacking(absence.MODULES)
+    for name in ("dummy", "minix", "isofs", "raid0", "sctp", "bridge", "dm_mod", "loop", "tun"):
+        known = subprocess.run(["modprobe", "--show-depends", name], timeout=60, capture_output=True, text=True)
+        if name not in loaded_modules() and known.returncode == 0 and "insmod " in known.stdout:
+            return name
+    raise AssertionError("modprobe would load none of the modules that every distribution has")
 
 
 def loaded_modules() -> set[str]:
