@@ -14,7 +14,7 @@ from tests.oracle import hashes
 def test_the_digest_of_nothing_can_be_asked_for_again_and_again() -> None:
     nothing = hashes.digest("sha256", b"")
     with need(Hash, "sha256") as h:
-        assert [h.op.recv(32), h.op.recv(32)] == [nothing, nothing]
+        assert [h.op.recv(32), h.op.recv(32)] == [nothing, nothing], "asked for again, it is another"
         h.op.send(b"abc")
         assert [h.op.recv(32), h.op.recv(32)] == [hashes.digest("sha256", b"abc"), nothing]
 
@@ -24,7 +24,7 @@ def test_a_recv_ends_a_message_that_had_more_to_come() -> None:
     with need(Hash, "sha256") as h:
         h.op.send(b"ab", MSG_MORE)
         h.op.send(b"c", MSG_MORE)
-        assert h.op.recv(32) == hashes.digest("sha256", b"abc")
+        assert h.op.recv(32) == hashes.digest("sha256", b"abc"), "the digest of a message with more to come is wrong"
         assert h.digest(b"next") == hashes.digest("sha256", b"next")
 
 
@@ -35,7 +35,7 @@ def test_the_clone_of_a_hash_without_data_is_a_fresh_one() -> None:
     """A state that never was could not be exported, and was."""
     with need(Hash, "sha256") as h, h.op.accept() as clone:
         clone.send(b"abc")
-        assert clone.recv(32) == hashes.digest("sha256", b"abc")
+        assert clone.recv(32) == hashes.digest("sha256", b"abc"), "the clone did not begin with nothing"
         assert h.digest(b"other") == hashes.digest("sha256", b"other")
 
 

@@ -55,7 +55,7 @@ def test_two_processes_hash_by_one_key_at_the_same_time(name: str) -> None:
             for _ in range(200):
                 op.send(message[:100], MSG_MORE)
                 op.send(message[100:])
-                assert op.recv(len(expected)) == expected
+                assert op.recv(len(expected)) == expected, "a digest was wrong"
 
     with need(Hash, name, KEY) as transform:
         child = os.fork()

@@ -35,7 +35,7 @@ def test_room_for_less_than_a_block_is_refused_and_costs_nothing() -> None:
     """It was rounded down to nothing, and 0 bytes look like the end of the data."""
     with need(Skcipher, "cbc(aes)", KEY) as cipher:
         cipher.op.sendmsg([bytes(32)], START)
-        with raises_errno(errno.EINVAL):
+        with raises_errno(errno.EINVAL, why="room for half a block"):
             cipher.op.recv(8)
         assert cipher.op.recv(32) == encrypted("cbc(aes)", bytes(32))
 
@@ -79,7 +79,7 @@ def test_a_second_writer_is_told_that_the_first_is_not_done() -> None:
         try:
             # Full, so that the writer holds the socket's lock or waits; the next send gets the lock once it waits.
             poll_until_full(op.fileno())
-            with raises_errno(errno.EBUSY):
+            with raises_errno(errno.EBUSY, why="a second writer"):
                 op.send(b"x", MSG_MORE | MSG_DONTWAIT)
         finally:
             got = op.recv(128 * 1024)
@@ -95,7 +95,7 @@ def test_data_with_more_to_come_is_no_whole_request() -> None:
     """MSG_MORE was cut to one bit, the lowest: there was never more to come."""
     with need(Skcipher, "cbc(aes)", KEY) as cipher:
         cipher.op.sendmsg([bytes(8)], START, MSG_MORE)
-        with raises_errno(errno.EAGAIN):
+        with raises_errno(errno.EAGAIN, why="half a block with more to come"):
             cipher.op.recv(16, MSG_DONTWAIT)
         cipher.op.send(bytes(8))
         assert cipher.op.recv(16) == encrypted("cbc(aes)", bytes(16))
@@ -111,7 +111,9 @@ def test_spliced_data_is_what_the_file_held_when_it_was_spliced() -> None:
         writable = os.open(f"/proc/self/fd/{file}", os.O_WRONLY)
         os.pwrite(writable, b"B" * PAGE, 0)
         os.close(writable)
-        assert cipher.op.recv(PAGE) == encrypted("cbc(aes)", b"A" * PAGE)
+        got = cipher.op.recv(PAGE)
+        assert got != encrypted("cbc(aes)", b"B" * PAGE), "what the file held later was encrypted"
+        assert got == encrypted("cbc(aes)", b"A" * PAGE)
 
 
 @pytest.mark.parametrize("name", ["cbc(aes)", "ctr(aes)", "ecb(aes)"])
@@ -131,12 +133,13 @@ def test_the_result_may_go_where_the_spliced_message_is(name: str) -> None:
 @pytest.mark.fixed_by("202736d99b7f", "crypto: algif_skcipher - sendmsg SG marking is off by one")
 @pytest.mark.parametrize("pages", [FULL_LIST - 1, FULL_LIST, FULL_LIST + 1])
 def test_messages_around_a_full_list_of_pages(pages: int) -> None:
+    """The entry behind the last one was marked as the end."""
     data = bytes(i * 7 % 251 for i in range(PAGE)) * pages
     with need(Skcipher, "cbc(aes)", KEY) as cipher:
         for set_buffer in (set_send_buffer, set_receive_buffer):
             set_buffer(cipher.op, 8 << 20, force=True)
         cipher.op.sendmsg([data], START)
-        assert cipher.op.recv(len(data)) == encrypted("cbc(aes)", data)
+        assert cipher.op.recv(len(data)) == encrypted("cbc(aes)", data), "the ciphertext of a list of pages is wrong"
 
 
 @pytest.mark.fixed_by("5b0fe9552336", "crypto: algif_skcipher - Use chunksize instead of blocksize")
@@ -147,7 +150,8 @@ def test_a_stream_cipher_stops_where_it_can_go_on(first: int) -> None:
     with need(Skcipher, "ctr(aes)", KEY) as cipher:
         cipher.op.sendmsg([data], START)
         got = cipher.op.recv(first)
-        assert got + cipher.op.recv(len(data) - len(got)) == encrypted("ctr(aes)", data)
+        whole = got + cipher.op.recv(len(data) - len(got))
+        assert whole == encrypted("ctr(aes)", data), "the rest of a block of key stream was lost"
 
 
 @pytest.mark.fixed_by("7cf81954705b", "crypto: algif_skcipher - Cap recv SG list at ctx->used")
@@ -179,13 +183,13 @@ def test_a_request_of_no_bytes_gives_no_bytes(name: str) -> None:
     with need(Skcipher, name, KEY + KEY if name == "chacha20" else KEY) as cipher:
         iv = b"" if name == "ecb(aes)" else set_iv(IV[:8] if name == "salsa20" else IV)
         cipher.op.sendmsg([b""], set_op(ALG_OP_ENCRYPT) + iv)
-        assert cipher.op.recv(16) == b""
+        assert cipher.op.recv(16) == b"", "a request of no bytes gave some"
 
 
 @pytest.mark.fixed_by("dd504589577d", "crypto: algif_skcipher - Require setkey before accept(2)", cve="CVE-2015-8970")
 def test_a_cipher_without_a_key_is_usable_only_after_it_got_one() -> None:
     with need(Skcipher, "cbc(aes)") as cipher:
-        with raises_errno(errno.ENOKEY):
+        with raises_errno(errno.ENOKEY, why="a send without a key"):
             cipher.op.sendmsg([bytes(16)], START)
         with raises_errno(errno.ENOKEY):
             cipher.op.recv(16, MSG_DONTWAIT)

@@ -39,7 +39,7 @@ def test_rfc7539_without_its_second_argument_is_refused() -> None:
 @pytest.mark.fixed_by("e57121d08c38", "crypto: chacha20poly1305 - validate the digest size")
 def test_rfc7539_with_a_hash_of_another_size_is_refused() -> None:
     need(Aead, "rfc7539(chacha20,poly1305)").close()
-    with raises_errno(errno.ENOENT, errno.EINVAL):
+    with raises_errno(errno.ENOENT, errno.EINVAL, why="a hash of 32 bytes for Poly1305"):
         Socket.bound("aead", "rfc7539(chacha20,sha256)").close()
 
 
@@ -50,7 +50,7 @@ def test_rfc7539_with_a_hash_of_another_size_is_refused() -> None:
 def test_hmac_of_hmac_is_refused(inner: str) -> None:
     """The inner one was used without a key, and wrote past its state."""
     need(Hash, "hmac(sha256)").close()
-    with raises_errno(errno.ENOENT, errno.EINVAL):
+    with raises_errno(errno.ENOENT, errno.EINVAL, why="an HMAC of an HMAC"):
         Socket.bound("hash", f"hmac(hmac({inner}))").close()
 
 
@@ -61,7 +61,7 @@ def test_bind_loads_no_module_that_is_no_algorithm() -> None:
     need(Hash, "sha256").close()
     with raises_errno(errno.ENOENT):
         Socket.bound("hash", name).close()
-    assert name not in loaded_modules()
+    assert name not in loaded_modules(), "bind loaded a module that is no algorithm"
 
 
 @pytest.mark.parametrize("form", ["{}(aes)", "{}(sha256)", "{0}({0})", "cbc({})", "hmac({})", "cmac({}(aes))"])
@@ -91,9 +91,9 @@ def test_the_key_of_a_socket_in_use_is_left_alone() -> None:
     """A request in flight lost its transform."""
     with need(Skcipher, "cbc(aes)", KEY) as cipher:
         cipher.op.sendmsg([bytes(16)], set_op(ALG_OP_ENCRYPT) + set_iv(bytes(16)))
-        with raises_errno(errno.EBUSY):
+        with raises_errno(errno.EBUSY, why="setkey of a socket in use"):
             cipher.tfm.set_key(bytes(16))
-        with raises_errno(errno.EBUSY):
+        with raises_errno(errno.EBUSY, why="bind of a socket in use"):
             cipher.tfm.bind("skcipher", "ctr(aes)")
         assert cipher.op.recv(16) == skciphers.crypt("cbc(aes)", KEY, bytes(16), bytes(16))
 
@@ -121,7 +121,7 @@ def test_an_accept_that_fails_frees_its_socket_once(set_limit: SetLimit) -> None
                     h.tfm.accept()
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        assert h.digest(b"abc") == hashes.digest("sha256", b"abc")
+        assert h.digest(b"abc") == hashes.digest("sha256", b"abc"), "accepts that failed broke the transform"
 
 
 @pytest.mark.fixed_by("25206111512d", "crypto: af_alg - get rid of alg_memory_allocated", cve="CVE-2022-48781")

@@ -70,4 +70,4 @@ def test_decrypting_a_spliced_file_leaves_it_as_it_was(name: str, authsize: int,
                 aead.op.recv(len(AAD) + len(PLAINTEXT))
         else:
             assert aead.op.recv(len(AAD) + len(PLAINTEXT)) == AAD + PLAINTEXT
-        assert content_of(file) == content
+        assert content_of(file) == content, "the file has changed"

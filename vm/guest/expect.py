@@ -5,7 +5,8 @@ Apart from the table, so that a guest has little to import: it is told of each i
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+import re
+from collections.abc import Generator, Mapping, Sequence
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -32,12 +33,18 @@ class Expectation(NamedTuple):
     Attributes:
         state: value of a :class:`State`.
         excuse: reason of an expected failure: name, first fixed version, commit.
-        crashes: whether it takes the kernel down.
+        fails: regular expressions, of which the reason of a test that fails by it has one.
+        crashes: the same for what the kernel says when it goes down; none for an issue that does not take it down.
     """
 
     state: str
     excuse: str
-    crashes: bool
+    fails: tuple[str, ...]
+    crashes: tuple[str, ...]
+
+
+class Undecided(pytest.fail.Exception):  # type: ignore[misc,name-defined]
+    """What a kernel did, where nobody looked up what one of its version should do."""
 
 
 class GuestExpectations:
@@ -62,10 +69,14 @@ class GuestExpectations:
             pytest.skip("not on the running kernel, which it may take down")
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, Any, pytest.TestReport]:
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, Any, pytest.TestReport]:
         """Inside of the worker's own: a kernel that complains fails the test whatever was expected."""
         report: pytest.TestReport = yield
         judge(report, item, self.expected)
+        if report.failed and call.excinfo is not None and call.excinfo.errisinstance(Undecided):
+            internals.attach(report, verdict=State.UNDECIDED.value)
         return report
 
 
@@ -73,19 +84,17 @@ def judge(report: pytest.TestReport, item: pytest.Item, expected: Mapping[str, E
     """Turn the report of a phase of a test into what it means on this kernel, in place."""
     if report.failed:
         _say_what_is_guarded(report, item)
-    found = _expectation(item, expected)
-    if found is None or report.when != "call" or str(report.longrepr).startswith("[XPASS(strict)]"):
+    found = _expectations(item, expected)
+    if report.when != "call" or str(report.longrepr).startswith("[XPASS(strict)]"):
         return
-    if report.failed and found.state == State.PRESENT.value:
-        _excuse(report, found)
-    elif report.failed and found.state == State.UNDECIDED.value:
-        internals.attach(report, verdict=State.UNDECIDED.value)
-        text = f"{reason_of(report) or 'failed'}; nobody looked up whether this kernel should have {found.excuse}"
-        report.longrepr = f"{text}\n\n{report.longreprtext}"
-    elif report.passed and found.state == State.PRESENT.value:
+    present = [each for each in found if each.state == State.PRESENT.value]
+    if report.failed:
+        said = reason_of(report)
+        _judge_failure(report, found, said, [each for each in found if looks_like(said, each.fails)])
+    elif report.passed and present:
         report.outcome = "failed"
         report.longrepr = (
-            f"fixed earlier than the table says: this kernel should have {found.excuse}. If it has the fix, "
+            f"fixed earlier than the table says: this kernel should have {_names(present)}. If it has the fix, "
             "say so in the table of known issues; if not, the test has lost its teeth"
         )
 
@@ -95,10 +104,23 @@ def judge_loss(report: pytest.TestReport, item: pytest.Item | None, expected: Ma
     if item is None:
         return
     _say_what_is_guarded(report, item)
-    found = _expectation(item, expected)
-    if found is not None and found.crashes and found.state == State.PRESENT.value:
-        _excuse(report, found)
+    found = [each for each in _expectations(item, expected) if each.crashes and each.state == State.PRESENT.value]
+    said = complaints_of(report)
+    alike = [each for each in found if any(looks_like(text, each.crashes) for text in said)]
+    _judge_failure(report, found, "; ".join(said), alike)
+    if alike:
         internals.detach(report, "verdict")
+
+
+def looks_like(said: str, looks: Sequence[str]) -> bool:
+    """Say whether a reason, or a complaint of the kernel, has one of the looks of an issue."""
+    return any(re.search(look, said) for look in looks)
+
+
+def complaints_of(report: pytest.TestReport) -> list[str]:
+    """Return what a kernel that went down said: how it ended, then each complaint with the functions it came from."""
+    splats = [f"{title} in {fingerprint}" for _, title, _, fingerprint, _ in getattr(report, "splats", ())]
+    return [reason_of(report), *splats]
 
 
 def reason_of(report: pytest.TestReport) -> str:
@@ -113,35 +135,58 @@ def reason_of(report: pytest.TestReport) -> str:
 
 
 def may_take_it_down(item: pytest.Item, expected: Mapping[str, Expectation]) -> bool:
-    """Say whether a test may take this kernel down: its issue does, and the kernel is not known to be without."""
-    found = _expectation(item, expected)
-    return found is not None and found.crashes and found.state != State.ABSENT.value
+    """Say whether a test may take this kernel down: an issue of it does, and the kernel is not known to be without."""
+    return any(each.crashes and each.state != State.ABSENT.value for each in _expectations(item, expected))
 
 
 def last_those_that_crash(items: list[pytest.Item], expected: Mapping[str, Expectation]) -> None:
     """Move the tests that take a bad kernel down behind all others, in place."""
 
     def crashes(item: pytest.Item) -> bool:
-        found = _expectation(item, expected)
-        return found is not None and found.crashes
+        return any(each.crashes for each in _expectations(item, expected))
 
     items.sort(key=crashes)
 
 
-def _expectation(item: pytest.Item, expected: Mapping[str, Expectation]) -> Expectation | None:
-    marker = item.get_closest_marker(MARKER)
-    return expected.get(marker.args[0]) if marker is not None else None
+def _expectations(item: pytest.Item, expected: Mapping[str, Expectation]) -> list[Expectation]:
+    """Return what to expect of each issue that a test names, the nearest first."""
+    fixes = dict.fromkeys(marker.args[0] for marker in item.iter_markers(MARKER))
+    return [expected[fix] for fix in fixes if fix in expected]
 
 
-def _excuse(report: pytest.TestReport, found: Expectation) -> None:
-    report.outcome = "skipped"
-    internals.attach(report, wasxfail=found.excuse)
+def _judge_failure(
+    report: pytest.TestReport, found: Sequence[Expectation], said: str, alike: Sequence[Expectation]
+) -> None:
+    """Excuse a failure that looks like an issue of this kernel; of any other, tell what one would look like."""
+    present, undecided = (
+        [each for each in found if each.state == state.value] for state in (State.PRESENT, State.UNDECIDED)
+    )
+    if excuses := [each for each in present if each in alike]:
+        report.outcome = "skipped"
+        internals.attach(report, wasxfail=excuses[0].excuse)
+        return
+    text = ""
+    if open_ := [each for each in undecided if each in alike]:
+        internals.attach(report, verdict=State.UNDECIDED.value)
+        text = f"{said or 'failed'}; nobody looked up whether this kernel should have {_names(open_)}"
+    elif present:
+        looks = [look for each in present for look in (*each.fails, *each.crashes)]
+        text = (
+            f"this kernel should have {_names(present)}, but the failure does not look like it: "
+            f"expected {' or '.join(looks)}, got: {said or 'nothing'}"
+        )
+    if text:
+        report.longrepr = f"{text}\n\n{report.longreprtext}"
+
+
+def _names(found: Sequence[Expectation]) -> str:
+    return " and ".join(each.excuse for each in found)
 
 
 def _say_what_is_guarded(report: pytest.TestReport, item: pytest.Item) -> None:
-    marker = item.get_closest_marker(MARKER)
-    if marker is None or any(name == SECTION for name, _ in report.sections):
+    if any(name == SECTION for name, _ in report.sections):
         return
-    title = f' ("{marker.args[1]}")' if len(marker.args) > 1 else ""
-    cve = f", {marker.kwargs['cve']}" if "cve" in marker.kwargs else ""
-    report.sections.append((SECTION, f"fixed by Linux kernel commit {marker.args[0]}{title}{cve}"))
+    for marker in item.iter_markers(MARKER):
+        title = f' ("{marker.args[1]}")' if len(marker.args) > 1 else ""
+        cve = f", {marker.kwargs['cve']}" if "cve" in marker.kwargs else ""
+        report.sections.append((SECTION, f"fixed by Linux kernel commit {marker.args[0]}{title}{cve}"))

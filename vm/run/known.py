@@ -14,13 +14,19 @@ and a TOML file (ini option ``known_issues``) says which versions lack it, in ta
     fixed       versions since which it is gone, by series; the last one is the release of mainline
     packages    package versions that had the fix before ``fixed`` says so, each for its series: ``5.10.251-2``
     unfixed     series that ended without the fix, or have not got it yet: that it came later, the test tells
-    crashes     true when the test takes a bad kernel down: it is run last, and on kernels that are not known to be
-                without the issue each of its cases has a machine for itself
+    fails       what its tests say when they fail by it: regular expressions, searched for in the one-line reason
+    crashes     what the kernel says when a test takes it down: the same, searched for in each complaint and the
+                functions it came from. Such a test is run last, and on kernels that are not known to be without the
+                issue each of its cases has a machine for itself
 
-A kernel that has an issue by its version is expected to fail that issue's tests. That is strict: a test that passes
-all the same fails as "fixed earlier than the table says". The same failure on a kernel that should be fixed is a
-failure, and on one whose version tells nothing; on a series that the table does not name, and on the -rc kernels of the
-release that a fix was first in, it is ``undecided``. ``--no-known-issues`` expects nothing.
+Each issue has at least one of these looks, and none may be so wide that any failure has it. A test may name several
+issues: its failure must look like one of them.
+
+A kernel that has an issue by its version is expected to fail that issue's tests, and to look like it. That is strict:
+a test that passes all the same fails as "fixed earlier than the table says", and one that fails in another way fails.
+The same failure on a kernel that should be fixed is a failure, and on one whose version tells nothing; on a series that
+the table does not name, and on the -rc kernels of the release that a fix was first in, it is ``undecided``.
+``--no-known-issues`` expects nothing.
 """
 
 from __future__ import annotations
@@ -36,9 +42,30 @@ import pytest
 from vm.base import toml
 from vm.base.errors import UsageError
 from vm.base.words import plural
-from vm.guest.expect import Expectation, State
+from vm.guest.expect import Expectation, State, looks_like
 from vm.kernels import image, versions
 from vm.kernels.spec import Kernel
+
+# What goes wrong in any test: a look that fits one of these tells no bug from another.
+_ANYTHING = (
+    "",
+    "NameError: name 'x' is not defined",
+    "AssertionError",
+    "AssertionError: assert False",
+    "AssertionError: assert 1 == 2",
+    r"AssertionError: assert b'\x00' == b'\x01'",
+    "AssertionError: expected EPERM, got EXFULL",
+    "OSError: [Errno 54] Exchange full",
+    "Failed: DID NOT RAISE <class 'OSError'>",
+    "vm.guest.worker.DeadlineExceeded: deadline: not finished after 10 s",
+    "crashed: the guest switched itself off",
+    "crashed: BUG: kernel NULL pointer dereference, address: 0000000000000010",
+    "crashed: Kernel panic - not syncing: Fatal exception",
+    "crashed: Kernel panic - not syncing: sysrq triggered crash",
+    "hung: silent for 60 s",
+    "Kernel panic - not syncing: Attempted to kill init! in kernel panic: f < g",
+    "BUG: kernel NULL pointer dereference, address: 0000000000000010 in NULL pointer dereference: f < g",
+)
 
 
 @dataclass(frozen=True)
@@ -53,7 +80,8 @@ class Issue:
     fixed: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     unfixed: tuple[str, ...] = ()
-    crashes: bool = False
+    fails: tuple[str, ...] = ()
+    crashes: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -73,11 +101,11 @@ class Issue:
         if candidate and release in (*self.introduced, *self.fixed):
             # With which -rc it came, the table does not say.
             return State.UNDECIDED
-        if not self._reached(self.introduced, version, series) or self._patched(version, series):
+        if not reached(self.introduced, version) or self._patched(version, series):
             return State.ABSENT
         if series in self.unfixed or series in map(series_of, self.fixed):
-            return State.ABSENT if self._reached(self.fixed, version, series) else State.PRESENT
-        if self._reached(self.fixed, version, series):
+            return State.ABSENT if reached(self.fixed, version) else State.PRESENT
+        if reached(self.fixed, version):
             return State.ABSENT
         # Before its first fixed series nobody backported it, or it was not looked up.
         return State.UNDECIDED
@@ -100,21 +128,21 @@ class Issue:
             series_of(package) == series and versions.key(plain) >= versions.key(package) for package in self.packages
         )
 
-    @staticmethod
-    def _reached(since: Sequence[str], version: str, series: str) -> bool:
-        """Say whether ``version`` is at or after the point ``since`` names in its series, or its line of mainline."""
-        here = versions.key(versions.upstream(version))
-        if own := [each for each in since if series_of(each) == series]:
-            return here >= versions.key(own[0])
-        # The releases of mainline had three numbers until 2.6.39.
-        mainline = [each for each in since if each.count(".") == 1 or each.startswith("2.6.")]
-        return any(here >= versions.key(each) for each in mainline)
-
 
 def series_of(version: str) -> str:
     """Return the series of a version: ``6.12`` of ``6.12.95-1~bpo12+1``; empty when it is no version."""
     found = re.match(r"\d+\.\d+(?=$|[.~+-])", version)
     return found[0] if found else ""
+
+
+def reached(since: Sequence[str], version: str) -> bool:
+    """Say whether ``version`` is at or after the point ``since`` names in its series, or its line of mainline."""
+    here = versions.key(versions.upstream(version))
+    if own := [each for each in since if series_of(each) == series_of(version)]:
+        return here >= versions.key(own[0])
+    # The releases of mainline had three numbers until 2.6.39.
+    mainline = [each for each in since if each.count(".") == 1 or each.startswith("2.6.")]
+    return any(here >= versions.key(each) for each in mainline)
 
 
 def load(path: Path) -> dict[str, Issue]:
@@ -171,7 +199,7 @@ def version_in(banner: str) -> str:
 def expectations(issues: Mapping[str, Issue], version: str) -> dict[str, Expectation]:
     """Return what to expect of the kernel of ``version``, by commit."""
     return {
-        fix: Expectation(issue.state(version).value, issue.excuse(version), issue.crashes)
+        fix: Expectation(issue.state(version).value, issue.excuse(version), issue.fails, issue.crashes)
         for fix, issue in issues.items()
     }
 
@@ -210,3 +238,17 @@ def _check(issue: Issue) -> None:
     for version in (*issue.introduced, *issue.fixed, *issue.packages, *issue.unfixed):
         if not series_of(version):
             raise ValueError(f"{version!r} of {issue.fix!r} is no version")
+    if not issue.fails and not issue.crashes:
+        raise ValueError(f"{issue.fix!r} says neither as 'fails' nor as 'crashes' what it looks like")
+    for look in (*issue.fails, *issue.crashes):
+        _check_look(look, issue.fix)
+
+
+def _check_look(look: str, fix: str) -> None:
+    try:
+        re.compile(look)
+    except re.error as error:
+        raise ValueError(f"{look!r} of {fix!r} is no regular expression: {error}") from None
+    for said in _ANYTHING:
+        if looks_like(said, [look]):
+            raise ValueError(f"{look!r} of {fix!r} fits what is no sign of it as well: {said!r}")

@@ -24,13 +24,15 @@ name = "Broken"
 cve = "CVE-2026-1"
 introduced = ["5.0"]
 fixed = ["6.1.10", "6.5"]
+fails = ["^AssertionError: it is broken$"]
 
 [[issue]]
 fix = "ba9876543210"
 title = "crypto: stand up"
 introduced = ["2.6.38"]
 fixed = ["6.1.10", "99.0"]
-crashes = true
+fails = ["^AssertionError: it fell over$"]
+crashes = ["NULL pointer dereference: af_alg_fake_oops < "]
 """
 """One issue of some kernels before 6.5, and one of nearly all, the running one too, which takes them down."""
 

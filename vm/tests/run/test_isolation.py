@@ -12,18 +12,18 @@ TESTS = """
     falls = pytest.mark.fixed_by("ba9876543210", "crypto: stand up")
 
     @falls
-    @pytest.mark.parametrize("how", ["panics", "fails", "powers-off"])
+    @pytest.mark.parametrize("how", ["panics", "fails", "writes"])
     def test_falls(how):
         if "6.1.9-" in guest.machine():
             if how == "panics": guest.panic(guest.OOPS)
-            if how == "powers-off": guest.power_off()
-            assert False
+            if how == "writes": guest.panic(guest.OOPS.replace("read access", "write access"))
+            assert False, "it fell over"
 
     def test_one(): pass
 
     def test_two(): pass
 """
-EVERY_CASE = ["test_falls[fails]", "test_falls[panics]", "test_falls[powers-off]", "test_one", "test_two"]
+EVERY_CASE = ["test_falls[fails]", "test_falls[panics]", "test_falls[writes]", "test_one", "test_two"]
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from vm.run import known
 from vm.run.known import Issue
 from vm.tests.harness import Project
 
+TABLE = "[[issue]]\nfix = '0123456789ab'\ntitle = 'y'\n"
 ISSUE = Issue(
     fix="a664bf3d603d",
     title="subject",
@@ -35,7 +36,7 @@ TESTS = """
 
     @broken
     def test_broken():
-        assert "RELEASE" not in guest.machine()
+        assert "RELEASE" not in guest.machine(), "it is broken"
 
     @broken
     def test_passes(): pass
@@ -125,9 +126,18 @@ def test_the_version_of_a_package_or_a_source_tree(release: str, version: str, f
     ("text", "words"),
     [
         ("[[issue]]\nfix = 'x'\ntitle = 'y'", "12 digits"),
-        ("[[issue]]\nfix = '0123456789ab'\ntitle = 'y'\nfixd = []", "unknown key 'fixd'"),
-        ("[[issue]]\nfix = '0123456789ab'\ntitle = 'y'\nfixed = '6.1'", "expected an array"),
-        ("[[issue]]\nfix = '0123456789ab'\ntitle = 'y'\nfixed = ['soon']", "'soon'"),
+        (f"{TABLE}fixd = []", "unknown key 'fixd'"),
+        (f"{TABLE}fixed = '6.1'", "expected an array"),
+        (f"{TABLE}fixed = ['soon']", "'soon'"),
+        (TABLE, "says neither as 'fails' nor as 'crashes' what it looks like"),
+        (f"{TABLE}fails = []", "what it looks like"),
+        (f"{TABLE}crashes = true", "expected an array"),
+        (f"{TABLE}fails = ['(']", "no regular expression"),
+        *(
+            (f"{TABLE}fails = ['{look}']", "no sign of it")
+            for look in ("", ".*", "Assertion", "expected .* got", "Error:")
+        ),
+        *((f"{TABLE}crashes = ['{look}']", "no sign of it") for look in ("[a-z]", "crashed", "NULL pointer", "panic")),
         ("[[issue", "cannot use the known issues"),
     ],
 )
@@ -245,3 +255,100 @@ def test_a_complaint_of_the_kernel_is_a_failure_whatever_was_expected(project: P
     found, _, status = verdicts(project, release=release)
     assert found == {"test_broken": "failed"}
     assert status == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("undefined", "NameError: name 'undefined' is not defined"),
+        ("assert b'x' == guest.machine()", "AssertionError: assert b'x' == '6.1.9-fake-1'"),
+        ("raise OSError(22, 'it is broken')", "OSError: [Errno 22] it is broken"),
+        ("time.sleep(60)", "deadline: not finished after 0.2 s"),
+    ],
+    ids=["name", "bytes", "error", "deadline"],
+)
+def test_what_goes_wrong_in_another_way_is_a_failure_on_a_kernel_with_the_issue(
+    project: Project, fault: str, said: str
+) -> None:
+    project.tests(f"""
+        import time
+
+        @pytest.mark.deadline(0.2)
+        @pytest.mark.fixed_by("0123456789ab")
+        def test_broken():
+            {fault}
+    """)
+    found, output, status = verdicts(project, release="6.1.9-fake")
+    assert found == {"test_broken": "failed"}
+    assert status == 1
+    assert "this kernel should have Broken (CVE-2026-1): fixed in 6.1.10 by 0123456789ab, but the failure" in output
+    assert "does not look like it: expected ^AssertionError: it is broken$, got: " in output
+    assert said in output
+
+
+def test_what_goes_wrong_in_another_way_is_no_undecided_case_either(project: Project) -> None:
+    project.tests("""
+        @pytest.mark.fixed_by("0123456789ab")
+        def test_broken():
+            assert False, "it is something else"
+    """)
+    found, output, _ = verdicts(project, release="6.2.5-fake")
+    assert found == {"test_broken": "failed"}
+    assert "nobody looked up" not in output
+
+
+@pytest.mark.parametrize(
+    "last_words", ["guest.PANIC", "guest.OOPS.replace('fake_oops', 'other')"], ids=["panic", "oops"]
+)
+def test_a_crash_of_another_kind_is_a_crash_on_a_kernel_with_the_issue(project: Project, last_words: str) -> None:
+    project.tests(f"""
+        @pytest.mark.fixed_by("ba9876543210")
+        def test_falls():
+            guest.panic({last_words})
+    """)
+    found, output, status = verdicts(project, release="6.1.9-fake")
+    assert found == {"test_falls": "crashed"}
+    assert status == 1
+    assert "but the failure does not look like it: expected" in output
+
+
+BOTH = """
+    @pytest.mark.fixed_by("0123456789ab")
+    @pytest.mark.fixed_by("ba9876543210")
+    def test_both():
+        HOW
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "verdict", "shown"),
+    [
+        ('assert False, "it is broken"', "known", "Broken (CVE-2026-1): fixed in 6.1.10 by 0123456789ab: 1 test"),
+        ('assert False, "it fell over"', "known", "crypto: stand up: fixed in 6.1.10 by ba9876543210: 1 test"),
+        ("guest.panic(guest.OOPS)", "known", "crypto: stand up: fixed in 6.1.10 by ba9876543210: 1 test"),
+        ("assert False", "failed", "by ba9876543210 and Broken (CVE-2026-1)"),
+        ("pass", "failed", "by ba9876543210 and Broken (CVE-2026-1)"),
+    ],
+    ids=["first", "second", "crash", "other", "passes"],
+)
+def test_a_test_of_two_issues_looks_like_one_of_them(project: Project, how: str, verdict: str, shown: str) -> None:
+    project.tests(BOTH.replace("HOW", how))
+    found, output, _ = verdicts(project, release="6.1.9-fake")
+    assert found == {"test_both": verdict}
+    assert shown in output
+
+
+def test_a_test_may_say_that_nobody_looked_it_up(project: Project) -> None:
+    project.tests("""
+        from vm.guest.expect import Undecided
+
+        def test_asks():
+            raise Undecided("nobody looked up what 6.1.9 should answer")
+
+        def test_fails():
+            assert False, "nobody looked up what 6.1.9 should answer"
+    """)
+    found, output, status = verdicts(project, release="6.1.9-fake")
+    assert found == {"test_asks": "undecided", "test_fails": "failed"}
+    assert status == 1
+    assert "nobody looked up what 6.1.9 should answer" in output
