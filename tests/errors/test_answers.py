@@ -1,0 +1,50 @@
+"""What the probes say, by which tests know what to expect, is what a kernel of this version should say.
+
+Expectations follow the kernel's answers, so that without this one which changed would go unnoticed: the known answers
+stand in tests/answers.toml, with the commits that changed them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+
+from tests import answers
+from tests.afalg import Aead
+from tests.errors import probes
+from tests.need import need, need_key
+from tests.requests.traits import traits
+
+PROBES: dict[str, Callable[[], bool]] = {
+    "passes_on_template_errors": probes.passes_on_template_errors,
+    "ignores_lookup_flags": probes.ignores_lookup_flags,
+    "splice_begins_a_request": probes.splice_begins_a_request,
+    "splices_by_reference": probes.splices_by_reference,
+}
+
+
+@pytest.mark.parametrize("name", PROBES)
+def test_probe_answers_as_its_version_should(name: str, record_property: Callable[[str, object], None]) -> None:
+    answer = "yes" if PROBES[name]() else "no"
+    record_property("answer", answer)
+    answers.check(name, answer)
+
+
+def test_key_serials_are_there_where_they_should_be(record_property: Callable[[str, object], None]) -> None:
+    """Without keyrings (CONFIG_KEYS) no version has them."""
+    with need_key("user", "af-alg-answers", b"payload"):
+        pass
+    answer = "yes" if probes.has_key_serials() else "no"
+    record_property("answer", answer)
+    answers.check("has_key_serials", answer)
+
+
+@pytest.mark.parametrize("name", ["splice_begins", "short_recv_is_refused", "short_open_keeps", "aead_iv_goes_on"])
+def test_trait_is_that_of_its_version(name: str, record_property: Callable[[str, object], None]) -> None:
+    if name == "aead_iv_goes_on":
+        need(Aead, "authenc(hmac(sha256),cbc(aes))").close()
+    answer = "yes" if dataclasses.asdict(traits())[name] else "no"
+    record_property("answer", answer)
+    answers.check(f"traits: {name}", answer)
