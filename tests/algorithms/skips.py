@@ -24,8 +24,9 @@ def generated() -> str:
     lines = [BEGIN]
     for type_, rows in catalogue.by_type().items():
         for name in rows:
-            if name in GONE:
-                lines.append(_rule(re.escape(f"{type_} {name}"), GONE[name], (), fips=True))
+            if gone := GONE.get(name):
+                pattern, spans = re.escape(f"{type_} {name}"), {"since": gone.since, "until": gone.until}
+                lines.append(_rule(pattern, gone.because, symbols(name), fips=True, **spans))
             else:
                 groups[symbols(name), name not in APPROVED].append(re.escape(f"{type_} {name}"))
     for (needed, fips), names in sorted(groups.items()):
@@ -39,10 +40,11 @@ def written(text: str) -> str:
     return text.partition(BEGIN)[0].rstrip("\n") + "\n\n" + generated()
 
 
-def _rule(pattern: str, because: str, needed: tuple[str, ...], *, fips: bool) -> str:
+def _rule(pattern: str, because: str, needed: tuple[str, ...], *, fips: bool, **spans: str) -> str:
     # re.escape also escapes what is harmless; TOML's literal strings take backslashes as they are.
     text = f"[[skip]]\nreason = 'kernel has no {pattern}'\nbecause = \"{because}\"\n"
     quoted = ", ".join(f'"{symbol}"' for symbol in needed)
+    text += "".join(f'{word} = ["{version}"]\n' for word, version in spans.items() if version)
     return text + (f"config = [{quoted}]\n" if needed else "") + "fips = true\n" * fips
 
 

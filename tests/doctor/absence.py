@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.algorithms.catalogue.symbols import GONE, symbols
+from tests.algorithms.catalogue.symbols import GONE, symbols, symbols_of_parts
 from tests.doctor.kinds import KINDS
 from tests.doctor.system import CONFIG_VARIABLE, System, this_system
 from tests.oracle.names import Name, parse
@@ -167,10 +167,11 @@ def missing_types() -> frozenset[str]:
 def _why_no_algorithm(system: System, name: str) -> Why:
     if (restricted := sysctl(system, RESTRICT)) not in ("", "0"):
         return Why(Absence.RESTRICTED, f"{RESTRICT} is {restricted}", "", f"{RESTRICT}={restricted}")
+    needed, of_drivers = symbols_of_parts(name), False
     try:
-        needed = () if name in GONE else symbols(name)
-    except KeyError:  # A driver's name: it has no options of its own.
-        needed = ()
+        symbols(name)
+    except KeyError:
+        of_drivers = True
     if why := _not_configured(system, needed):
         return why
     if blacklists(system):
@@ -179,8 +180,8 @@ def _why_no_algorithm(system: System, name: str) -> Why:
                 return why
     if fips_mode(system):
         return Why(Absence.FIPS, "FIPS mode has approved algorithms only")
-    if name in GONE or not needed:
-        return Why(Absence.VERSION, GONE.get(name, "no version has to have it"))
+    if name in GONE or of_drivers:
+        return Why(Absence.VERSION, GONE[name].because if name in GONE else "no version has to have it")
     if system.config is None:
         return Why(Absence.NOT_BUILT, "the kernel's config is unknown")
     return Why(Absence.UNEXPLAINED, "all its options are set")
@@ -253,9 +254,12 @@ def why_no_module(system: System, module: str, option: str, seen: str) -> Why | 
 
 def _not_configured(system: System, options: Iterable[str]) -> Why | None:
     config = system.config
-    if config is None or not (unset := [option for option in options if config.get(option, "n") == "n"]):
+    if config is None:
         return None
-    return Why(Absence.NOT_BUILT, f"CONFIG_{unset[0]} is not set", "build a kernel with it")
+    unset = [option for option in options if all(config.get(each, "n") == "n" for each in option.split("|"))]
+    if not unset:
+        return None
+    return Why(Absence.NOT_BUILT, f"CONFIG_{unset[0].replace('|', ' or ')} is not set", "build a kernel with it")
 
 
 def _file_missing(system: System, module: str, option: str, configured: str | None) -> Why:

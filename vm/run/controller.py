@@ -263,10 +263,14 @@ class Controller(KernelList):
         if self.skips is None or not report.skipped or hasattr(report, "wasxfail"):
             return
         reason = report.longrepr[2].removeprefix("Skipped: ") if isinstance(report.longrepr, tuple) else ""
-        state = skips.State.of_guest(self.configs[label], machine.facts() if machine else {})
+        guest = next(kernel.image is not None for kernel in self.kernels if kernel.name == label)
+        facts = machine.facts() if machine else {}
+        state = skips.State.of_guest(self.configs[label], facts, self.versions[label], guest)
         if (objection := skips.objection(reason, self.skips, state)) is not None:
             report.outcome = "failed"
             report.longrepr = f"skipped outside the budget: {reason}: {objection}"
+            if objection == skips.UNKNOWN:
+                internals.attach(report, verdict=Verdict.UNDECIDED)
 
     def _add_source_lines(self, report: pytest.TestReport, label: str) -> None:
         """Say which lines a splat speaks of, where the kernel has debugging information."""

@@ -6,12 +6,20 @@ of the kernel. It is a TOML file (ini option ``skip_budget``) of tables ``[[skip
     reason   regular expression that matches all of what the kernel lacks, without the class and what shows it
     because  why a kernel may lack it, for people
     config   symbols of the kernel's .config (without ``CONFIG_``), any of which, when not set, accounts for the skip as
-             ``not built``; left out: a skip that says so is always accepted
-    version  true where kernels lack it although these symbols are set: a skip as ``not in this version`` is accepted
+             ``not built``; of ``A|B``, two names of one option, neither
+    built_in symbols that account for it when they are ``y`` and no module
+    since    versions since which kernels have it: those before account for it as ``not in this version``. The last one
+             is the release of mainline, the others are of their series
+    until    versions since which they lack it again, or may
+    guest    true where guests lack it, for want of a device; false where the skip is for machines that are none
     modules  names of modules, any of which, when blacklisted, accounts for it
     sysctls  names of sysctls that may forbid it
     arguments  names of arguments on the kernel's command line, or of symbols (``CONFIG_…``), that may switch it off
     fips     true where FIPS mode may take it away; false where the skip is for kernels that are not in that mode
+
+Each table says by at least one of these what proves a skip. Where the .config is unknown, nothing tells whether an
+option was set: such a skip is ``undecided``. A version that tells nothing (a vendor's, or somebody's own) accounts for
+any that is ``not in this version``; the list of skips has it.
 """
 
 from __future__ import annotations
@@ -25,9 +33,12 @@ from typing import Any
 from vm.base import arch, toml
 from vm.kernels import kconfig
 from vm.results.absence import Absence, Lack, parse
+from vm.run import known
 
 FIPS_ENABLED = "crypto.fips_enabled"
 OFF = ("off", "0", "n", "no", "false")
+UNKNOWN = "its .config is unknown: nothing says whether it was built with what this needs"
+"""The objection to a skip for which neither is anything."""
 AUTOLOAD = ("kernel.modules_disabled", "kernel.modprobe")
 
 
@@ -38,7 +49,10 @@ class Rule:
     reason: re.Pattern[str]
     because: str
     config: tuple[str, ...] = ()
-    version: bool = False
+    built_in: tuple[str, ...] = ()
+    since: tuple[str, ...] = ()
+    until: tuple[str, ...] = ()
+    guest: bool | None = None
     modules: tuple[str, ...] = ()
     sysctls: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
@@ -50,12 +64,14 @@ class State:
     """What is known of a kernel, and accounts for skips.
 
     Attributes:
-        config: set symbols of its .config; None when it is unknown, which accounts for whatever could be configured.
+        config: set symbols of its .config; None when it is unknown.
         cmdline: its command line.
         machine: ``uname -m``.
         sysctls: values by name, of those that the budget names.
         blacklist: lines of modprobe's configuration that keep modules from being loaded.
         judges: who may refuse system calls: ``seccomp`` for a filter, names of security modules.
+        version: of the kernel (vm/run/known.py); empty where it tells no series.
+        guest: whether it runs in a machine of its own.
     """
 
     config: dict[str, str] | None = None
@@ -64,6 +80,8 @@ class State:
     sysctls: dict[str, str] = field(default_factory=dict)
     blacklist: tuple[str, ...] = ()
     judges: tuple[str, ...] = ()
+    version: str = ""
+    guest: bool = True
 
     @property
     def fips(self) -> bool:
@@ -71,7 +89,9 @@ class State:
         return self.sysctls.get(FIPS_ENABLED, "0") != "0"
 
     @classmethod
-    def of_guest(cls, config: dict[str, str] | None, facts: dict[str, Any]) -> State:
+    def of_guest(
+        cls, config: dict[str, str] | None, facts: dict[str, Any], version: str = "", guest: bool = True
+    ) -> State:
         """Return the state that a guest told of (vm/guest/worker.py); facts that are not there account for nothing."""
         return cls(
             config,
@@ -80,6 +100,8 @@ class State:
             dict(facts.get("sysctls", {})),
             tuple(facts.get("blacklist", ())),
             tuple(facts.get("judges", ())),
+            version,
+            guest,
         )
 
 
@@ -125,9 +147,10 @@ def _unproven(lack: Lack, rule: Rule, state: State) -> str | None:
         case None | Absence.NOT_BUILT:
             return _configured(rule, state)
         case Absence.VERSION:
-            return None if rule.version or not rule.config else "every version has it, says the skip budget"
+            return _not_in_this_version(rule, state)
         case Absence.MODULE_MISSING:
-            return _configured(rule, state) and f"{_configured(rule, state)}: its module has to be built and installed"
+            why = _configured(rule, state)
+            return why if why in (None, UNKNOWN) else f"{why}: its module has to be built and installed"
         case Absence.BLACKLISTED:
             return _not_blacklisted(lack.evidence, rule, state)
         case Absence.NO_AUTOLOAD:
@@ -146,10 +169,37 @@ def _unproven(lack: Lack, rule: Rule, state: State) -> str | None:
 
 
 def _configured(rule: Rule, state: State) -> str | None:
-    if not rule.config or state.config is None or any(symbol not in state.config for symbol in rule.config):
+    """Return what says that the kernel was built with it, or is no machine of the kind that lacks it."""
+    if rule.guest is not None:
+        return None if rule.guest is state.guest else f"this is {'a' if state.guest else 'no'} guest"
+    if rule.fips is False and not rule.config:
         return None
-    having = ", ".join(f"CONFIG_{symbol}={state.config[symbol]}" for symbol in rule.config)
-    return f"this kernel should have it ({having})"
+    if state.config is None and (rule.config or rule.built_in):
+        return UNKNOWN
+    having, config = [], state.config or {}
+    for symbol in rule.config:
+        found = [each for each in symbol.split("|") if each in config]
+        if not found:
+            return None
+        having += [f"CONFIG_{each}={config[each]}" for each in found]
+    if any(config.get(symbol) == "y" for symbol in rule.built_in):
+        return None
+    return f"this kernel should have it ({', '.join(having) or 'no option takes it away'})"
+
+
+def _not_in_this_version(rule: Rule, state: State) -> str | None:
+    """Judge a skip as of a version that lacks it; on the -rc kernels of a release with a change, any."""
+    if not rule.since and not rule.until:
+        return "every version has it, says the skip budget"
+    release, candidate, _ = state.version.partition("~rc")
+    if not known.series_of(state.version) or (candidate and release in (*rule.since, *rule.until)):
+        return None
+    if rule.since and not known.reached(rule.since, state.version):
+        return None
+    if rule.until and known.reached(rule.until, state.version):
+        return None
+    spans = [f"{word} {since[-1]}" for word, since in (("since", rule.since), ("until", rule.until)) if since]
+    return f"{state.version} should have it: kernels do {' '.join(spans)}, says the skip budget"
 
 
 def _no_value(evidence: str, names: Iterable[str], state: State) -> str | None:
@@ -185,3 +235,9 @@ def _of_this_architecture(evidence: str, rule: Rule, state: State) -> str | None
 def _check(rule: Rule) -> None:
     if not rule.because:
         raise ValueError(f"'because' of {rule.reason.pattern!r} is empty")
+    by_lists = (rule.config, rule.built_in, rule.since, rule.until, rule.modules, rule.sysctls, rule.arguments)
+    if not any(by_lists) and rule.guest is None and rule.fips is None:
+        raise ValueError(f"nothing proves the skips of {rule.reason.pattern!r}")
+    for version in (*rule.since, *rule.until):
+        if not known.series_of(version):
+            raise ValueError(f"{version!r} of {rule.reason.pattern!r} is no version")

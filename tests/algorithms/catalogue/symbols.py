@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import dataclass
+
 from tests.oracle.names import Name, parse
 
+
+@dataclass(frozen=True)
+class Gone:
+    """Why kernels of some versions lack an algorithm: since which they have it, or until which they had."""
+
+    because: str
+    since: str = ""
+    until: str = ""
+
+
+_NO_STATE = Gone("needs a hash whose state can be copied out, which it is no longer for this one", until="6.16")
+
 GONE = {
-    "hmac(md4)": "needs a hash whose state can be copied out, which Linux 7 no longer has for this one",
-    "hmac(xxhash64)": "needs a hash whose state can be copied out, which Linux 7 no longer has for this one",
+    "hmac(md4)": _NO_STATE,
+    "hmac(xxhash64)": _NO_STATE,
+    **{f"hmac(blake2b-{bits})": _NO_STATE for bits in (160, 256, 384, 512)},
     **{
-        f"hmac(blake2b-{bits})": "needs a hash whose state can be copied out, which Linux 7 no longer has for this one"
-        for bits in (160, 256, 384, 512)
-    },
-    **{
-        f"{mode}(cipher_null{end}": "the null cipher is no block cipher any more since Linux 7.2"
+        f"{mode}(cipher_null{end}": Gone("the null cipher is no block cipher any more since Linux 7.2", until="7.2")
         for mode, end in (
             ("cbcmac", ")"),
             ("cbc", ")"),
@@ -22,10 +34,9 @@ GONE = {
             ("cts(cbc", "))"),
         )
     },
-    "arc4": "called ecb(arc4) before Linux 6.8",
-    "ecb(arc4)": "behind an option for obsolete ciphers, which distributions leave off",
+    "arc4": Gone("called ecb(arc4) before Linux 6.8", since="6.8"),
     **{
-        f"drbg_{prediction}_{core}": "removed in Linux 6.6"
+        f"drbg_{prediction}_{core}": Gone("removed in Linux 6.6", until="6.6")
         for prediction in ("pr", "nopr")
         for core in ("sha1", "hmac_sha1")
     },
@@ -36,24 +47,41 @@ GONE = {
 def symbols(name: str) -> tuple[str, ...]:
     """Return the options (without ``CONFIG_``) of a name and of all its parts.
 
+    Of two names of one option, ``A|B``, each is enough.
+
     Raises:
         KeyError: a part has no option here; a new algorithm needs one.
     """
     return tuple(sorted(_symbols(parse(name))))
 
 
+def symbols_of_parts(name: str) -> tuple[str, ...]:
+    """Return the options of those parts of a name that have some: drivers have none of their own."""
+    found, rest = set(), [parse(name)]
+    while rest:
+        part = rest.pop()
+        with contextlib.suppress(KeyError):
+            found |= _symbols(Name(part.head, part.head))
+        rest += part.parts
+    return tuple(sorted(found))
+
+
 def _symbols(name: Name) -> set[str]:
+    if name.head == "drbg_nopr_hmac_sha512":
+        # The only one that Linux 7.2 has, without an option of its own.
+        return {"CRYPTO_DRBG|CRYPTO_DRBG_HMAC"}
     if name.head.startswith("drbg_"):
         return {"CRYPTO_DRBG_CTR" if "_ctr_" in name.head else _DRBG["_hmac_" in name.head]}
     if name.text == "fips(ansi_cprng)":
         return {"CRYPTO_ANSI_CPRNG", "CRYPTO_FIPS"}
     own = _SYMBOLS[name.head]
-    return {f"CRYPTO_{own}"}.union(*(_symbols(part) for part in name.parts))
+    names = own if isinstance(own, tuple) else (own,)
+    return {"|".join(f"CRYPTO_{each}" for each in names)}.union(*(_symbols(part) for part in name.parts))
 
 
 _DRBG = {False: "CRYPTO_DRBG_HASH", True: "CRYPTO_DRBG_HMAC"}
 
-_SYMBOLS = {
+_SYMBOLS: dict[str, str | tuple[str, ...]] = {
     # templates
     "adiantum": "ADIANTUM",
     "authenc": "AUTHENC",
@@ -63,6 +91,7 @@ _SYMBOLS = {
     "ccm": "CCM",
     "cfb": "CFB",
     "cmac": "CMAC",
+    "cryptd": "CRYPTD",
     "ctr": "CTR",
     "cts": "CTS",
     "ecb": "ECB",
@@ -76,6 +105,7 @@ _SYMBOLS = {
     "lrw": "LRW",
     "ofb": "OFB",
     "pcbc": "PCBC",
+    "pcrypt": "PCRYPT",
     "rfc3686": "CTR",
     "rfc4106": "GCM",
     "rfc4309": "CCM",
@@ -143,7 +173,8 @@ _SYMBOLS = {
     "sha3-512": "SHA3",
     "sha384": "SHA512",
     "sha512": "SHA512",
-    "sm3": "SM3_GENERIC",
+    # Of 6.1 to 6.12 the first is a library that only drivers of sm3 select.
+    "sm3": ("SM3", "SM3_GENERIC"),
     "streebog256": "STREEBOG",
     "streebog512": "STREEBOG",
     "tgr128": "TGR192",

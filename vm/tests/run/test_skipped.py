@@ -61,18 +61,21 @@ def test_a_run_tells_of_skips_in_one_line_a_kernel(project: Project) -> None:
     """The list is among the results. Before, the terminal had a line for every reason."""
     project.tests("""
         @pytest.mark.parametrize("n", range(50))
-        def test_a(n): pytest.skip(f"kernel has no hash h{n}")
-        def test_b(): pytest.skip("kernel has no keys")
+        def test_a(n): pytest.skip(f"not in this version: kernel has no hash h{n}")
+        def test_b(): pytest.skip("not in this version: kernel has no keys")
         def test_c(): pass
     """)
     (project.directory / "skips.toml").write_text(
         "[[kind]]\nreason = 'kernel has no hash .*'\nsays = 'algorithms'\n"
-        "[[skip]]\nreason = 'kernel has no .*'\nbecause = 'any'\n"
+        "[[skip]]\nreason = 'kernel has no .*'\nbecause = 'any'\nsince = ['99.0']\n"
     )
     run = project.run("-o", "skip_budget=skips.toml", "-rfExX", kernels=["6.1.0-a", "6.12.0-b"])
     assert run.status == 0
     for kernel in ("6.1.0-a", "6.12.0-b"):
-        assert f"{kernel}: 51 tests skipped: 50 algorithms; no keys\n" in run.output
+        assert (
+            f"{kernel}: 51 tests skipped: 50 algorithms (not in this version); no keys (not in this version)\n"
+            in run.output
+        )
         listed = (run.directory / "kernels" / kernel / "skipped").read_text()
         assert listed.count("kernel has no hash h") == 50
     assert "SKIPPED [" not in run.output

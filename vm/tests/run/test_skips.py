@@ -30,13 +30,15 @@ config = ["CRYPTO_SHA256"]
 
 [[skip]]
 reason = "kernel has no hash md[45]"
-because = "anybody may lack it"
+because = "gone"
+config = ["CRYPTO_MD4|CRYPTO_MD5"]
+until = ["6.1.20", "6.2"]
 
 [[skip]]
 reason = "kernel has no serials"
 because = "newer, and an option"
 config = ["KEYS"]
-version = true
+since = ["6.2"]
 
 [[skip]]
 reason = "kernel has no aead"
@@ -60,6 +62,21 @@ arguments = ["ia32_emulation", "CONFIG_IA32_EMULATION_DEFAULT_DISABLED"]
 reason = "kernel is not in FIPS mode"
 because = "few are"
 fips = false
+
+[[skip]]
+reason = "wp512 is built in"
+because = "it may be"
+built_in = ["WP512"]
+
+[[skip]]
+reason = "kernel has no TPM"
+because = "guests have none"
+guest = true
+
+[[skip]]
+reason = "not on the running kernel"
+because = "it may go down"
+guest = false
 """
 SET = {
     "CRYPTO_ANSI_CPRNG": "m",
@@ -82,14 +99,19 @@ def rules(tmp_path: Path) -> list[skips.Rule]:
     ("reason", "config", "objection"),
     [
         ("kernel has no rng ansi_cprng", {}, None),
-        ("kernel has no rng ansi_cprng", None, None),
+        ("kernel has no rng ansi_cprng", None, "its .config is unknown"),
+        ("not built: kernel has no rng ansi_cprng", None, "its .config is unknown"),
+        ("module missing: kernel has no rng ansi_cprng", None, "its .config is unknown"),
         ("kernel has no rng ansi_cprng", {"CRYPTO_ANSI_CPRNG": "m"}, "CONFIG_CRYPTO_ANSI_CPRNG=m"),
         ("not built: kernel has no rng ansi_cprng", {}, None),
         ("not built: kernel has no rng ansi_cprng", {"CRYPTO_ANSI_CPRNG": "m"}, "CONFIG_CRYPTO_ANSI_CPRNG=m"),
         ("module missing: kernel has no rng ansi_cprng", {"CRYPTO_ANSI_CPRNG": "m"}, "has to be built and installed"),
         ("kernel has no hash md5", {}, None),
-        ("not in this version: kernel has no hash md5", {}, None),
-        ("not in this version: kernel has no serials", SET, None),
+        ("kernel has no hash md5", {"CRYPTO_MD4": "y"}, "CONFIG_CRYPTO_MD4=y"),
+        ("kernel has no hash md5", {"CRYPTO_MD5": "m"}, "CONFIG_CRYPTO_MD5=m"),
+        ("wp512 is built in", {"WP512": "y"}, None),
+        ("wp512 is built in", {"WP512": "m"}, "no option takes it away"),
+        ("wp512 is built in", None, "its .config is unknown"),
         ("not in this version: kernel has no hash sha256", SET, "every version has it"),
         ("kernel has no hash md56", {}, "no entry"),
         ("because I say so", {}, "no entry"),
@@ -149,6 +171,36 @@ def test_class_is_proven_by_the_state_of_the_kernel(
     check(skips.objection(reason, rules, state), objection)
 
 
+@pytest.mark.parametrize(
+    ("reason", "version", "objection"),
+    [
+        ("kernel has no serials", "6.1.192-2", None),
+        ("kernel has no serials", "6.2~rc3", None),
+        ("kernel has no serials", "6.2", "6.2 should have it: kernels do since 6.2, says the skip budget"),
+        ("kernel has no serials", "6.12.117-1~deb12u1", "should have it"),
+        ("kernel has no serials", "", None),
+        ("kernel has no hash md5", "6.1.19-1", "6.1.19-1 should have it: kernels do until 6.2"),
+        ("kernel has no hash md5", "6.1.20-1", None),
+        ("kernel has no hash md5", "5.10.262-1", "should have it"),
+        ("kernel has no hash md5", "7.3.4", None),
+        ("kernel has no hash sha256", "", "every version has it"),
+    ],
+)
+def test_version_is_proven_by_that_of_the_kernel(
+    rules: list[skips.Rule], reason: str, version: str, objection: str | None
+) -> None:
+    check(skips.objection(f"not in this version: {reason}", rules, State(SET, version=version)), objection)
+
+
+@pytest.mark.parametrize("config", [SET, None], ids=["known", "unknown"])
+def test_guests_lack_what_other_machines_have(rules: list[skips.Rule], config: dict[str, str] | None) -> None:
+    here, there = State(config, guest=False), State(config, guest=True)
+    check(skips.objection("kernel has no TPM", rules, there), None)
+    check(skips.objection("kernel has no TPM", rules, here), "this is no guest")
+    check(skips.objection("not on the running kernel", rules, here), None)
+    check(skips.objection("not on the running kernel", rules, there), "this is a guest")
+
+
 def test_state_is_what_the_guest_said(rules: list[skips.Rule]) -> None:
     facts = {"cmdline": BLACKLIST, "sysctls": {"crypto.fips_enabled": "1"}, "machine": "x86_64", "judges": ["seccomp"]}
     state = State.of_guest(SET, facts)
@@ -175,11 +227,25 @@ def test_config_is_read(tmp_path: Path, compressed: bool) -> None:
         "[[skip]]\nreason = 'x'\nbecause = 'y'\nmodules = 'algif_aead'\n",
         "[[skip]]\nreason = 'x'\nbecause = 'y'\nmodule = ['algif_aead']\n",
         "[[skip]]\nreason = 'x'\n",
+        "[[skip]]\nreason = 'x'\nbecause = 'y'\n",
+        "[[skip]]\nreason = 'x'\nbecause = 'y'\nconfig = []\n",
+        "[[skip]]\nreason = 'x'\nbecause = 'y'\nsince = ['soon']\n",
         "[[skip]]\nreason = '('\nbecause = 'y'\n",
         "[[skip]]\nbecause = 'y'\n",
         "[[",
     ],
-    ids=["bad-flag", "bad-list", "unknown-key", "no-because", "bad-pattern", "no-reason", "no-toml"],
+    ids=[
+        "bad-flag",
+        "bad-list",
+        "unknown-key",
+        "no-because",
+        "no-proof",
+        "nothing-as-proof",
+        "no-version",
+        "bad-pattern",
+        "no-reason",
+        "no-toml",
+    ],
 )
 def test_bad_budget_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "skips.toml"
