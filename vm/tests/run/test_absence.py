@@ -24,6 +24,7 @@ fips = true
 TESTS = """
 def test_proven(): pytest.skip("restricted by sysctl: kernel has no such thing: kernel.ostype=Linux")
 def test_not_proven(): pytest.skip("restricted by sysctl: kernel has no such thing: kernel.ostype=Minix")
+def test_not_told(): pytest.skip("not built: kernel has no such thing")
 def test_no_such_class(): pytest.skip("why not: kernel has no such thing")
 def test_fails(): assert False
 def test_passes(): pass
@@ -42,10 +43,12 @@ def test_class_of_a_skip_is_proven_by_what_the_guest_said(tmp_path: Path) -> Non
     assert {name: (test["verdict"], test["absence"]) for name, test in tests.items()} == {
         "test_proven": ("skipped", "restricted by sysctl"),
         "test_not_proven": ("failed", ""),
+        "test_not_told": ("undecided", ""),
         "test_no_such_class": ("failed", ""),
         "test_fails": ("failed", ""),
         "test_passes": ("passed", ""),
     }
+    assert "its .config is unknown" in tests["test_not_told"]["reason"]
     assert "kernel.ostype is Linux" in tests["test_not_proven"]["reason"]
     assert "--kernel-argument=fips=1 '--kernel-argument=a b'" in tests["test_fails"]["rerun"]
 
