@@ -58,11 +58,16 @@ class Forker:
         self.log = tempfile.TemporaryFile()  # noqa: SIM115
         commands, self.commands = os.pipe()
         self.answers, answers = os.pipe()
+        # Descriptors of this worker, which the suite's process does not have.
+        inherited = {name: value for name, value in os.environ.items() if name not in ("VM_STATUS_FD", "VM_STDERR_FD")}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "pytest", "-p", "vm.teeth.zygote", "-p", "no:cacheprovider", "-q", *folders],
-            env={**os.environ, zygote.ENVIRONMENT: f"{commands},{answers}"},
-            pass_fds=(commands, answers), stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
-        )  # fmt: skip
+            env={**inherited, zygote.ENVIRONMENT: f"{commands},{answers},{factor}"},
+            pass_fds=(commands, answers),
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=self.log,
+        )
         os.close(commands)
         os.close(answers)
         self.buffer = b""
@@ -213,7 +218,9 @@ def test_mutant(
     """Some test notices; for a fix, each that claims it; for an equivalent change and for none, no test."""
     changed(bite)
     numbers = _claiming(bite, forker, order) if bite.fix else order.of(bite)
-    outcome = forker.run(numbers, stop=not (plan.whole or bite.fix), seconds=plan.seconds * factor)
+    outcome = forker.run(
+        numbers, stop=not plan.whole and bool(bite.function) and not bite.fix, seconds=plan.seconds * factor
+    )
     for number in outcome.failures:
         order.learn(bite, number)
     noticed = {forker.tests[number]: reason for number, reason in outcome.failures.items()}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vm.base.command import Parser, command, say
@@ -15,7 +16,7 @@ from vm.kernels.build import build as kernels
 from vm.run import command as run
 from vm.teeth import build, report
 from vm.teeth.changes import Mutant, base, fixes, mutants
-from vm.teeth.plan import Bites, bite
+from vm.teeth.plan import Bite, Bites, bite
 
 DATA = ROOT / "tests" / "teeth"
 VARIANT = "mutants"
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     killers = report.recorded(DATA)
     settings = read(ROOT / "pyproject.toml")["tool"]["pytest"]["ini_options"]
     plan = Bites(
-        bites=tuple(bite(one.mutant, one.modules, killers.get(one.mutant.name, ())) for one in built if one.modules),
+        bites=tuple(_bite(one, killers) for one in built if one.modules),
         modules=tuple(settings["guest_modules"]),
         sysctls=tuple(settings["guest_sysctls"]),
         seconds=options.seconds or (_WHOLE if options.whole else _SECONDS),
@@ -58,6 +59,16 @@ def main(arguments: Sequence[str]) -> int:
         if plan.bites:
             run.started(_words(spec, path, further), last)
         return report.main(built, last.directory, DATA if options.record else None)
+
+
+def _bite(one: build.Built, killers: Mapping[str, tuple[str, ...]]) -> Bite:
+    """Return a mutant for a guest. Without a change, what noticed any mutant of the file must not notice anything."""
+    if one.mutant.changes:
+        return bite(one.mutant, one.modules, killers.get(one.mutant.name, ()))
+    own = f"{one.mutant.name.partition(':')[0]}:"
+    noticed = [test for name, tests in killers.items() if name.startswith(own) for test in tests]
+    found = bite(one.mutant, one.modules, tuple(dict.fromkeys(noticed)))
+    return dataclasses.replace(found, tests=()) if noticed else found
 
 
 def _words(spec: str, path: Path, further: Sequence[str]) -> list[str]:

@@ -93,17 +93,19 @@ class Order:
     Attributes:
         tests: ids of all tests, as collected.
         noticed: how often each test noticed a change, by source file and by function.
+        useless: tests that failed without any change.
     """
 
     tests: list[str]
     noticed: dict[str, dict[int, int]] = field(default_factory=dict)
+    useless: set[int] = field(default_factory=set)
 
     def of(self, bite: Bite) -> list[int]:
         """Return the numbers of a mutant's tests: first what noticed before, here or near, then of each function one
-        case, then of each the second, and so on."""
+        case, then of each the second, and so on. Of a fix only its own."""
         numbers = {nodeid: number for number, nodeid in enumerate(self.tests)}
         first = [numbers[nodeid] for nodeid in bite.first if nodeid in numbers]
-        for key in (bite.function, bite.source):
+        for key in () if bite.fix else (bite.function, bite.source):
             counts = self.noticed.get(key, {})
             first += sorted(counts, key=lambda number: -counts[number])
         own = [number for nodeid, number in numbers.items() if _below(nodeid, bite.tests)]
@@ -113,10 +115,14 @@ class Order:
             function = self.tests[number].partition("[")[0]
             seen[function] = seen.get(function, 0) + 1
             rounds.append((seen[function], number))
-        return list(dict.fromkeys([*first, *(number for _, number in sorted(rounds))]))
+        ordered = dict.fromkeys([*first, *(number for _, number in sorted(rounds))])
+        return [number for number in ordered if number not in self.useless]
 
     def learn(self, bite: Bite, number: int) -> None:
-        """A test noticed."""
+        """A test noticed; where nothing was changed, it is of no use any more."""
+        if not bite.function:
+            self.useless.add(number)
+            return
         for key in (bite.function, bite.source):
             counts = self.noticed.setdefault(key, {})
             counts[number] = counts.get(number, 0) + 1

@@ -19,13 +19,14 @@ from vm.guest.worker import KernelLog, Watchdog
 from vm.klog import taint
 
 ENVIRONMENT = "VM_TEETH"
-"""Two descriptors, to read from and to write to."""
+"""Two descriptors, to read from and to write to, and what deadlines are multiplied by."""
 
 
 class Zygote:
     """Takes the place of pytest's loop over the tests."""
 
-    def __init__(self, commands: int, answers: int) -> None:
+    def __init__(self, commands: int, answers: int, factor: float) -> None:
+        self.factor = factor
         self.commands = os.fdopen(commands, "r")
         self.answers = answers
 
@@ -64,6 +65,7 @@ class Zygote:
         guest: Any = session.config.pluginmanager.get_plugin("vm-guest")
         # Threads do not outlive a fork, and the log's position is the parent's too.
         guest.watchdog, guest.log, guest.taint = Watchdog(), KernelLog(marking=False), taint.read()
+        guest.factor = self.factor
         failures = _Failures()
         session.config.pluginmanager.register(failures)
         for place, (number, item) in enumerate(tests):
@@ -93,7 +95,7 @@ class _Failures:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register it in the process that was told its descriptors."""
-    commands, _, answers = os.environ.pop(ENVIRONMENT, "").partition(",")
-    if answers:
+    if told := os.environ.pop(ENVIRONMENT, ""):
+        commands, answers, factor = told.split(",")
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        config.pluginmanager.register(Zygote(int(commands), int(answers)), "vm-zygote")
+        config.pluginmanager.register(Zygote(int(commands), int(answers), float(factor)), "vm-zygote")

@@ -73,6 +73,8 @@ ELSEWHERE = {
     "make coverage KERNEL=source:6.12+coverage+faults": "vm/tests/coverage/test_coverage.py",
     f"make bisect TREE=~/linux GOOD=v6.12.95 BAD=v6.12.117 {PAGE_CACHE}": "vm/tests/bisect/test_git.py",
     "git bisect run path/to/this/vm/bisect/step.sh tests/splice/test_page_cache.py": "vm/tests/bisect/test_git.py",
+    'make teeth TEST="gcm:*"': "vm/tests/teeth/test_bites.py",
+    "make flakes N=20 KERNEL=6.12": "vm/tests/bench/test_flakes.py",
     "make gdb KERNEL=6.1": "vm/tests/shell/test_shell.py",
 }
 

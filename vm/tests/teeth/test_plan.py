@@ -43,3 +43,10 @@ def test_what_noticed_earlier_comes_first() -> None:
     order.learn(_bite(), 1)
     assert order.of(_bite(first=(TESTS[2], "gone"))) == [2, 1, 3, 0]
     assert order.of(_bite(source="other.c", function="h")) == [0, 2, 1]
+
+
+def test_what_fails_without_a_change_is_not_asked_again() -> None:
+    """It would be taken for the one that notices every mutant."""
+    order = Order(TESTS)
+    order.learn(_bite(function=""), 2)
+    assert order.of(_bite()) == [0, 1]
