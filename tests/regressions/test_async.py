@@ -130,27 +130,38 @@ def test_pcrypt_works_on_what_completes_later_while_its_processors_change() -> N
 def encrypt_while_processors_change(name: str, refusals: tuple[int, ...]) -> None:
     """Encrypt as long as another thread writes pcrypt's mask of processors; every result must be right.
 
-    A write has pcrypt refuse work until all processors have seen it, and sleeps meanwhile: there is a request in it.
+    A write has pcrypt refuse work until all processors have seen it, and sleeps meanwhile. It goes on until several
+    requests began and ended within a write, which a busy host may take some time for.
 
     Args:
         refusals: errnos of another bug that count as no answer.
     """
     with need(Aead, name, KEY) as aead:
-        mask = CPUMASK.read_text()
+        mask, enough = CPUMASK.read_text(), threading.Event()
+        # Odd while a write is being made.
+        turn, inside = 0, 0
 
         def change() -> None:
-            for _ in range(50):
+            nonlocal turn
+            while turn < 1000 and not (enough.is_set() and turn >= 100):
+                turn += 1
                 CPUMASK.write_text(mask)
+                turn += 1
 
         changer = threading.Thread(target=change)
         changer.start()
         try:
             while changer.is_alive():
+                before = turn
                 aead.op.sendmsg([TEXT], ENCRYPT)
                 try:
                     assert aead.op.recv(len(SEALED)) == SEALED
                 except OSError as error:
                     if error.errno not in refusals:
                         raise
+                inside += before % 2 == 1 and turn == before
+                if inside >= 10:
+                    enough.set()
         finally:
+            enough.set()
             changer.join()

@@ -28,7 +28,8 @@ README = Path(__file__).parents[2] / "README.md"
         ("splice_begins_a_request", "5.10.262-1", "yes"),
         ("traits: aead_iv_goes_on", "6.12.84", "yes"),
         ("traits: aead_iv_goes_on", "6.12.85", "no"),
-        ("ignores_lookup_flags", "6.18.15-1~bpo13+1", None),
+        ("ignores_lookup_flags", "6.18.15-1~bpo13+1", "no"),
+        ("ignores_lookup_flags", "6.19.14", None),
         ("test_restriction", "7.3.4-1~bpo13+1", "yes"),
     ],
 )

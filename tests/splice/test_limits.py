@@ -92,7 +92,7 @@ def byte_by_byte(op: Socket, pipe: Pipe, content: bytes) -> None:
     ],
 )
 def test_spliced_pages_around_a_full_list(name: str, pages: int) -> None:
-    """Of a file, in as many splices as it takes."""
+    """Of a file, nine splices to a list: where one ends with the list, its last entry is marked as the end of all."""
     target = TARGETS[name]
     stream = target.stream(pages * PAGE)
     with target.open() as transform, source_of("memfd", stream, 0) as source:
@@ -100,8 +100,9 @@ def test_spliced_pages_around_a_full_list(name: str, pages: int) -> None:
         set_send_buffer(op, 2 << 20, force=True)
         set_receive_buffer(op, 2 << 20, force=True)
         op.sendmsg([], target.control, MSG_MORE)
-        for start in range(0, len(stream), 16 * PAGE):
-            size = min(16 * PAGE, len(stream) - start)
+        step = FULL_LIST // 9 * PAGE
+        for start in range(0, len(stream), step):
+            size = min(step, len(stream) - start)
             assert WAYS["splice"](source, op, start, size, 0, start + size < len(stream)) == size
         check(op, target.size_of(stream), target.result(stream))
 

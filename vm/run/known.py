@@ -14,6 +14,7 @@ and a TOML file (ini option ``known_issues``) says which versions lack it, in ta
     fixed       versions since which it is gone, by series; the last one is the release of mainline
     packages    package versions that had the fix before ``fixed`` says so, each for its series: ``5.10.251-2``
     unfixed     series that ended without the fix, or have not got it yet: that it came later, the test tells
+    seen        newest versions that were seen to have it, of series of which it is not known when they got the fix
     fails       what its tests say when they fail by it: regular expressions, searched for in the one-line reason
     crashes     what the kernel says when a test takes it down: the same, searched for in each complaint and the
                 functions it came from. Such a test is run last, and on kernels that are not known to be without the
@@ -80,6 +81,7 @@ class Issue:
     fixed: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     unfixed: tuple[str, ...] = ()
+    seen: tuple[str, ...] = ()
     fails: tuple[str, ...] = ()
     crashes: tuple[str, ...] = ()
 
@@ -107,6 +109,9 @@ class Issue:
             return State.ABSENT if reached(self.fixed, version) else State.PRESENT
         if reached(self.fixed, version):
             return State.ABSENT
+        here = versions.key(versions.upstream(version))
+        if any(series_of(each) == series and here <= versions.key(each) for each in self.seen):
+            return State.PRESENT
         # Before its first fixed series nobody backported it, or it was not looked up.
         return State.UNDECIDED
 
@@ -116,6 +121,8 @@ class Issue:
         own = [fixed for fixed in self.fixed if series_of(fixed) == series]
         if own:
             return f"fixed in {own[0]}"
+        if series in map(series_of, self.seen):
+            return f"seen in {series}, on mainline fixed in {self.fixed[-1]}"
         return f"never fixed in {series}, on mainline since {self.fixed[-1]}" if self.fixed else "not fixed anywhere"
 
     def excuse(self, version: str) -> str:
@@ -235,7 +242,7 @@ def summary(version: str, issues: Mapping[str, Issue], shown: Mapping[str, int])
 def _check(issue: Issue) -> None:
     if not re.fullmatch(r"[0-9a-f]{12}", issue.fix) or not issue.title:
         raise ValueError(f"expected 12 digits of a commit as 'fix' and its subject as 'title', found {issue}")
-    for version in (*issue.introduced, *issue.fixed, *issue.packages, *issue.unfixed):
+    for version in (*issue.introduced, *issue.fixed, *issue.packages, *issue.unfixed, *issue.seen):
         if not series_of(version):
             raise ValueError(f"{version!r} of {issue.fix!r} is no version")
     if not issue.fails and not issue.crashes:

@@ -24,6 +24,7 @@ ISSUE = Issue(
     fixed=("5.10.254", "6.1.170", "6.12.85", "7.0"),
     packages=("5.10.251-2",),
     unfixed=("6.16",),
+    seen=("6.6.20",),
 )
 TESTS = """
     broken = pytest.mark.fixed_by("0123456789ab", "crypto: mend", cve="CVE-2026-1")
@@ -55,7 +56,9 @@ TESTS = """
         ("5.10.251-2", "absent"),
         ("5.10.251-5~deb11u1", "absent"),
         ("5.10.254", "absent"),
-        ("6.6.1", "undecided"),
+        ("6.6.1", "present"),
+        ("6.6.20-1", "present"),
+        ("6.6.21", "undecided"),
         ("6.12.84", "present"),
         ("6.12.85-1~bpo12+1", "absent"),
         ("6.16.12-1~bpo13+1", "present"),
