@@ -10,21 +10,31 @@ from tests.need import need
 from tests.oracle import hashes
 
 
-@pytest.mark.fixed_by("8acf7a106326", "crypto: algif_hash - Fix result clobbering in recvmsg")
 def test_the_digest_of_nothing_can_be_asked_for_again_and_again() -> None:
+    """A recv without a send begins and ends a message of its own (Linux kernel commit a8348bca2944)."""
     nothing = hashes.digest("sha256", b"")
     with need(Hash, "sha256") as h:
-        assert [h.op.recv(32), h.op.recv(32)] == [nothing, nothing], "asked for again, it is another"
+        assert [h.op.recv(32), h.op.recv(32)] == [nothing, nothing]
         h.op.send(b"abc")
         assert [h.op.recv(32), h.op.recv(32)] == [hashes.digest("sha256", b"abc"), nothing]
 
 
-@pytest.mark.fixed_by("b6d972f68983", "crypto: af_alg/hash: Fix recvmsg() after sendmsg(MSG_MORE)")
+@pytest.mark.fixed_by("8acf7a106326", "crypto: algif_hash - Fix result clobbering in recvmsg")
 def test_a_recv_ends_a_message_that_had_more_to_come() -> None:
+    """The state was initialized anew before the digest was taken: it was that of nothing."""
     with need(Hash, "sha256") as h:
         h.op.send(b"ab", MSG_MORE)
         h.op.send(b"c", MSG_MORE)
         assert h.op.recv(32) == hashes.digest("sha256", b"abc"), "the digest of a message with more to come is wrong"
+        assert h.digest(b"next") == hashes.digest("sha256", b"next")
+
+
+@pytest.mark.fixed_by("b6d972f68983", "crypto: af_alg/hash: Fix recvmsg() after sendmsg(MSG_MORE)")
+def test_a_recv_ends_a_message_of_nothing_that_had_more_to_come() -> None:
+    """A send of no bytes set nothing up, and the recv after it used what was not there."""
+    with need(Hash, "sha256") as h:
+        h.op.send(b"", MSG_MORE)
+        assert h.op.recv(32) == hashes.digest("sha256", b"")
         assert h.digest(b"next") == hashes.digest("sha256", b"next")
 
 

@@ -131,14 +131,16 @@ def test_the_result_may_go_where_the_spliced_message_is(name: str) -> None:
 
 
 @pytest.mark.fixed_by("202736d99b7f", "crypto: algif_skcipher - sendmsg SG marking is off by one")
+@pytest.mark.parametrize("first", [0, 1, 5])
 @pytest.mark.parametrize("pages", [FULL_LIST - 1, FULL_LIST, FULL_LIST + 1])
-def test_messages_around_a_full_list_of_pages(pages: int) -> None:
-    """The entry behind the last one was marked as the end."""
+def test_messages_around_a_full_list_of_pages(pages: int, first: int) -> None:
+    """The entry behind the last one was marked as the end, and the one before it stayed marked when more came."""
     data = bytes(i * 7 % 251 for i in range(PAGE)) * pages
     with need(Skcipher, "cbc(aes)", KEY) as cipher:
         for set_buffer in (set_send_buffer, set_receive_buffer):
             set_buffer(cipher.op, 8 << 20, force=True)
-        cipher.op.sendmsg([data], START)
+        cipher.op.sendmsg([data[: first * PAGE]], START, MSG_MORE)
+        cipher.op.send(data[first * PAGE :])
         assert cipher.op.recv(len(data)) == encrypted("cbc(aes)", data), "the ciphertext of a list of pages is wrong"
 
 
@@ -158,6 +160,7 @@ def test_a_stream_cipher_stops_where_it_can_go_on(first: int) -> None:
 def test_a_huge_buffer_gets_what_there_is() -> None:
     """All of it was pinned beforehand, up to the receive buffer; a list of that size could not be had."""
     with need(Skcipher, "cbc(aes)", KEY) as cipher, mmap.mmap(-1, 256 << 20) as memory:
+        set_receive_buffer(cipher.op, 256 << 20, force=True)
         cipher.op.sendmsg([bytes(32)], START)
         view = memoryview(memory)
         try:

@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 
+from vm.klog import taint
 from vm.teeth import zygote
 from vm.teeth.modules import Spent, replaced
 from vm.teeth.plan import Bite, Bites, Order, load
@@ -195,8 +196,11 @@ def changed(plan: Bites) -> Iterator[Callable[[Bite], None]]:
             files = {name: Path(file) for name, file in bite.files}
             stack.enter_context(replaced(files, plan.modules, plan.sysctls))
 
+        before = taint.read()
         yield put
         try:
+            if taint.read() & ~before:
+                raise Spent("the kernel complained, and may be broken for the next")
             stack.close()
         except Spent as error:
             Path("/dev/kmsg").write_text(f"teeth: {error}\n")
