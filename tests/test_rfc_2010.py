@@ -58,6 +58,10 @@ def test_bind_names_type_and_algorithm() -> None:
     need(Aead, "ccm(aes)").close()
     with Socket.create() as tfm:
         tfm.bind("aead", "ccm(aes)")
+        tfm.set_key(KEY)
+        with tfm.accept() as op:
+            op.sendmsg([AD, PLAIN], ENCRYPT)
+            assert op.recv(len(AD) + len(PLAIN) + 16) == AD + sealed()
 
 
 def test_key_is_an_option_of_the_tfm_socket() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import threading
+import time
 
 import pytest
 
@@ -146,3 +148,39 @@ def fed(name: str, entropy: bytes, personalization: bytes) -> Rng:
 
 def seed_of(row: RngRow, size: int) -> bytes:
     return data(f"{row.name} seed", size)
+
+
+@pytest.mark.deadline(60)
+@every_rng
+def test_reads_at_the_same_time(row: RngRow) -> None:
+    """Of several op sockets of one tfm, which share its state under a lock: no two give the same bytes.
+
+    Of a generator whose output follows from the seed they are, together, what one reader would get (16 bytes are one
+    step of it).
+    """
+    reads, readers, size = 24, 3, 16
+    end = None if row.repeats else time.monotonic() + 1
+    seed = seed_of(row, row.seeds[-1])
+    got: list[bytes] = []
+    with need(Rng, row.name, seed) as rng:
+        barrier = threading.Barrier(readers)
+
+        def read() -> None:
+            with rng.tfm.accept() as op:
+                barrier.wait(20)
+                for _ in range(reads):
+                    got.append(op.recv(size, seconds=20))
+                    if end and time.monotonic() > end:
+                        break
+
+        threads = [threading.Thread(target=read) for _ in range(readers)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(got) == reads * readers if row.repeats else len(got) >= readers
+    assert {len(part) for part in got} == {size}
+    assert len(set(got)) == len(got), "two readers got the same"
+    if row.repeats:
+        whole = x931.generate(seed, size * len(got))
+        assert set(got) == {whole[at : at + size] for at in range(0, len(whole), size)}

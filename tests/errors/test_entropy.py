@@ -172,4 +172,6 @@ def test_entropy_for_a_generator_that_takes_none() -> None:
         if not probes.has_drbg_entropy():
             lacking(absence.DRBG_ENTROPY, errno.ENOPROTOOPT)
         give_entropy(rng)
-        assert len(rng.op.recv(16)) == 16
+        first, second = rng.op.recv(16), rng.op.recv(16)
+        assert len(first) == len(second) == 16
+        assert first != second

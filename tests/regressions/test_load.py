@@ -13,7 +13,19 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.afalg import Aead, Hash, Pipe, Skcipher, Socket, netlink, set_assoclen, set_iv, set_op, splice
+from tests.afalg import (
+    Aead,
+    Hash,
+    Pipe,
+    Skcipher,
+    Socket,
+    authenc_key,
+    netlink,
+    set_assoclen,
+    set_iv,
+    set_op,
+    splice,
+)
 from tests.afalg.constants import ALG_OP_ENCRYPT, MSG_MORE, SPLICE_F_MORE
 from tests.afalg.proc import implementations
 from tests.doctor import absence
@@ -185,6 +197,9 @@ def test_all_that_bind_an_algorithm_for_the_first_time_at_once_get_it() -> None:
         answers = at_once([lambda name=name: Socket.bound("aead", name).close() for _ in range(8)])
         assert set(answers) in ({0}, {errno.ENOENT}), f"{name}: {answers}"
         assert answers[0] == 0, f"{name} is no algorithm"
+        key = authenc_key(KEY, KEY)
+        with need(Aead, name, key, 16) as aead:
+            assert aead.encrypt(bytes(40), b"", IV) == aeads.seal(name, key, IV, b"", bytes(40), 16)
 
 
 @pytest.mark.deadline(30)
