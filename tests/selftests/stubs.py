@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+import signal
+from collections.abc import Generator, Sequence
 
 import pytest
 
-import tests.afalg
 from tests.afalg import Socket
 from tests.afalg.sockets import Received, Source, Target
-from tests.algorithms import modules
+from tests.selftests import surroundings
 
-STUBS = ("enoent", "zeros", "echo", "short")
+STUBS = ("enoent", "zeros", "echo", "short", "random")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -26,8 +26,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    install(config.getoption("--stub"))
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Put it there before any conftest.py or test imports a function."""
+    install(early_config.known_args_namespace.stub)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """End what waits for something that no stub does."""
+    signal.setitimer(signal.ITIMER_REAL, surroundings.SECONDS)
+    try:
+        return (yield)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -46,7 +58,7 @@ def install(stub: str) -> None:
     """Replace every call of Socket, and splice and its like, before a test module imports them.
 
     ``enoent`` has no algorithm. The others accept everything and return: ``zeros`` as many zero bytes as there is
-    room for, ``echo`` what was sent, ``short`` nothing at all.
+    room for, ``random`` as many random ones, ``echo`` what was sent, ``short`` nothing at all.
     """
     sent: dict[int, bytes] = {}
 
@@ -71,7 +83,7 @@ def install(stub: str) -> None:
     def recvmsg(self: Socket, buffers: Sequence[Target], *arguments: object, **options: object) -> Received:
         data = sent.pop(self.fd, b"")
         room = sum(len(buffer) for buffer in buffers if not isinstance(buffer, tuple))
-        answer = {"zeros": bytes(room), "echo": data[:room], "short": b""}[stub]
+        answer = {"zeros": bytes(room), "echo": data[:room], "short": b"", "random": os.urandom(room)}[stub]
         rest = answer
         for buffer in buffers:
             if not isinstance(buffer, tuple):
@@ -79,16 +91,8 @@ def install(stub: str) -> None:
                 memoryview(buffer)[: len(piece)] = piece
         return Received(len(answer), 0, b"")
 
-    def splice(source: object, target: object, length: int, *arguments: object, **options: object) -> int:
-        if isinstance(target, int):
-            os.write(target, bytes(min(length, 4096)))  # a pipe that somebody will read
-        return length
-
     for name, function in (("create", classmethod(create)), ("bind_raw", bind_raw), ("accept", accept)):
         setattr(Socket, name, function)
     for name, method in (("setsockopt", ignore), ("sendmsg", sendmsg), ("recvmsg", recvmsg)):
         setattr(Socket, name, method)
-    for name in ("splice", "vmsplice", "tee", "sendfile"):
-        setattr(tests.afalg, name, splice)
-    # The host's own modules and /proc/crypto are no part of this.
-    modules.load_all = lambda: ()  # type: ignore[assignment]
+    surroundings.install(Socket.recv)
