@@ -79,6 +79,7 @@ COMPAT = Feature(
     machine="x86_64",
 )
 COMPAT_TIME = Feature("32-bit time", ("COMPAT_32BIT_TIME",))
+DISK = Feature("ext4 on a file", ("EXT4_FS", "BLK_DEV_LOOP"))
 DYNAMIC_DEBUG = Feature("dynamic debug messages", ("DYNAMIC_DEBUG",))
 FAULT_INJECTION = Feature("fault injection", ("FAULT_INJECTION",))
 HUGE_PAGES = Feature("huge pages to give", ("HUGETLBFS",))
@@ -92,6 +93,7 @@ RESTRICTION = Feature("crypto.af_alg_restrict", version="came with Linux 7.3")
 URING = Feature(
     "io_uring", ("IO_URING",), sysctls={"kernel.io_uring_disabled": ("2",) if os.geteuid() == 0 else ("1", "2")}
 )
+VECTOR_REGISTERS = Feature("vector registers of x86-64", ("X86_64",))
 USER_NAMESPACES = Feature(
     "user namespaces",
     ("USER_NS",),
