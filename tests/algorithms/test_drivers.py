@@ -162,7 +162,7 @@ def wrapped(wrapper: str, type_: str, name: str) -> str:
     return f"{wrapper}({name})"
 
 
-def check_drivers(type_: str, name: str, check: Check, tell: Tell) -> None:
+def check_drivers(type_: str, name: str, check: Check, tell: Tell = lambda *_: None) -> None:
     """Run ``check(driver)`` for every driver of a name, and fail with all that went wrong.
 
     Args:

@@ -24,11 +24,7 @@ AUTHENC = b"\x08\0\x01\0\0\0\0\x10" + bytes(range(20)) + KEY
 
 # What is used, and the part of it that is changed.
 STACKS = [
-    ("cbc(camellia)", "camellia"),
-    ("ctr(camellia)", "camellia"),
     ("cts(cbc(camellia))", "camellia"),
-    ("xts(camellia)", "camellia"),
-    ("cmac(camellia)", "camellia"),
     ("xcbc(camellia)", "camellia"),
     ("hmac(md5)", "md5"),
     ("authenc(hmac(md5),cbc(camellia))", "camellia"),
@@ -137,7 +133,7 @@ def test_part_changed_again_and_again_while_it_is_used(crypto: CryptoNetlink) ->
     """Every generation of an instance stays usable for those who have it."""
     name, held = "cbc(camellia)", []
     try:
-        for _ in range(6):
+        for _ in range(3):
             held.append(opened(name))
             change(crypto, driver_of("camellia"))
             for transform in held:
