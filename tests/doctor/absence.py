@@ -79,7 +79,6 @@ COMPAT = Feature(
     machine="x86_64",
 )
 COMPAT_TIME = Feature("32-bit time", ("COMPAT_32BIT_TIME",))
-DISK = Feature("ext4 on a file", ("EXT4_FS", "BLK_DEV_LOOP"))
 DYNAMIC_DEBUG = Feature("dynamic debug messages", ("DYNAMIC_DEBUG",))
 FAULT_INJECTION = Feature("fault injection", ("FAULT_INJECTION",))
 HUGE_PAGES = Feature("huge pages to give", ("HUGETLBFS",))
