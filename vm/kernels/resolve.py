@@ -14,7 +14,7 @@ from vm.base.errors import BuildFailed, UsageError
 from vm.base.files import first_existing
 from vm.base.progress import Progress
 from vm.base.words import plural
-from vm.kernels import built, installed, kconfig, modules, packaged, versions
+from vm.kernels import axes, built, installed, kconfig, modules, packaged, versions
 from vm.kernels import image as images
 from vm.kernels.spec import GRAMMAR, RUNNING, SOURCE_PREFIX, SUITE, VARIANTS, VERSION, Kernel
 
@@ -70,6 +70,17 @@ def resolve_one(spec: str, progress: Progress) -> Kernel:
 
 
 def _resolve_one(spec: str, progress: Progress) -> Kernel:
+    plain, names = (spec, ()) if os.path.lexists(spec) else axes.split(spec)
+    if not names:
+        return _resolve_plain(spec, progress)
+    if plain == RUNNING:
+        raise UsageError(f"{spec}: the running kernel is as it was booted")
+    kernel = _resolve_plain(plain, progress)
+    varied = replace(kernel, spec=spec, axes=names)
+    return replace(varied, name=kernel.name + _behind(varied))
+
+
+def _resolve_plain(spec: str, progress: Progress) -> Kernel:
     if spec == RUNNING:
         return _running()
     path = Path(spec)
@@ -194,14 +205,18 @@ def _build(spec: str, progress: Progress) -> Kernel:
 
 
 def _same(one: Kernel, other: Kernel) -> bool:
-    return (one.image, one.modules, one.release) == (other.image, other.modules, other.release)
+    return (one.image, one.modules, one.release, one.axes) == (other.image, other.modules, other.release, other.axes)
+
+
+def _behind(kernel: Kernel) -> str:
+    return "".join(axes.SIGN + name for name in kernel.axes)
 
 
 def _named(kernels: Sequence[Kernel]) -> list[Kernel]:
     """Give every kernel the shortest name that no other has: version, package version, spec, and a number."""
     longer: list[Callable[[int, Kernel], str]] = [
         lambda _, kernel: kernel.name,
-        lambda _, kernel: versions.printable(kernel.version or kernel.name),
+        lambda _, kernel: versions.printable(kernel.version or kernel.name) + _behind(kernel),
         lambda _, kernel: versions.printable(kernel.spec),
         lambda number, kernel: f"{kernel.name}.{number}",
     ]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vm.base import arch
-from vm.kernels import kconfig
+from vm.kernels import axes, kconfig
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Kernel:
         vmlinux: file with symbols for a debugger, None when there is none.
         trouble: why it could not be built; such a kernel has a name and nothing else.
         architecture: whose machines boot it.
+        axes: what it is booted with besides the usual, by name (vm/kernels/axes.py).
     """
 
     name: str
@@ -39,14 +40,27 @@ class Kernel:
     vmlinux: Path | None = None
     trouble: str = ""
     architecture: arch.Architecture = field(default_factory=arch.default)
+    axes: tuple[str, ...] = ()
 
     @property
     def own_arguments(self) -> list[str]:
-        """Words about self-tests in the command line that is built in: they win over what all guests are told."""
+        """Words of its command line: of its axes, and of that built in those on self-tests, which win over ours."""
+        told = list(axes.arguments(self.axes))
         if self.config is None or not self.config.exists():
-            return []
+            return told
         built_in = kconfig.read_config(self.config).get("CMDLINE", "").strip('"')
-        return [word for word in built_in.split() if word.startswith("cryptomgr.")]
+        return [*told, *(word for word in built_in.split() if word.startswith("cryptomgr."))]
+
+    def cpu(self, profile: str, model: str = "") -> str:
+        """Return QEMU's ``-cpu`` value for its machines, without what its axes leave out; empty for the usual one.
+
+        Args:
+            profile: of the machine (vm/machine/profile.py).
+            model: what the user asked for, in QEMU's words, or empty.
+        """
+        if not axes.without(self.axes):
+            return model
+        return ",".join([model or self.architecture.profiles[profile].cpu, *axes.without(self.axes)])
 
 
 RUNNING = "running"

@@ -85,6 +85,7 @@ class Vm:
             modules=str(kernel.modules) if kernel.modules else None,
             accelerator=accelerator,
             kernel_arguments=[*kernel.own_arguments, *kernel_arguments],
+            cpu=kernel.cpu(accelerator),
             architecture=kernel.architecture,
         )
 

@@ -22,6 +22,7 @@ from vm.base.errors import UsageError
 from vm.base.files import ROOT
 from vm.base.words import plural
 from vm.guest import expect, internals
+from vm.kernels import axes
 from vm.kernels.resolve import resolve
 from vm.kernels.spec import Kernel
 from vm.klog import source_lines
@@ -161,14 +162,15 @@ class Controller(KernelList):
     def _vm(self, kernel: Kernel, limits: Deadlines) -> Vm:
         option = self.config.option
         arguments = (*limits.kernel_arguments, *option.vm_kernel_arguments)
+        accelerator = self.accelerators[kernel.name].name
         return dataclasses.replace(
-            Vm.of(kernel, self.accelerators[kernel.name].name, *arguments),
+            Vm.of(kernel, accelerator, *arguments),
             memory=option.vm_memory,
             cpus=option.vm_cpus,
             boot_deadline=limits.boot,
             qemu=option.qemu,
             profile=option.profile,
-            cpu=option.cpu,
+            cpu=kernel.cpu(option.profile or accelerator, option.cpu),
             sandbox=self.features.sandbox,
             command=shlex.split(option.vm_command) if option.vm_command else None,
         )
@@ -431,6 +433,9 @@ def _room(memory: int) -> int:
 
 def _exact(kernel: Kernel) -> str:
     """Return a spec that means this kernel and no newer one: ``6.12`` may be another tomorrow."""
+    if kernel.axes:
+        plain, names = axes.split(kernel.spec)
+        return _exact(dataclasses.replace(kernel, spec=plain, axes=())) + "".join(axes.SIGN + name for name in names)
     path, plus, fragments = kernel.spec.partition("+")
     if path and Path(path).exists():
         return f"{Path(path).absolute()}{plus}{fragments}"
