@@ -21,6 +21,7 @@ from vm.base.errors import UsageError
 from vm.base.words import plural
 from vm.results import events
 from vm.results.model import Run
+from vm.run.command import joined
 
 _BUSY = "while True:\n    for _ in range(1000): pass\n"
 
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         UsageError: a run did not come to its end; what the others showed is printed before.
     """
-    options, further = _parser().parse_known_args(list(arguments))
+    options, further = _parser().parse_known_args(joined(arguments))
     seen: Seen = {}
     with tempfile.TemporaryDirectory() as directory, _load(options.load):
         for number in range(1, options.n + 1):

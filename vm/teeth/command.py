@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import hashlib
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         UsageError: no such mutant, or the kernel cannot be built.
     """
-    options, further = _parser().parse_known_args(list(arguments))
+    options, further = _parser().parse_known_args(run.joined(arguments))
     chosen = _chosen(options.names)
     if options.list:
         print("\n".join(mutant.name for mutant in chosen))
@@ -45,8 +46,10 @@ def main(arguments: Sequence[str]) -> int:
     built = build.build(kernels.planned(tree, variants, say), chosen, base(DATA / "base.toml"), say)
     killers = report.recorded(DATA)
     settings = read(ROOT / "pyproject.toml")["tool"]["pytest"]["ini_options"]
+    # Mixed, so that what was done of a run that is ended early is a fair sample; and always alike.
+    mixed = sorted(built, key=lambda one: hashlib.sha256(one.mutant.name.encode()).digest())
     plan = Bites(
-        bites=tuple(_bite(one, killers) for one in built if one.modules),
+        bites=tuple(_bite(one, killers) for one in mixed if one.modules),
         modules=tuple(settings["guest_modules"]),
         sysctls=tuple(settings["guest_sysctls"]),
         seconds=options.seconds or (_WHOLE if options.whole else _SECONDS),

@@ -35,7 +35,7 @@ def replaced(files: Mapping[str, Path], modules: Sequence[str], sysctls: Sequenc
         sysctls: ``NAME=VALUE`` to be set again, where there is such a sysctl.
 
     Raises:
-        Spent: a module that is to be replaced is in use and stays so.
+        Spent: a module that is to be replaced, or was, is in use and stays so.
     """
     tree = _MODULES / platform.release() / "kernel"
     own = {str(tree / f"{name}.ko"): file for name, file in files.items()}
@@ -46,6 +46,9 @@ def replaced(files: Mapping[str, Path], modules: Sequence[str], sysctls: Sequenc
     try:
         subprocess.run(["sh", "-ec", prepare.lines(modules, sysctls)], stdin=subprocess.DEVNULL, check=True, timeout=60)
         yield
+        # Else the next one, of another module, would be tested with this one as well.
+        for name in files:
+            unload(Path(name).name)
     finally:
         for place in own:
             subprocess.run(["umount", place], check=True, timeout=60)
