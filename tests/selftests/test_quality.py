@@ -32,11 +32,13 @@ NO_POLL = r"test_socket_without_poll_method_is_never_ready\[rng-op", "a stub is 
 RANDOM = r"test_entropy_for_a_generator_that_takes_none|algorithms/test_rng\.py", "random bytes are what it is to give"
 NOTHING = r"test_a_request_of_no_bytes_gives_no_bytes\[", "no bytes are what it is to give"
 NO_NAMES = r"test_without_restriction_|test_there_is_no_compression", "without algorithms there is none to find"
+GARBAGE = "test_socket_in_a_cycle_of_garbage_is_no_leak", "is about what Python closes, and when"
+BEGINS = r"test_trait_is_that_of_its_version\[splice_begins", "a stub takes a splice for a request, as kernels do"
 REASONS = {
-    "enoent": (PROC, ASKS, PROCESS, NO_NAMES),
-    "zeros": (PROC, NULL, ASKS, PROCESS, DROPPED, NO_POLL),
+    "enoent": (PROC, ASKS, PROCESS, NO_NAMES, GARBAGE),
+    "zeros": (PROC, NULL, ASKS, PROCESS, DROPPED, NO_POLL, GARBAGE, BEGINS),
     "random": (PROC, NULL, ASKS, PROCESS, DROPPED, NO_POLL, RANDOM),
-    "echo": (PROC, NULL, ECHO, ASKS, PROCESS, DROPPED, NO_POLL, NOTHING),
+    "echo": (PROC, NULL, ECHO, ASKS, PROCESS, DROPPED, NO_POLL, NOTHING, GARBAGE, BEGINS),
     "short": (PROC, NULL, ASKS, PROCESS, DROPPED, NO_POLL, NOTHING),
 }
 
