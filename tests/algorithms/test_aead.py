@@ -62,6 +62,7 @@ def test_every_length_of_aad_and_plaintext(row: AeadRow) -> None:
 
 @every_way
 def test_refused_tag_sizes_are_einval(row: AeadRow) -> None:
+    """crypto_aead_setauthsize and the algorithm's own setauthsize (crypto/aead.c; NIST SP 800-38C and -38D) refuse."""
     with need(Aead, row.name, None, row.tags[-1]) as aead:
         for size in row.refused_tags:
             with raises_errno(errno.EINVAL, why=f"tag of {size} bytes"):
@@ -92,6 +93,7 @@ CHECKED_SINCE = {
     ],
 )
 def test_refused_lengths_of_aad_are_einval(row: AeadRow) -> None:
+    """AAD that holds an IV or an ESN has a least length (crypto_ipsec_check_assoclen; authencesn.c, essiv.c)."""
     for length in row.refused_aads:
         with opened(row) as aead, raises_errno(errno.EINVAL, why=f"AAD of {length} bytes"):
             aead.encrypt(cut(48), data("aad", length), iv_of(row.name, row.iv))

@@ -63,6 +63,7 @@ def test_hash_by_a_thread(row: HashRow) -> None:
 
 @every([row for row in catalogue.SKCIPHERS if row.name in ("ecb(aes)", "cbc(aes)", "ctr(aes)")])
 def test_skcipher_by_a_thread(row: SkcipherRow) -> None:
+    """cryptd_skcipher_encrypt_enqueue (crypto/cryptd.c) hands the request to a work queue; the result is the same."""
     with need(Skcipher, wrapped("cryptd", "skcipher", row.name)) as cipher:
         skcipher_check(row)(cipher.name)
 

@@ -108,6 +108,7 @@ def test_op_sockets_of_one_tfm_do_not_disturb_each_other(row: HashRow) -> None:
 
 @every([row for row in catalogue.HASHES if row.keys])
 def test_every_key_length_that_is_taken_or_refused(row: HashRow) -> None:
+    """Accepted keys give the oracle's digest; what the algorithm's setkey refuses is EINVAL (crypto/ahash.c)."""
     message = cut(5 * row.block + row.prefix + 3)
     for size in keys_taken(row):
         key = data(f"{row.name} key", size)
@@ -134,6 +135,7 @@ def test_without_its_key(row: HashRow) -> None:
 
 @every([row for row in catalogue.HASHES if not row.keys])
 def test_key_for_a_hash_without_one_is_enosys(row: HashRow) -> None:
+    """ahash_nosetkey (crypto/ahash.c) or shash_no_setkey (crypto/shash.c) stands in for the setkey that is missing."""
     with need(Hash, row.name) as h, raises_errno(errno.ENOSYS):
         h.tfm.set_key(bytes(16))
 

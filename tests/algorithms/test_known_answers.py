@@ -21,16 +21,19 @@ pytestmark = pytest.mark.usefixtures("everything_loaded")
 
 @pytest.mark.parametrize("vector", vectors.hashes(), ids=lambda vector: vector.id)
 def test_digest_is_the_published_one(vector: HashVector) -> None:
+    """What the vectors in tests/vectors say; each file names its source (FIPS 180-4, RFC 4231, RFC 4493 and others)."""
     check_digest(vector)
 
 
 @pytest.mark.parametrize("vector", vectors.skciphers(), ids=lambda vector: vector.id)
 def test_skcipher_encrypts_and_decrypts_as_published(vector: SkcipherVector) -> None:
+    """Both directions of the vectors in tests/vectors; each file names its source (NIST SP 800-38A, RFC 3394, …)."""
     check_cipher(vector)
 
 
 @pytest.mark.parametrize("vector", vectors.aeads(), ids=lambda vector: vector.id)
 def test_aead_encrypts_and_decrypts_as_published(vector: AeadVector) -> None:
+    """Sealing and opening of the vectors in tests/vectors; each file names its source (RFC 3610, the GCM paper, …)."""
     check_aead(vector)
 
 

@@ -82,6 +82,7 @@ def check_together(type_: str, row: Row, make: Callable[[str], Transform], works
 @pytest.mark.deadline(30)
 @one_of_each(catalogue.HASHES)
 def test_hashes_of_one_key(row: HashRow) -> None:
+    """Each op socket has a request of its own behind its context (hash_accept_parent_nokey, crypto/algif_hash.c)."""
     need(Hash, row.name).close()
     key = data(f"{row.name} key", row.keys[-1]) if row.keys else None
     messages = [b"\x42" + data(f"message {i}", min(6 * PAGE + i, longest(row.name))) for i in range(THREADS)]

@@ -26,6 +26,7 @@ every_rng = pytest.mark.parametrize("row", catalogue.RNGS, ids=lambda row: row.n
 
 @every_rng
 def test_two_reads_differ_and_neither_is_zero(row: RngRow) -> None:
+    """Each recv is a crypto_rng_generate of its own into a cleared buffer (_rng_recvmsg, crypto/algif_rng.c)."""
     for size in row.seeds:
         with need(Rng, row.name, seed_of(row, size)) as rng:
             first, second = rng.read(32), rng.read(32)
@@ -67,6 +68,7 @@ def test_output_that_follows_from_the_seed(row: RngRow) -> None:
 
 @every_rng
 def test_reading_before_seeding(row: RngRow) -> None:
+    """crypto/drbg.c and ansi_cprng.c say EINVAL, generators that seed themselves give bytes: algif_rng.c asks none."""
     with need(Rng, row.name) as rng:
         if row.needs_seed:
             with raises_errno(errno.EINVAL):
@@ -79,6 +81,7 @@ def test_reading_before_seeding(row: RngRow) -> None:
 
 @pytest.mark.parametrize("row", [row for row in catalogue.RNGS if row.refused], ids=lambda row: row.name)
 def test_refused_seed_lengths_are_einval(row: RngRow) -> None:
+    """A seed is a block of V and an AES key at least (cprng_reset, crypto/ansi_cprng.c), by way of rng_setkey."""
     with need(Rng, row.name) as rng:
         for size in row.refused:
             with raises_errno(errno.EINVAL):
@@ -91,6 +94,7 @@ def test_refused_seed_lengths_are_einval(row: RngRow) -> None:
     ids=lambda vector: vector.id,
 )
 def test_seed_gives_the_published_answer(vector: vectors.RngVector) -> None:
+    """ANSI X9.31, A.2.4, with AES: the seed is V, the key and, where there is one, DT (crypto/ansi_cprng.c)."""
     with need(Rng, vector.name, vector.entropy) as rng:
         assert rng.read(len(vector.expected)).hex() == vector.expected.hex()
 

@@ -45,6 +45,7 @@ def test_every_key_length(row: SkcipherRow) -> None:
 
 @every(_BOTH_WAYS)
 def test_every_length_of_message(row: SkcipherRow, thorough: bool) -> None:
+    """Around blocks, pages and chunks of a walk (crypto/skcipher.c), in both directions: the result is the oracle's."""
     key, iv, block = key_of(row), iv_of(row), max(row.iv, 16)
     need_independent_requests(row.name)
     with need(Skcipher, row.name, key) as cipher:
@@ -75,6 +76,7 @@ def test_lengths_that_are_refused(row: SkcipherRow) -> None:
 
 @each_way([row for row in _BOTH_WAYS if row.iv])
 def test_iv_never_set_is_zero_and_set_again_replaces(row: SkcipherRow) -> None:
+    """skcipher_accept_parent_nokey clears ctx->iv; each ALG_SET_IV overwrites it (af_alg_sendmsg, crypto/af_alg.c)."""
     key, plaintext = key_of(row), cut(16 * 4)
     with need(Skcipher, row.name, key) as cipher:
         got = cipher.encrypt(plaintext)
@@ -103,6 +105,7 @@ def test_second_request_without_iv_continues_the_first(row: SkcipherRow) -> None
 
 @each_way([row for row in catalogue.SKCIPHERS if row.chaining == "restarts"])
 def test_second_request_without_iv_begins_with_the_same_iv(row: SkcipherRow) -> None:
+    """_skcipher_recvmsg passes ctx->iv to each request; these modes do not write it back (crypto/algif_skcipher.c)."""
     with need(Skcipher, row.name, key_of(row)) as cipher:
         expected = skciphers.crypt(row.name, key_of(row), iv_of(row), cut(64))
         assert cipher.encrypt(cut(64), iv_of(row)) == expected
@@ -125,6 +128,7 @@ def test_several_recvs_give_what_one_does(row: SkcipherRow) -> None:
 
 @each_way(_BOTH_WAYS)
 def test_op_sockets_of_one_tfm_do_not_disturb_each_other(row: SkcipherRow) -> None:
+    """IV and tsgl are the op socket's (struct af_alg_ctx, include/crypto/if_alg.h), only the tfm's key is shared."""
     key, message = key_of(row), cut(16 * 12)
     need_independent_requests(row.name)
     ivs = [data(f"iv {i}", row.iv) for i in range(3)]
