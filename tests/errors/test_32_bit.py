@@ -78,6 +78,7 @@ def test_whole_request(program: Compat, subject: Subject) -> None:
     ],
 )
 def test_control_data_that_is_refused(program: Compat, subject: Subject, control: bytes) -> None:
+    """EINVAL of af_alg_cmsg_send, or of cmsghdr_from_user_compat_to_kern (net/compat.c) for an impossible header."""
     with Socket(tfm_of(program, subject)) as tfm, Socket(program.call(compat.ACCEPT4, tfm.fd, 0, 0, 0)) as op:
         message = program.message(program.place(b"x"), 1, control)
         with raises_errno(errno.EINVAL):
@@ -87,6 +88,7 @@ def test_control_data_that_is_refused(program: Compat, subject: Subject, control
 
 @returns("bind-address-generic", "setkey-fault", "send-fault", "sendmsg-generic")
 def test_pointers_to_nowhere(program: Compat) -> None:
+    """EFAULT of get_compat_msghdr (net/compat.c) and of each copy in crypto/af_alg.c; key and op stay usable."""
     with Socket(tfm_of(program, SKCIPHER)) as tfm:
         calls = {
             "address": (compat.BIND, tfm.fd, NOWHERE, 88),
@@ -110,6 +112,7 @@ def test_pointers_to_nowhere(program: Compat) -> None:
 
 @returns("authsize-refused", "setkey-refused", "setsockopt-unknown", "setsockopt-generic", "getsockopt")
 def test_options_that_are_refused(program: Compat) -> None:
+    """alg_setsockopt answers as to a 64-bit program; AF_ALG has no getsockopt (do_sock_getsockopt, net/socket.c)."""
     with Socket(tfm_of(program, AEAD)) as tfm:
         value = program.place(bytes(16))
         for option, length, error in (
@@ -210,6 +213,7 @@ def test_whole_request_by_socketcall(program: Compat, subject: Subject) -> None:
 
 @each_keyed_type
 def test_buffers_of_readv_and_writev(program: Compat, subject: Subject) -> None:
+    """A struct compat_iovec has two words of 4 bytes (lib/iov_iter.c, copy_compat_iovec_from_user)."""
     result = subject.result or b""
     with subject.open() as transform:
         op = transform.op
@@ -309,7 +313,7 @@ def test_vmsplice_and_splice(program: Compat, subject: Subject) -> None:
 
 
 def test_offset_of_sendfile(program: Compat) -> None:
-    """Four bytes of it."""
+    """The offset of the 32-bit sendfile(2) is four bytes (compat_off_t in fs/read_write.c): what lies behind stays."""
     with HASH.open() as h, tmpfs_file(b"header" + HASH.message) as file:
         offset = program.place(words(6) + b"\xff" * 4)
         assert program.call(compat.SENDFILE, h.op.fd, file, offset, len(HASH.message)) == len(HASH.message)

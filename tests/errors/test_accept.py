@@ -31,6 +31,7 @@ def still_free(tfm: Socket, subject: Subject) -> None:
 
 @returns("accept-unbound")
 def test_unbound_socket_is_einval() -> None:
+    """af_alg_accept (crypto/af_alg.c) refuses a tfm socket without a type, whatever the flags."""
     with socket_of("unbound") as tfm:
         for flags in (0, SOCK_CLOEXEC, SOCK_NONBLOCK):
             with raises_errno(errno.EINVAL):
@@ -60,6 +61,7 @@ def test_asking_for_an_address_is_econnaborted(subject: Subject) -> None:
 
 @returns("accept-address")
 def test_clone_with_an_address_is_econnaborted() -> None:
+    """do_accept (net/socket.c): sock_no_getname has no address to give; the hash that was to be cloned goes on."""
     with HASH.open() as h:
         h.op.send(HASH.message[:7], MSG_MORE)
         with raises_errno(errno.ECONNABORTED):
@@ -71,6 +73,7 @@ def test_clone_with_an_address_is_econnaborted() -> None:
 @returns("accept-generic")
 @pytest.mark.parametrize("flags", [1, 0x8000, 0x80000000, SOCK_CLOEXEC | 2])
 def test_unknown_flags_are_einval(flags: int) -> None:
+    """accept4(2) knows SOCK_CLOEXEC and SOCK_NONBLOCK alone (__sys_accept4, net/socket.c); no user is counted."""
     with SKCIPHER.open() as cipher:
         with raises_errno(errno.EINVAL):
             cipher.tfm.accept(flags - (1 << 32) if flags >> 31 else flags)
@@ -90,6 +93,7 @@ def no_more_descriptors() -> Iterator[None]:
 @returns("accept-generic")
 @each_type
 def test_out_of_file_descriptors_is_emfile(subject: Subject) -> None:
+    """accept(2): a descriptor is reserved before af_alg_accept counts, so the key can still be set afterwards."""
     with subject.open() as transform:
         with no_more_descriptors(), raises_errno(errno.EMFILE):
             transform.tfm.accept()
@@ -111,6 +115,7 @@ def test_clone_without_a_file_descriptor_is_emfile() -> None:
 
 @returns("hash-nokey")
 def test_clone_of_a_hash_without_a_key_is_enokey() -> None:
+    """hash_accept_nokey (crypto/algif_hash.c) calls hash_check_key first; once there is a key, both sockets work."""
     with HASH.open_without_key() as h:
         with raises_errno(errno.ENOKEY):
             h.op.accept()
@@ -122,6 +127,7 @@ def test_clone_of_a_hash_without_a_key_is_enokey() -> None:
 
 @each_type
 def test_nonblock_and_cloexec_are_taken(subject: Subject) -> None:
+    """accept4(2): the flags are the new descriptor's, and are not inherited from the tfm socket."""
     with subject.open() as transform, transform.tfm.accept(SOCK_NONBLOCK | SOCK_CLOEXEC) as op:
         assert fcntl.fcntl(op.fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
         assert fcntl.fcntl(op.fd, fcntl.F_GETFL) & os.O_NONBLOCK

@@ -27,6 +27,7 @@ PROBES: dict[str, Callable[[], bool]] = {
 
 @pytest.mark.parametrize("name", PROBES)
 def test_probe_answers_as_its_version_should(name: str, record_property: Callable[[str, object], None]) -> None:
+    """A probe's answer is what tests/answers.toml says of this version, with the commit that changed it."""
     answer = "yes" if PROBES[name]() else "no"
     record_property("answer", answer)
     answers.check(name, answer)
@@ -43,6 +44,7 @@ def test_key_serials_are_there_where_they_should_be(record_property: Callable[[s
 
 @pytest.mark.parametrize("name", ["splice_begins", "short_recv_is_refused", "short_open_keeps", "aead_iv_goes_on"])
 def test_trait_is_that_of_its_version(name: str, record_property: Callable[[str, object], None]) -> None:
+    """A trait that models rely on is what tests/answers.toml says of this version, with the commit that changed it."""
     if name == "aead_iv_goes_on":
         need(Aead, "authenc(hmac(sha256),cbc(aes))").close()
     answer = "yes" if dataclasses.asdict(traits())[name] else "no"

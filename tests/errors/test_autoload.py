@@ -41,6 +41,7 @@ def test_bind_loads_the_module_of_an_algorithm() -> None:
 @returns("bind-algorithm-missing", "bind-type-missing")
 @pytest.mark.parametrize("program", ["/nonexistent", "/dev/null", ""])
 def test_modprobe_that_cannot_run_is_enoent(modprobe: Path, program: str) -> None:
+    """alg_bind and crypto_larval_lookup (crypto/api.c) drop request_module's error: the lookup after it fails."""
     with socket_of("unbound") as tfm:
         modprobe.write_text(program + "\n")
         for type_, name in (("hash", "no-such-algorithm"), ("nope", "sha256")):

@@ -63,12 +63,14 @@ def test_address_of_every_length() -> None:
 @returns("bind-address-generic")
 @pytest.mark.parametrize("length", [129, 4096, 0x7FFFFFFF, -1, -128])
 def test_address_of_impossible_length_is_einval(length: int) -> None:
+    """move_addr_to_kernel (net/socket.c): beyond struct sockaddr_storage, or negative; bind(2)."""
     with socket_of("unbound") as tfm, raises_errno(errno.EINVAL):
         tfm.bind_raw(SHA256.ljust(4096, b"\0"), length & 0xFFFFFFFF)
 
 
 @returns("bind-address-generic")
 def test_unreadable_address_is_efault() -> None:
+    """move_addr_to_kernel (net/socket.c) copies the whole address before alg_bind sees any of it."""
     with socket_of("unbound") as tfm, Memory(1, PROT_NONE) as memory:
         for pointer in (Pointer(0, len(SHA256)), memory.pointer(4096 - 40, len(SHA256)), memory.pointer(4096, 25)):
             with raises_errno(errno.EFAULT):
@@ -111,6 +113,7 @@ def test_family_in_the_address_is_not_looked_at(family: int) -> None:
 @returns("bind-type-missing")
 @pytest.mark.parametrize("type_", ["", "nope", "Hash", "hashes", "akcipher", "kpp", "scomp", "cipher", "../../etc/x"])
 def test_unknown_type_is_enoent(type_: str) -> None:
+    """alg_get_type (crypto/af_alg.c) compares with the names of hash, skcipher, aead and rng, case and all."""
     with socket_of("unbound") as tfm, raises_errno(errno.ENOENT):
         tfm.bind(type_, "sha256")
 
@@ -176,6 +179,7 @@ def test_long_unknown_name_is_enoent(length: int) -> None:
     ],
 )
 def test_name_that_is_no_algorithm_of_the_type_is_enoent(type_: str, name: str) -> None:
+    """crypto_alg_mod_lookup (crypto/api.c): no such name, one of another type, or an internal one (``__``)."""
     with socket_of("unbound") as tfm, raises_errno(errno.ENOENT):
         tfm.bind(type_, name)
 
@@ -204,6 +208,7 @@ def test_template_refuses_its_parameters(type_: str, name: str, error: int) -> N
 @returns("bind-template-refuses")
 @pytest.mark.parametrize("name", ["ecb(" * 24 + "aes" + ")" * 4, "hmac(hmac(sha256))", "xts(xts(aes))", "authenc()"])
 def test_nonsense_of_templates_is_refused(name: str) -> None:
+    """cryptomgr_schedule_probe (crypto/algboss.c) or the template's create refuses; which errno differs by kernel."""
     with socket_of("unbound") as tfm:
         for type_ in ("hash", "skcipher", "aead"):
             assert outcome(lambda type_=type_: tfm.bind(type_, name)), type_  # type: ignore[misc]
@@ -260,6 +265,7 @@ def test_unknown_name_with_an_op_socket_open_is_enoent() -> None:
 
 @returns("skcipher-nokey")
 def test_bind_again_replaces_the_algorithm_and_loses_the_key() -> None:
+    """alg_bind swaps in the new tfm, which is NEED_KEY, and releases the old one with its key; another type will do."""
     with SKCIPHER.open() as cipher:
         cipher.tfm.bind("skcipher", "cbc(aes)")
         with raises_errno(errno.ENOKEY):
@@ -275,6 +281,7 @@ def test_bind_again_replaces_the_algorithm_and_loses_the_key() -> None:
 @returns("bind-address-short", "bind-flags", "bind-type-missing", "bind-algorithm-missing")
 @each_keyed_type
 def test_refused_bind_keeps_algorithm_and_key(subject: Subject) -> None:
+    """alg_bind swaps type and tfm only after everything before has succeeded."""
     with subject.open() as transform:
         for length, type_, name, feat, error in (
             (24, "hash", "sha256", 0, errno.EINVAL),
@@ -290,6 +297,7 @@ def test_refused_bind_keeps_algorithm_and_key(subject: Subject) -> None:
 @returns("not-on-op")
 @each_type
 def test_bind_on_an_op_socket_is_eopnotsupp(subject: Subject) -> None:
+    """The op sockets' proto_ops have sock_no_bind (algif_hash.c, algif_skcipher.c, algif_aead.c, algif_rng.c)."""
     with subject.open() as transform:
         for address in (SHA256, sockaddr_alg(subject.type_, subject.name), SHA256[:24]):
             with raises_errno(errno.EOPNOTSUPP):

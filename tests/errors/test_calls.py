@@ -132,12 +132,14 @@ def test_refused_calls_leave_a_request_as_it_was(subject: Subject) -> None:
 @returns("not-a-call")
 @each_socket
 def test_copy_file_range_is_refused(kind: str) -> None:
+    """copy_file_range(2): EINVAL unless both are regular files (generic_file_rw_checks, fs/read_write.c)."""
     with socket_of(kind) as sock, socket_of("skcipher-op") as other, raises_errno(errno.EINVAL):
         os.copy_file_range(sock.fd, other.fd, 16)
 
 
 @each_type
 def test_descriptor_is_a_socket(subject: Subject) -> None:
+    """fstat(2) says S_IFSOCK, and /proc/self/fd has the inode's name from sockfs_dname (net/socket.c; proc(5))."""
     with subject.open() as transform:
         for sock in (transform.tfm, transform.op):
             status = os.fstat(sock.fd)
@@ -160,6 +162,7 @@ def test_duplicates_share_the_request(subject: Subject) -> None:
 
 @each_keyed_type
 def test_op_socket_outlives_its_tfm_socket(subject: Subject) -> None:
+    """af_alg_accept takes a reference to the tfm socket, which af_alg_release_parent gives back."""
     with subject.open() as transform:
         op = transform.op
         transform.tfm.close()
@@ -232,6 +235,7 @@ def test_select_tells_what_poll_does(subject: Subject) -> None:
 
 @pytest.mark.parametrize("kind", [k for k in SOCKETS if k.split("-")[0] in ("unbound", "hash", "rng") or "tfm" in k])
 def test_socket_without_poll_method_is_never_ready(kind: str) -> None:
+    """sock_poll (net/socket.c) gives 0 without proto_ops.poll, which only skcipher and aead op sockets have."""
     with socket_of(kind) as sock:
         assert sock.poll() == 0
 
@@ -251,6 +255,7 @@ def test_poll_of_a_queue_tells_room_and_data() -> None:
 
 @each_keyed_type
 def test_fcntl_of_status_flags(subject: Subject) -> None:
+    """fcntl(2) F_SETFL and ioctl FIONBIO set flags of the open file description; requests do not notice."""
     with subject.open() as transform:
         fd = transform.op.fd
         fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK | os.O_APPEND)
@@ -296,6 +301,7 @@ def test_read_that_shall_not_wait(subject: Subject) -> None:
 @returns("not-on-tfm")
 @pytest.mark.parametrize("kind", [k for k in SOCKETS if k == "unbound" or k.endswith("-tfm")])
 def test_read_and_write_of_a_tfm_socket_are_eopnotsupp(kind: str) -> None:
+    """alg_proto_ops has sock_no_sendmsg and sock_no_recvmsg, which read(2) and write(2) end in too."""
     with socket_of(kind) as sock:
         with raises_errno(errno.EOPNOTSUPP):
             os.read(sock.fd, 16)
@@ -306,6 +312,7 @@ def test_read_and_write_of_a_tfm_socket_are_eopnotsupp(kind: str) -> None:
 @returns("hash-nokey", "skcipher-nokey", "aead-nokey")
 @each_keyed_type
 def test_read_and_write_without_a_key_are_enokey(subject: Subject) -> None:
+    """hash_check_key, skcipher_check_key and aead_check_key come first, for a write of no bytes as well."""
     with subject.open_without_key() as transform:
         for call in (lambda fd: os.read(fd, 16), lambda fd: os.write(fd, b"data"), lambda fd: os.write(fd, b"")):
             with raises_errno(errno.ENOKEY):

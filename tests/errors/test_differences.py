@@ -200,17 +200,26 @@ def test_too_little_aad_for_esn(says: Says) -> None:
 
 
 def test_poly1305(says: Says) -> None:
-    """hash `poly1305`"""
+    """hash `poly1305`
+
+    CONFIG_CRYPTO_POLY1305 (crypto/Kconfig of Linux 6.12); newer kernels have it as a library for rfc7539 alone.
+    """
     says(presence("hash", "poly1305"), "yes", "ENOENT")
 
 
 def test_vmac(says: Says) -> None:
-    """hash `vmac64(aes)`"""
+    """hash `vmac64(aes)`
+
+    CONFIG_CRYPTO_VMAC (crypto/vmac.c), where the kernel still has it and the distribution builds it.
+    """
     says(presence("hash", "vmac64(aes)"), "yes", "ENOENT")
 
 
 def test_key_wrap(says: Says) -> None:
-    """skcipher `kw(aes)`"""
+    """skcipher `kw(aes)`
+
+    CONFIG_CRYPTO_KEYWRAP (crypto/keywrap.c; NIST SP 800-38F), where the kernel still has it.
+    """
     says(presence("skcipher", "kw(aes)"), "yes", "ENOENT")
 
 
@@ -220,7 +229,10 @@ def test_default_generator(says: Says) -> None:
 
 
 def test_ansi_generator(says: Says) -> None:
-    """rng `ansi_cprng`"""
+    """rng `ansi_cprng`
+
+    CONFIG_CRYPTO_ANSI_CPRNG (crypto/ansi_cprng.c), where the kernel still has it.
+    """
     # In FIPS mode it is there, and has failed its self-test.
     says(presence("rng", "ansi_cprng"), "yes", "ENOENT", *["ELIBBAD"] * fips_mode())
 

@@ -123,6 +123,7 @@ def test_entropy_is_set_once(rng: Rng) -> None:
 
 @returns("entropy-refused")
 def test_entropy_that_is_refused_leaves_none(rng: Rng, expected: HmacDrbg, nowhere: Pointer) -> None:
+    """rng_setentropy (crypto/algif_rng.c): beyond MAXSIZE EMSGSIZE, unreadable EFAULT; the next try is the first."""
     with rng:
         with raises_errno(errno.EMSGSIZE):
             give_entropy(rng, bytes(129))
@@ -159,6 +160,7 @@ def test_output_that_cannot_be_written_is_lost(seeded: Rng, expected: HmacDrbg, 
 
 @returns("not-on-op")
 def test_socket_for_validation_does_nothing_else(seeded: Rng, expected: HmacDrbg) -> None:
+    """algif_rng_test_ops (crypto/algif_rng.c) has sock_no_accept and sock_no_bind; the state is not touched."""
     for call in (seeded.op.accept, lambda: seeded.op.bind("rng", NAME)):
         with raises_errno(errno.EOPNOTSUPP):
             call()

@@ -44,6 +44,7 @@ def test_nothing_of_alg_can_be_read_back(kind: str) -> None:
     ids=["type", "domain", "protocol", "error", "acceptconn"],
 )
 def test_what_the_socket_layer_tells(option: int, value: int) -> None:
+    """socket(7): sk_getsockopt (net/core/sock.c) answers for every kind of AF_ALG socket, bound or not."""
     for kind in ("unbound", "hash-tfm", "hash-op", "aead-nokey"):
         with socket_of(kind) as sock:
             assert int.from_bytes(sock.getsockopt(option), "little") == value, kind
@@ -51,6 +52,7 @@ def test_what_the_socket_layer_tells(option: int, value: int) -> None:
 
 @returns("getsockopt")
 def test_peer_name_is_enotconn_and_unknown_options_enoprotoopt() -> None:
+    """sk_getsockopt (net/core/sock.c): SO_PEERNAME fails with sock_no_getname; an unknown option is ENOPROTOOPT."""
     with socket_of("skcipher-op") as op:
         with raises_errno(errno.ENOTCONN, errno.EOPNOTSUPP):
             op.getsockopt(28, 128)  # SO_PEERNAME
@@ -76,6 +78,7 @@ def test_memory_cannot_be_reserved() -> None:
 @returns("wait-for-data-signal")
 @each_queued_type
 def test_receive_timeout_is_ignored(subject: Subject) -> None:
+    """af_alg_wait_for_data waits MAX_SCHEDULE_TIMEOUT, whatever SO_RCVTIMEO of socket(7) says."""
     with subject.open() as transform:
         transform.op.setsockopt(socket.SO_RCVTIMEO, TIMEVAL_1_MS, level=c.SOL_SOCKET)
         with pytest.raises(DeadlineExpired):
@@ -86,6 +89,7 @@ def test_receive_timeout_is_ignored(subject: Subject) -> None:
 @returns("wait-for-room-signal")
 @each_queued_type
 def test_send_timeout_is_ignored(subject: Subject) -> None:
+    """af_alg_wait_for_wmem waits MAX_SCHEDULE_TIMEOUT, whatever SO_SNDTIMEO of socket(7) says."""
     with subject.open() as transform:
         set_send_buffer(transform.op, 4096)
         transform.op.setsockopt(socket.SO_SNDTIMEO, TIMEVAL_1_MS, level=c.SOL_SOCKET)

@@ -41,6 +41,7 @@ def test_key_may_change_until_an_op_socket_is_used(subject: Subject) -> None:
 @returns("hash-nokey", "skcipher-nokey", "aead-nokey")
 @each_keyed_type
 def test_refused_use_does_not_count(subject: Subject) -> None:
+    """hash_check_key and its like lower nokey_refcnt only with a key: alg_setsockopt still takes one (no EBUSY)."""
     with subject.open_without_key() as transform, transform.tfm.accept() as op:
         for _ in range(3):
             with raises_errno(errno.ENOKEY):
@@ -98,6 +99,7 @@ def test_closing_in_every_order(subject: Subject, order: tuple[str, ...]) -> Non
 
 @returns("setsockopt-children")
 def test_clone_of_a_hash_is_a_user() -> None:
+    """hash_accept calls af_alg_accept on the tfm socket: a clone is counted there, and its origin may go first."""
     with HASH.open_without_key() as h, h.tfm.accept() as op:
         h.tfm.set_key(key_of(HASH))
         clone = op.accept()
@@ -111,6 +113,7 @@ def test_clone_of_a_hash_is_a_user() -> None:
 
 @returns("setsockopt-children")
 def test_tag_size_may_change_until_an_op_socket_is_used() -> None:
+    """alg_setsockopt: EBUSY once refcnt and nokey_refcnt differ, for ALG_SET_AEAD_AUTHSIZE as for keys."""
     with AEAD.open_without_key() as aead, aead.tfm.accept() as op:
         aead.tfm.set_authsize(4)
         aead.tfm.set_key(key_of(AEAD))
@@ -125,6 +128,7 @@ def test_tag_size_may_change_until_an_op_socket_is_used() -> None:
 
 @pytest.mark.parametrize("subject", QUEUED, ids=lambda subject: subject.type_)
 def test_poll_needs_no_key(subject: Subject) -> None:
+    """algif_skcipher_ops_nokey and algif_aead_ops_nokey have af_alg_poll itself, without a check for the key."""
     with subject.open_without_key() as transform:
         assert transform.op.poll() & 5 == 5
 

@@ -89,6 +89,7 @@ def test_held_key_is_found(key: Key) -> None:
 
 
 def test_key_left_in_a_keyring_is_found(key: Key) -> None:
+    """tests/errors/held.py compares /proc/keys (keyrings(7)) before and after."""
     before = held()
     with need_key("user", "af-alg-left-too", b"payload"):
         assert difference(before, held()) == ["a key of type user"]

@@ -15,6 +15,7 @@ from tests.errors.subjects import HASH, SKCIPHER, Subject, each_keyed_type, each
 @returns("setkey-no-memory")
 @each_keyed_type
 def test_key_is_enomem_and_keeps_the_old_one(subject: Subject, set_limit: SetLimit) -> None:
+    """alg_setkey takes the copy of the key by sock_kmalloc, before the tfm hears of it."""
     with subject.open() as transform:
         set_limit(1)
         with raises_errno(errno.ENOMEM):
@@ -46,6 +47,7 @@ def test_accept_is_enomem_until_its_context_fits(subject: Subject, set_limit: Se
 @returns("accept-no-memory", "hash-accept-no-memory", "skcipher-accept-no-memory", "aead-accept-no-memory")
 @each_keyed_type
 def test_accept_without_a_key_is_enomem(subject: Subject, set_limit: SetLimit) -> None:
+    """hash_, skcipher_ and aead_accept_parent_nokey: no context, and no op socket counted: bind and key still work."""
     with subject.open_without_key() as transform:
         set_limit(1)
         with raises_errno(errno.ENOMEM):
@@ -58,6 +60,7 @@ def test_accept_without_a_key_is_enomem(subject: Subject, set_limit: SetLimit) -
 
 @returns("hash-clone-no-memory")
 def test_clone_is_enomem_and_leaves_the_hash_as_it_was(set_limit: SetLimit) -> None:
+    """hash_accept exports the state; af_alg_accept has no memory for the clone's context, and the original goes on."""
     with HASH.open() as h:
         h.op.send(HASH.message[:9], MSG_MORE)
         set_limit(16)
@@ -125,6 +128,7 @@ def test_recv_is_enomem_at_every_step_and_keeps_the_request(subject: Subject, se
 
 @returns("hash-no-memory", "hash-recv-no-memory")
 def test_digest_is_enomem_and_the_next_is_right(set_limit: SetLimit) -> None:
+    """hash_alloc_result (crypto/algif_hash.c) takes the digest's memory by sock_kmalloc, in sendmsg and in recvmsg."""
     with HASH.open() as h:
         h.op  # noqa: B018 - accepts the op socket
         set_limit(16)

@@ -51,6 +51,7 @@ def test_second_message_is_refused_and_the_first_counts(subject: Subject) -> Non
 @returns("send-op-value")
 @each_queued_type
 def test_first_message_decides_the_error(subject: Subject) -> None:
+    """sendmmsg(2): an error is returned only if no message was sent; the second is not looked at."""
     with subject.open() as transform:
         with raises_errno(errno.EINVAL):
             sendmmsg(transform.op, [(b"x", set_op(2)), (subject.message, subject.control)])
@@ -60,6 +61,7 @@ def test_first_message_decides_the_error(subject: Subject) -> None:
 @returns("not-on-tfm", "rng-send")
 @pytest.mark.parametrize("kind", [k for k in SOCKETS if k == "unbound" or k.endswith("-tfm") or k == "rng-op"])
 def test_sending_to_a_socket_that_takes_no_data_is_eopnotsupp(kind: str) -> None:
+    """sock_no_sendmsg of tfm (alg_proto_ops) and rng op sockets (algif_rng_ops), sock_no_recvmsg of the former."""
     with socket_of(kind) as sock:
         with raises_errno(errno.EOPNOTSUPP):
             sendmmsg(sock, [(b"x", b"")])
@@ -71,6 +73,7 @@ def test_sending_to_a_socket_that_takes_no_data_is_eopnotsupp(kind: str) -> None
 @returns("hash-nokey", "skcipher-nokey", "aead-nokey")
 @each_keyed_type
 def test_without_a_key_is_enokey(subject: Subject) -> None:
+    """sendmmsg(2) and recvmmsg(2) end in the _nokey proto_ops, whose hash_check_key or the like refuses."""
     with subject.open_without_key() as transform:
         with raises_errno(errno.ENOKEY):
             sendmmsg(transform.op, [(subject.message, subject.control)])
@@ -82,6 +85,7 @@ def test_without_a_key_is_enokey(subject: Subject) -> None:
 
 @each_type
 def test_no_messages_at_all(subject: Subject) -> None:
+    """sendmmsg(2) and recvmmsg(2) with vlen 0 return 0 and do not call the socket (net/socket.c)."""
     with subject.open() as transform:
         assert sendmmsg(transform.op, []) == []
         assert recvmmsg(transform.op, []) == []
@@ -89,6 +93,7 @@ def test_no_messages_at_all(subject: Subject) -> None:
 
 
 def test_reading_a_hash_twice_gives_the_digest_of_nothing() -> None:
+    """hash_recvmsg frees the result; the next one begins with crypto_ahash_init and ends at once."""
     with HASH.open() as h:
         (nothing,) = recvmmsg(h.op, [32])
         HASH.begin(h.op)
@@ -108,5 +113,6 @@ def test_reading_a_cipher_goes_on_from_part_to_part() -> None:
 
 
 def test_each_message_of_an_rng_has_a_limit_of_its_own() -> None:
+    """_rng_recvmsg (crypto/algif_rng.c) cuts each recv to MAXSIZE, 128 bytes."""
     with RNG.open() as rng:
         assert [len(part) for part in recvmmsg(rng.op, [200, 16])] == [128, 16]

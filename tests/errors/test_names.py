@@ -94,6 +94,7 @@ PUNCTUATION += ["(aes)", "()", ",", "cbc,aes", "cbc(a.b)", "cbc(../aes)", "cbc(%
 @returns("bind-template-refuses", "bind-algorithm-missing")
 @pytest.mark.parametrize("name", PUNCTUATION)
 def test_punctuation_that_does_not_match(name: str) -> None:
+    """cryptomgr_schedule_probe (crypto/algboss.c) wants letters, matched parentheses and commas between parameters."""
     for type_ in TYPES:
         assert refused(type_, name) in (errno.ENOENT, errno.EINVAL, errno.EEXIST), type_
 

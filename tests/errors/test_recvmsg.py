@@ -60,6 +60,7 @@ def test_nothing_to_read_is_eagain_when_not_waiting(subject: Subject) -> None:
 @returns("wait-for-data-signal")
 @each_queued_type
 def test_wait_for_data_ends_with_a_signal(subject: Subject) -> None:
+    """af_alg_wait_for_data returns -ERESTARTSYS when a signal is pending (signal(7)); nothing was written."""
     with subject.open() as transform:
         with pytest.raises(DeadlineExpired) as caught:
             transform.op.recv(16, seconds=0.2)
@@ -70,6 +71,7 @@ def test_wait_for_data_ends_with_a_signal(subject: Subject) -> None:
 @returns("not-on-tfm")
 @pytest.mark.parametrize("kind", [k for k in SOCKETS if k == "unbound" or k.endswith("-tfm")])
 def test_reading_a_tfm_socket_is_eopnotsupp(kind: str) -> None:
+    """alg_proto_ops (crypto/af_alg.c) has sock_no_recvmsg, also for a read of no bytes."""
     with socket_of(kind) as sock:
         for size in (0, 16):
             with raises_errno(errno.EOPNOTSUPP):
@@ -79,6 +81,7 @@ def test_reading_a_tfm_socket_is_eopnotsupp(kind: str) -> None:
 @returns("hash-nokey", "skcipher-nokey", "aead-nokey")
 @each_keyed_type
 def test_reading_without_a_key_is_enokey(subject: Subject) -> None:
+    """hash_recvmsg_nokey and its like check the key before anything else, so even a read of no bytes is ENOKEY."""
     with subject.open_without_key() as transform:
         for size in (0, 64):
             for flags in (0, MSG_DONTWAIT):
@@ -128,6 +131,7 @@ def test_generator_without_a_seed_is_einval() -> None:
 @each_queued_type
 @pytest.mark.parametrize("where", ["null", "unmapped", "read-only", "second-buffer", "second-page"])
 def test_result_into_bad_memory_is_efault_and_keeps_the_request(subject: Subject, where: str) -> None:
+    """af_alg_get_rsgl pins the caller's pages before af_alg_pull_tsgl takes any input away."""
     size = len(subject.result or b"")
     with subject.open() as transform, Memory(1, PROT_NONE, PROT_READ) as memory:
         targets = {
@@ -148,6 +152,7 @@ def test_result_into_bad_memory_is_efault_and_keeps_the_request(subject: Subject
 @returns("hash-recv-fault")
 @pytest.mark.parametrize("protection", [PROT_NONE, PROT_READ], ids=["unmapped", "read-only"])
 def test_digest_into_bad_memory_is_efault_and_gone(protection: int) -> None:
+    """hash_recvmsg finishes the digest, and frees it also when memcpy_to_msg fails (crypto/algif_hash.c)."""
     with HASH.open() as h, Memory(0, protection) as memory:
         nothing = h.op.recv(32)
         for send in (lambda: HASH.begin(h.op), lambda: HASH.begin(h.op, MSG_MORE)):
@@ -160,6 +165,7 @@ def test_digest_into_bad_memory_is_efault_and_gone(protection: int) -> None:
 
 @returns("rng-recv-fault")
 def test_random_bytes_into_bad_memory_is_efault() -> None:
+    """memcpy_to_msg in _rng_recvmsg (crypto/algif_rng.c) fails; the generator goes on."""
     with RNG.open() as rng, Memory(0, PROT_NONE) as memory:
         for pointer in (Pointer(0, 16), memory.pointer(0, 16)):
             with raises_errno(errno.EFAULT):
@@ -170,6 +176,7 @@ def test_random_bytes_into_bad_memory_is_efault() -> None:
 @returns("recvmsg-generic")
 @each_type
 def test_impossible_vectors_of_buffers(subject: Subject) -> None:
+    """recvmsg(2): more than UIO_MAXIOV is EMSGSIZE, a negative length EINVAL (net/socket.c, lib/iov_iter.c)."""
     with subject.open() as transform, Memory(1) as memory:
         with raises_errno(errno.EMSGSIZE):
             transform.op.recvmsg([memory.pointer(0, 1)] * 1025)
@@ -183,6 +190,7 @@ def test_impossible_vectors_of_buffers(subject: Subject) -> None:
 
 @each_queued_type
 def test_empty_buffers_between_others_are_passed_over(subject: Subject) -> None:
+    """readv(2): an iov_len of 0 is passed over by iov_iter, a NULL pointer in it too (af_alg_get_rsgl)."""
     result = subject.result or b""
     with subject.open() as transform, Memory(1) as memory:
         subject.begin(transform.op)
@@ -225,6 +233,7 @@ def test_flag_has_no_effect(subject: Subject, flag: int) -> None:
 
 @each_type
 def test_no_control_data_and_no_flags_come_back(subject: Subject) -> None:
+    """No recvmsg of algif_*.c calls put_cmsg; MSG_TRUNC is for short digests alone (hash_recvmsg)."""
     with subject.open() as transform:
         if subject.result is not None:
             subject.begin(transform.op)
@@ -249,6 +258,7 @@ def test_short_read_of_a_digest_is_marked_and_takes_all(size: int) -> None:
 
 @each_queued_type
 def test_read_of_nothing_does_nothing(subject: Subject) -> None:
+    """skcipher_recvmsg and aead_recvmsg loop while msg_data_left: of no room they neither wait nor take the request."""
     with subject.open() as transform:
         assert transform.op.recv(0) == b""
         subject.begin(transform.op)
@@ -289,6 +299,7 @@ def test_partial_block_of_cbc_is_einval(size: int) -> None:
 @pytest.mark.parametrize("size", [1, 8, 15])
 @pytest.mark.parametrize(("name", "key"), [("xts(aes)", 64), ("cts(cbc(aes))", 16)])
 def test_less_than_a_block_of_a_stealing_mode_is_einval(name: str, key: int, size: int) -> None:
+    """xts_init_crypt (crypto/xts.c; IEEE 1619) and crypto_cts_encrypt (crypto/cts.c) need a block to steal from."""
     with need(Skcipher, name, bytes(range(key))) as cipher:
         with raises_errno(errno.EINVAL):
             cipher.encrypt(bytes(size), bytes(16))
@@ -397,6 +408,7 @@ def test_ccm_refuses_a_message_longer_than_its_length_can_say() -> None:
 
 
 def test_rng_gives_at_most_128_bytes() -> None:
+    """MAXSIZE in crypto/algif_rng.c: the rest of a longer buffer, or of several, is left as it was."""
     with RNG.open() as rng, Memory(1) as memory:
         assert len(rng.op.recv(129)) == 128
         assert rng.op.recvmsg([memory.pointer(0, 100), memory.pointer(100, 100)]).size == 128

@@ -99,6 +99,7 @@ def test_unknown_control_message_is_einval(subject: Subject) -> None:
 @returns("send-op-value")
 @each_queued_type
 def test_operation_other_than_encrypt_or_decrypt_is_einval(subject: Subject) -> None:
+    """af_alg_sendmsg (crypto/af_alg.c) knows ALG_OP_ENCRYPT and ALG_OP_DECRYPT, all 32 bits of them."""
     with subject.open() as transform:
         for value in (2, 3, 0x100, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF):
             with raises_errno(errno.EINVAL, why=f"operation {value:#x}"):
@@ -109,6 +110,7 @@ def test_operation_other_than_encrypt_or_decrypt_is_einval(subject: Subject) -> 
 @returns("send-iv-size")
 @each_queued_type
 def test_iv_of_a_wrong_length_is_einval(subject: Subject) -> None:
+    """af_alg_sendmsg compares ivlen with the tfm's ivsize before it takes any data."""
     size = 16 if subject is SKCIPHER else 12
     with subject.open() as transform:
         for length in range(65):
@@ -163,7 +165,7 @@ def test_control_messages_of_other_levels_are_passed_over(subject: Subject) -> N
 
 @each_queued_type
 def test_the_last_of_repeated_control_messages_counts(subject: Subject) -> None:
-    """In any order."""
+    """af_alg_cmsg_send overwrites what it has read, in whatever order they come; af_alg_sendmsg checks the rest."""
     with subject.open() as transform:
         size = 16 if subject is SKCIPHER else 12
         control = set_iv(b"\xff" * size) + set_op(0) + set_assoclen(3) + set_op(77) + subject.control
@@ -209,6 +211,7 @@ def test_without_an_aad_length_there_is_none() -> None:
 
 
 def test_a_hash_does_not_look_at_control_data() -> None:
+    """hash_sendmsg (crypto/algif_hash.c) never calls af_alg_cmsg_send; malformed control data passes too."""
     with HASH.open() as h:
         for control in (*MALFORMED.values(), cmsg(c.SOL_ALG, c.ALG_SET_OP, bytes(4), 3), set_op(9), bytes(7)):
             h.op.sendmsg([HASH.message], control)
@@ -263,6 +266,7 @@ def test_flag_has_no_effect(subject: Subject, flag: int) -> None:
 
 @each_keyed_type
 def test_destination_is_not_looked_at(subject: Subject) -> None:
+    """Neither af_alg_sendmsg nor hash_sendmsg reads msg_name, which sendmsg(2) lets a connected socket ignore."""
     with subject.open() as transform:
         for name in (b"\0", bytes(16), b"\xff" * 128):
             transform.op.sendmsg([subject.message], subject.control, name=name)
@@ -272,6 +276,7 @@ def test_destination_is_not_looked_at(subject: Subject) -> None:
 @returns("send-fault", "hash-fault")
 @each_keyed_type
 def test_unreadable_data_is_efault(subject: Subject) -> None:
+    """memcpy_from_msg in af_alg_sendmsg, extract_iter_to_sg in hash_sendmsg: nothing is taken, the next is right."""
     with subject.open() as transform, Memory(1, PROT_NONE) as memory:
         for pointer in (Pointer(0, 16), memory.pointer(4096, 16)):
             with raises_errno(errno.EFAULT):
@@ -309,6 +314,7 @@ def test_unreadable_buffer_in_the_middle_takes_the_pages_before(subject: Subject
 @returns("send-fault-append")
 @each_queued_type
 def test_unreadable_data_after_good_leaves_the_good(subject: Subject) -> None:
+    """af_alg_sendmsg counts what it merges into a page (sg->length, ctx->used) only after memcpy_from_msg."""
     with subject.open() as transform, Memory(1, PROT_NONE) as memory:
         transform.op.sendmsg([subject.message[:25]], subject.control, MSG_MORE)
         for flags in (MSG_MORE, 0):
@@ -361,6 +367,7 @@ def test_impossible_vectors_of_buffers(subject: Subject) -> None:
 
 @each_keyed_type
 def test_empty_buffers_between_others_are_passed_over(subject: Subject) -> None:
+    """writev(2): an iov_len of 0 adds nothing, first, last or between (iov_iter under memcpy_from_msg)."""
     with subject.open() as transform:
         parts = [b"", subject.message[:5], b"", b"", subject.message[5:], b""]
         assert transform.op.sendmsg(parts, subject.control) == len(subject.message)
@@ -435,6 +442,7 @@ def test_full_socket_is_eagain_when_not_waiting(subject: Subject) -> None:
 @returns("wait-for-room-signal")
 @each_queued_type
 def test_wait_for_room_ends_with_a_signal(subject: Subject) -> None:
+    """af_alg_wait_for_wmem returns -ERESTARTSYS when a signal is pending (signal(7)); nothing was taken."""
     with subject.open() as transform:
         set_send_buffer(transform.op, 4096)
         transform.op.sendmsg([bytes(4096)], subject.control, MSG_MORE)

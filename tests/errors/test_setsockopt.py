@@ -46,6 +46,7 @@ def test_unknown_option_is_enoprotoopt(subject: Subject) -> None:
 @returns("setsockopt-no-authsize")
 @pytest.mark.parametrize("subject", [s for s in EVERY if s.type_ != "aead"], ids=lambda s: s.type_)
 def test_tag_size_of_anything_but_an_aead_is_enoprotoopt(subject: Subject) -> None:
+    """alg_setsockopt: only algif_type_aead has setauthsize (crypto/algif_aead.c)."""
     with subject.open() as transform:
         with raises_errno(errno.ENOPROTOOPT):
             transform.tfm.setsockopt(c.ALG_SET_AEAD_AUTHSIZE, None, length=16)
@@ -55,6 +56,7 @@ def test_tag_size_of_anything_but_an_aead_is_enoprotoopt(subject: Subject) -> No
 @returns("setsockopt-no-entropy")
 @each_keyed_type
 def test_entropy_of_anything_but_an_rng_is_enoprotoopt(subject: Subject) -> None:
+    """alg_setsockopt: only algif_type_rng has setentropy, with CONFIG_CRYPTO_USER_API_RNG_CAVP (crypto/algif_rng.c)."""
     with subject.open() as transform:
         with raises_errno(errno.ENOPROTOOPT):
             transform.tfm.setsockopt(c.ALG_SET_DRBG_ENTROPY, bytes(16))
@@ -64,6 +66,7 @@ def test_entropy_of_anything_but_an_rng_is_enoprotoopt(subject: Subject) -> None
 @returns("setsockopt-unbound")
 @pytest.mark.parametrize("option", range(9))
 def test_any_option_before_bind_is_enoprotoopt(option: int) -> None:
+    """alg_setsockopt (crypto/af_alg.c) looks at no option of a socket without a type."""
     with socket_of("unbound") as tfm, raises_errno(errno.ENOPROTOOPT):
         tfm.setsockopt(option, bytes(16))
 
@@ -71,6 +74,7 @@ def test_any_option_before_bind_is_enoprotoopt(option: int) -> None:
 @returns("not-on-op")
 @each_type
 def test_any_option_on_an_op_socket_is_eopnotsupp(subject: Subject) -> None:
+    """The op sockets' proto_ops have no setsockopt: do_sock_setsockopt (net/socket.c) says so itself."""
     with subject.open() as transform:
         for option in range(9):
             with raises_errno(errno.EOPNOTSUPP, why=f"option {option}"):
@@ -81,6 +85,7 @@ def test_any_option_on_an_op_socket_is_eopnotsupp(subject: Subject) -> None:
 @returns("setsockopt-level")
 @pytest.mark.parametrize("level", FOREIGN_LEVELS.values(), ids=FOREIGN_LEVELS.keys())
 def test_foreign_level_is_enoprotoopt(level: int) -> None:
+    """alg_setsockopt takes SOL_ALG and nothing else; the key stays as it was."""
     with SKCIPHER.open() as cipher:
         with raises_errno(errno.ENOPROTOOPT):
             cipher.tfm.setsockopt(c.ALG_SET_KEY, bytes(16), level=level)
@@ -130,6 +135,7 @@ def test_key_of_no_bytes() -> None:
 @returns("setsockopt-generic")
 @pytest.mark.parametrize("length", [-1, -(2**31), -16])
 def test_negative_length_is_einval(length: int) -> None:
+    """setsockopt(2): do_sock_setsockopt (net/socket.c) refuses before alg_setsockopt is called."""
     with SKCIPHER.open() as cipher:
         for option in (c.ALG_SET_KEY, c.ALG_SET_KEY_BY_KEY_SERIAL, 99):
             with raises_errno(errno.EINVAL):
@@ -140,6 +146,7 @@ def test_negative_length_is_einval(length: int) -> None:
 @returns("setkey-fault")
 @each_keyed_type
 def test_unreadable_key_is_efault_and_keeps_the_old_one(subject: Subject) -> None:
+    """alg_setkey (crypto/af_alg.c) copies the whole key before the tfm's setkey is called."""
     with subject.open() as transform, Memory(1, PROT_NONE) as memory:
         for pointer in (Pointer(0, 16), memory.pointer(4096 - 8, 16), memory.pointer(4096, 16)):
             with raises_errno(errno.EFAULT):
@@ -163,6 +170,7 @@ def test_longest_key_is_the_limit_of_option_memory() -> None:
 
 @returns("setkey-no-memory")
 def test_key_of_2_gib_is_enomem() -> None:
+    """sock_kmalloc in alg_setkey refuses what is beyond net.core.optmem_max, before the pointer is read."""
     with SKCIPHER.open() as cipher:
         with raises_errno(errno.ENOMEM):
             cipher.tfm.setsockopt(c.ALG_SET_KEY, Pointer(0, 0x7FFFFFFF))
@@ -172,6 +180,7 @@ def test_key_of_2_gib_is_enomem() -> None:
 @returns("setkey-keyless-hash")
 @pytest.mark.parametrize("name", ["sha1", "sha256", "sha512", "md5"])
 def test_key_for_an_unkeyed_hash_is_enosys(name: str) -> None:
+    """ahash_nosetkey (crypto/ahash.c) or shash_no_setkey (crypto/shash.c), of any length; the digest stays right."""
     with need(Hash, name) as h:
         for length in (0, 1, 16):
             with raises_errno(errno.ENOSYS):
@@ -245,6 +254,7 @@ def test_tag_size_that_is_refused_keeps_the_last() -> None:
 
 
 def test_value_of_the_tag_size_is_not_read() -> None:
+    """alg_setsockopt passes the option's length to setauthsize and never touches the pointer."""
     with AEAD.open() as aead:
         aead.tfm.setsockopt(c.ALG_SET_AEAD_AUTHSIZE, Pointer(8, 16))
         AEAD.works(aead.op)

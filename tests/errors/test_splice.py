@@ -33,6 +33,7 @@ def splice_out(sock: Socket, size: int, flags: int = 0) -> bytes:
 @returns("not-on-tfm", "rng-send")
 @pytest.mark.parametrize("kind", [k for k in SOCKETS if k == "unbound" or k.endswith("-tfm") or k == "rng-op"])
 def test_into_a_socket_that_takes_no_data_is_eopnotsupp(kind: str) -> None:
+    """splice(2), sendfile(2): sock_no_sendmsg of tfm and rng op sockets (sock_no_sendpage before Linux 6.5)."""
     with socket_of(kind) as sock:
         with raises_errno(errno.EOPNOTSUPP):
             splice_in(sock, bytes(16))
@@ -43,6 +44,7 @@ def test_into_a_socket_that_takes_no_data_is_eopnotsupp(kind: str) -> None:
 @returns("not-on-tfm")
 @pytest.mark.parametrize("kind", [k for k in SOCKETS if k == "unbound" or k.endswith("-tfm")])
 def test_out_of_a_tfm_socket_is_eopnotsupp(kind: str) -> None:
+    """sock_splice_read (net/socket.c) ends in sock_no_recvmsg of alg_proto_ops."""
     with socket_of(kind) as sock, raises_errno(errno.EOPNOTSUPP):
         splice_out(sock, 16)
 
@@ -50,6 +52,7 @@ def test_out_of_a_tfm_socket_is_eopnotsupp(kind: str) -> None:
 @returns("hash-nokey", "skcipher-nokey", "aead-nokey")
 @each_keyed_type
 def test_without_a_key_is_enokey(subject: Subject) -> None:
+    """splice(2) either way ends in the _nokey proto_ops, whose hash_check_key or the like refuses."""
     with subject.open_without_key() as transform:
         with raises_errno(errno.ENOKEY):
             splice_in(transform.op, subject.message)
@@ -62,6 +65,7 @@ def test_without_a_key_is_enokey(subject: Subject) -> None:
 @returns("send-before-read", "sendpage-before-read")
 @each_queued_type
 def test_second_message_before_the_first_is_read_is_einval(subject: Subject) -> None:
+    """af_alg_sendmsg (before Linux 6.5 af_alg_sendpage): the message is complete and not read; it stays as it is."""
     with subject.open() as transform:
         subject.begin(transform.op)
         with raises_errno(errno.EINVAL):
@@ -72,6 +76,7 @@ def test_second_message_before_the_first_is_read_is_einval(subject: Subject) -> 
 @returns("wait-for-data")
 @each_queued_type
 def test_nothing_to_read_is_eagain_when_not_waiting(subject: Subject) -> None:
+    """af_alg_wait_for_data, with O_NONBLOCK on the socket and SPLICE_F_NONBLOCK on the pipe (splice(2))."""
     with subject.open() as transform:
         os.set_blocking(transform.op.fd, False)
         with raises_errno(errno.EAGAIN):
@@ -81,6 +86,7 @@ def test_nothing_to_read_is_eagain_when_not_waiting(subject: Subject) -> None:
 
 @returns("aead-bad-tag", "wait-for-data")
 def test_bad_tag_is_ebadmsg_and_leaves_the_pipe_empty() -> None:
+    """aead_recvmsg (crypto/algif_aead.c) gives -EBADMSG, and splice puts no page into the pipe."""
     with AEAD.open() as aead, Pipe() as pipe:
         aead.op.sendmsg([bytes(32)], set_op(ALG_OP_DECRYPT) + set_assoclen(0) + set_iv(bytes(12)))
         with raises_errno(errno.EBADMSG):
@@ -107,6 +113,7 @@ def test_offset_of_a_socket_is_espipe(subject: Subject) -> None:
 @returns("splice-generic")
 @each_keyed_type
 def test_without_a_pipe_or_with_unknown_flags_is_einval(subject: Subject) -> None:
+    """splice(2): neither end a pipe, or a flag outside SPLICE_F_ALL (fs/splice.c); the socket is not called."""
     with subject.open() as transform, tmpfs_file(bytes(16)) as file, Pipe() as pipe:
         with raises_errno(errno.EINVAL):
             splice(file, transform.op, 16)
