@@ -38,6 +38,7 @@ def instance(crypto: CryptoNetlink) -> str:
 
 
 def test_ask_for_one(inject: Injector, crypto: CryptoNetlink) -> None:
+    """crypto_report (crypto/crypto_user.c): without memory for the answer ENOMEM, and the algorithm is put back."""
     need(Skcipher, "cbc(aes)").close()
 
     def story() -> Story:
@@ -64,6 +65,8 @@ def test_build_an_instance(inject: Injector, crypto: CryptoNetlink, instance: st
 
 
 def test_remove_an_instance(inject: Injector, crypto: CryptoNetlink, instance: str) -> None:
+    """crypto_del_alg (crypto/crypto_user.c): the instance is there whole or gone, and the next bind makes it."""
+
     def story() -> Story:
         need(Skcipher, instance, bytes(16)).close()
         # A socket of its own: an answer that could not be copied stays in its queue.

@@ -148,6 +148,7 @@ def test_recv(inject: Injector, subject: Subject) -> None:
 @returns("rng-generate", "rng-recv-fault")
 @pytest.mark.parametrize("name", ["jitterentropy_rng", "stdrng"])
 def test_random(inject: Injector, name: str) -> None:
+    """_rng_recvmsg (crypto/algif_rng.c): a failed generate or copy is the call's alone, the next recv is whole."""
     with need(Rng, name, b"") as rng:
         assert rng.op
 
@@ -231,6 +232,7 @@ AEADS = ["ccm(aes)", "authenc(hmac(sha256),cbc(aes))", "rfc7539(chacha20,poly130
 @returns("aead-refuses")
 @pytest.mark.parametrize("name", AEADS)
 def test_aeads_with_memory_of_their_own(inject: Injector, name: str) -> None:
+    """For three odd buffers skcipher_walk (crypto/skcipher.c) and drivers take memory: without it recv is ENOMEM."""
     key = authenc_key(bytes(32), bytes(16)) if name.startswith("authenc") else bytes(32 if "chacha" in name else 16)
     key += bytes(4 if name.startswith("rfc4106") else 0)  # the salt
     iv = b"\x03" + bytes(15) if name in ("ccm(aes)", AEADS[1]) else bytes(12 if "chacha" in name else 8)

@@ -105,6 +105,7 @@ def test_key_of_nested_algorithms(inject: Injector, kind: str) -> None:
 
 @returns("setkey-no-memory", "setkey-fault")
 def test_seed(inject: Injector) -> None:
+    """alg_setkey and crypto_rng_reset (crypto/rng.c): whatever failed, the next seed is taken and bytes come."""
     need(Rng, "stdrng", b"").close()
 
     def story() -> Story:
@@ -129,6 +130,7 @@ def test_authsize(inject: Injector) -> None:
 
 @returns("key-serial-fault", "key-serial-no-memory")
 def test_key_by_serial(inject: Injector) -> None:
+    """alg_setkey_by_key_serial (crypto/af_alg.c) puts the key on every way out, and the next try sets it."""
     if not probes.has_key_serials():
         lacking(absence.KEY_SERIALS, errno.ENOPROTOOPT)
     with need_key("user", "af-alg-faults", HASH.key or b"") as key:
@@ -163,6 +165,7 @@ def test_entropy(inject: Injector) -> None:
 
 
 def test_getsockopt(inject: Injector) -> None:
+    """sk_getsockopt (net/core/sock.c), SO_MEMINFO: a copy that fails is EFAULT and changes nothing."""
     with HASH.open() as h:
         before = option_memory(h.tfm)
 
@@ -196,6 +199,7 @@ def test_accept(inject: Injector, subject: Subject) -> None:
 @returns("aead-accept-no-memory")
 @each_keyed_type
 def test_accept_without_a_key(inject: Injector, subject: Subject) -> None:
+    """af_alg_accept: neither a failure nor an op socket closed unused counts, so bind and key are taken afterwards."""
     with subject.open_without_key() as transform:
 
         def story() -> Story:
