@@ -51,6 +51,7 @@ def test_dump_is_proc_crypto(crypto: CryptoNetlink) -> None:
 
 @pytest.mark.parametrize("subject", [HASH, SKCIPHER, AEAD], ids=lambda subject: subject.type_)
 def test_get_by_name_and_by_driver(crypto: CryptoNetlink, subject: Subject) -> None:
+    """crypto_report (crypto/crypto_user.c) finds by cru_name or, exactly, by cru_driver_name (crypto_alg_match)."""
     with subject.open() as transform:
         found = crypto.get(name=transform.name)
         assert found.name == transform.name
@@ -72,6 +73,7 @@ def test_references_count_transforms(crypto: CryptoNetlink) -> None:
 
 @pytest.mark.parametrize("identity", EVERYBODY, ids=lambda identity: identity.name)
 def test_asking_needs_no_right(crypto: CryptoNetlink, identity: Identity) -> None:
+    """crypto_report and crypto_dump_report ask for no capability, in any network namespace (crypto/crypto_user.c)."""
     need(Skcipher, "cbc(aes)").close()
 
     def ask() -> list[object]:
@@ -86,6 +88,7 @@ def test_asking_needs_no_right(crypto: CryptoNetlink, identity: Identity) -> Non
 
 
 def test_unknown_algorithm_is_enoent(crypto: CryptoNetlink) -> None:
+    """crypto_alg_match (crypto/crypto_user.c): a driver's name must match whatever the name beside it says."""
     for payload in (alg("no-such-algorithm"), alg("", "no-such-driver"), alg("cbc(aes)", "no-such-driver")):
         with raises_errno(errno.ENOENT):
             crypto.request(n.CRYPTO_MSG_GETALG, payload)
@@ -103,6 +106,7 @@ def test_malformed_messages_are_einval(crypto: CryptoNetlink, type_: int) -> Non
 
 @pytest.mark.parametrize("type_", [0x16, 0x17, 0x20, 0xFFFF])
 def test_unknown_message_is_einval(crypto: CryptoNetlink, type_: int) -> None:
+    """crypto_user_rcv_msg (crypto/crypto_user.c): types end with CRYPTO_MSG_MAX, 0x15."""
     with raises_errno(errno.EINVAL):
         crypto.request(type_, alg("cbc(aes)"))
 
@@ -173,6 +177,7 @@ def instance(crypto: CryptoNetlink) -> Iterator[str]:
 
 
 def test_added_algorithm_can_be_used_and_removed(crypto: CryptoNetlink, instance: str) -> None:
+    """crypto_add_alg makes the instance, crypto_del_alg removes it, and a second removal is ENOENT."""
     assert instance in by_driver()
     with need(Skcipher, instance, bytes(16)) as cipher:
         assert cipher.decrypt(cipher.encrypt(bytes(range(32)), bytes(16)), bytes(16)) == bytes(range(32))
@@ -182,11 +187,13 @@ def test_added_algorithm_can_be_used_and_removed(crypto: CryptoNetlink, instance
 
 
 def test_adding_twice_is_eexist(crypto: CryptoNetlink, instance: str) -> None:
+    """crypto_add_alg (crypto/crypto_user.c): crypto_alg_match has found it already."""
     with raises_errno(errno.EEXIST):
         crypto.request(n.CRYPTO_MSG_NEWALG, alg("cbc(camellia)", instance))
 
 
 def test_algorithm_in_use_is_busy(crypto: CryptoNetlink, instance: str) -> None:
+    """crypto_del_alg (crypto/crypto_user.c): a tfm holds a reference; once it is closed the removal works."""
     with need(Skcipher, instance, bytes(16)) as cipher:
         with raises_errno(errno.EBUSY):
             crypto.request(n.CRYPTO_MSG_DELALG, alg("", instance))
@@ -206,6 +213,7 @@ def test_only_instances_can_be_removed(crypto: CryptoNetlink) -> None:
 
 
 def test_priority_decides_what_the_next_bind_takes(crypto: CryptoNetlink, instance: str) -> None:
+    """crypto_update_alg sets cra_priority; __crypto_alg_lookup (crypto/api.c) takes the highest."""
     crypto.request(n.CRYPTO_MSG_UPDATEALG, alg("cbc(camellia)", instance) + n.priority(20000))
     assert crypto.get(driver=instance).priority == 20000
     with need(Skcipher, "cbc(camellia)"):
@@ -214,6 +222,7 @@ def test_priority_decides_what_the_next_bind_takes(crypto: CryptoNetlink, instan
 
 
 def test_priority_without_a_driver_is_einval(crypto: CryptoNetlink) -> None:
+    """crypto_add_alg and crypto_update_alg (crypto/crypto_user.c) want cru_driver_name with CRYPTOCFGA_PRIORITY_VAL."""
     need(Skcipher, "cbc(aes)").close()
     for type_ in (n.CRYPTO_MSG_NEWALG, n.CRYPTO_MSG_UPDATEALG):
         with raises_errno(errno.EINVAL):
@@ -221,5 +230,6 @@ def test_priority_without_a_driver_is_einval(crypto: CryptoNetlink) -> None:
 
 
 def test_short_priority_is_erange(crypto: CryptoNetlink) -> None:
+    """crypto_policy (crypto/crypto_user.c) says NLA_U32; validate_nla (lib/nlattr.c) refuses one byte."""
     with raises_errno(errno.ERANGE, errno.EINVAL):
         crypto.request(n.CRYPTO_MSG_NEWALG, alg("x", "x") + n.attribute(n.CRYPTOCFGA_PRIORITY_VAL, b"\1"))
