@@ -52,6 +52,7 @@ def test_namespaces_make_no_difference(subject: Subject, identity: Identity) -> 
 
 @pytest.mark.parametrize("subject", KEYED, ids=lambda subject: subject.type_)
 def test_socket_works_for_whoever_inherits_it(subject: Subject) -> None:
+    """Neither accept(2) nor a request asks who makes the call (crypto/af_alg.c): rights count at socket and bind."""
     with subject.open() as transform:
         subject.works(transform.op)
 

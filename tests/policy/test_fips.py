@@ -34,6 +34,7 @@ def test_what_is_not_approved_cannot_be_bound(type_: str, name: str) -> None:
 
 @each_type
 def test_what_is_approved_works(subject: Subject) -> None:
+    """One algorithm of each type with fips_allowed in crypto/testmgr.c gives its published result."""
     with subject.open() as transform:
         subject.works(transform.op)
 

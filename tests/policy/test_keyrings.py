@@ -79,6 +79,7 @@ def test_key_is_copied(subject: Subject) -> None:
 @returns("key-serial-lookup")
 @each_keyed_type
 def test_revoked_key_is_ekeyrevoked(subject: Subject) -> None:
+    """key_validate (security/keys/permission.c), by way of lookup_user_key; the socket keeps its key."""
     with subject.open() as transform, user_key(bytes(16)) as key:
         key.revoke()
         with raises_errno(errno.EKEYREVOKED):
@@ -88,6 +89,7 @@ def test_revoked_key_is_ekeyrevoked(subject: Subject) -> None:
 
 @returns("key-serial-lookup")
 def test_expired_key_is_ekeyexpired() -> None:
+    """key_validate (security/keys/permission.c) once the time of KEYCTL_SET_TIMEOUT (keyctl(2)) is over."""
     with SKCIPHER.open() as cipher, user_key(SKCIPHER.key or b"") as key:
         key.set_timeout(1)
         end = time.monotonic() + 20
@@ -101,6 +103,7 @@ def test_expired_key_is_ekeyexpired() -> None:
 
 @returns("key-serial-lookup")
 def test_invalidated_key_is_enokey() -> None:
+    """key_validate (security/keys/permission.c) takes a key after KEYCTL_INVALIDATE (keyctl(2)) for none."""
     with SKCIPHER.open() as cipher, user_key(bytes(16)) as key:
         key.invalidate()
         with raises_errno(errno.ENOKEY):
@@ -110,6 +113,7 @@ def test_invalidated_key_is_enokey() -> None:
 
 @returns("key-serial-lookup")
 def test_key_without_search_permission_is_eacces() -> None:
+    """lookup_key in crypto/af_alg.c asks for KEY_NEED_SEARCH: the owner's own permissions count (keyrings(7))."""
     with SKCIPHER.open() as cipher, user_key(bytes(16)) as key:
         key.permit(k.ALL & ~k.SEARCH)
         with raises_errno(errno.EACCES):
@@ -119,6 +123,7 @@ def test_key_without_search_permission_is_eacces() -> None:
 
 @returns("key-serial-lookup")
 def test_key_of_somebody_else_is_eacces() -> None:
+    """lookup_user_key takes the caller's credentials, not those of the socket's maker (keyrings(7))."""
     with SKCIPHER.open() as cipher, user_key(bytes(16)) as key:
         assert run_as(PLAIN_USER, lambda: outcome(lambda: set_by_serial(cipher, key.option))) == errno.EACCES
         SKCIPHER.works(cipher.op)
@@ -126,6 +131,7 @@ def test_key_of_somebody_else_is_eacces() -> None:
 
 @returns("key-serial-lookup")
 def test_missing_thread_keyring_is_enokey() -> None:
+    """lookup_user_key without KEY_LOOKUP_CREATE makes no thread keyring (security/keys/process_keys.c)."""
     with SKCIPHER.open() as cipher:
         with raises_errno(errno.ENOKEY):
             set_by_serial(cipher, k.serial_option(k.KEY_SPEC_THREAD_KEYRING))
@@ -134,6 +140,7 @@ def test_missing_thread_keyring_is_enokey() -> None:
 
 @returns("key-serial-type")
 def test_keyring_is_no_key() -> None:
+    """alg_setkey_by_key_serial takes user, logon, encrypted and trusted keys; any other type is ENOPROTOOPT."""
     with SKCIPHER.open() as cipher, need_key("keyring", "af-alg-test", b"") as ring:
         for value in (
             ring.option,
@@ -152,6 +159,7 @@ def test_keyring_is_no_key() -> None:
     ids=["cbc(aes)-5", "cbc(aes)-33", "xts(aes)-16", "gcm(aes)-17"],
 )
 def test_payload_of_a_wrong_length_is_einval(kind: type[Transform], name: str, length: int) -> None:
+    """The tfm's setkey refuses it as any key; alg_setkey_by_key_serial has put the kernel's key by then."""
     with need(kind, name) as transform, user_key(bytes(length)) as key:
         before = key.users()
         for _ in range(3):
@@ -168,6 +176,7 @@ def test_payload_of_a_wrong_length_is_einval(kind: type[Transform], name: str, l
 
 @returns("key-serial-refused")
 def test_key_for_an_unkeyed_hash_is_enosys() -> None:
+    """alg_setkey_by_key_serial ends in shash_no_setkey or ahash_nosetkey, as ALG_SET_KEY does."""
     with need(Hash, "sha256") as h, user_key(bytes(16)) as key:
         with raises_errno(errno.ENOSYS):
             set_by_serial(h, key.option)
@@ -176,6 +185,7 @@ def test_key_for_an_unkeyed_hash_is_enosys() -> None:
 
 @returns("key-serial-no-memory")
 def test_payload_beyond_option_memory_is_enomem(small_option_memory: None) -> None:
+    """alg_setkey_by_key_serial copies by sock_kmalloc (net.core.optmem_max), and puts the key when that fails."""
     with need(Hash, "hmac(sha256)") as h, user_key(bytes(64)) as key:
         before = key.users()
         with raises_errno(errno.ENOMEM):
@@ -185,6 +195,7 @@ def test_payload_beyond_option_memory_is_enomem(small_option_memory: None) -> No
 
 @returns("setsockopt-children")
 def test_key_with_a_used_op_socket_is_busy() -> None:
+    """alg_setsockopt (crypto/af_alg.c) compares refcnt and nokey_refcnt before it looks at the option."""
     with SKCIPHER.open() as cipher, user_key(bytes(16)) as key:
         SKCIPHER.works(cipher.op)
         with raises_errno(errno.EBUSY):

@@ -132,6 +132,7 @@ def test_at_2_there_is_no_socket(identity: Identity, set_level: SetLevel) -> Non
 
 @returns("bind-restricted")
 def test_at_2_a_socket_from_before_cannot_be_bound(set_level: SetLevel) -> None:
+    """bind is ENOENT at 2 (sysctl/crypto.rst, see above), also of a socket made at another level."""
     here = [name for name in NAMES if available()[name]]
     with Socket.create() as tfm:
         set_level(2)
@@ -163,12 +164,14 @@ def test_bound_sockets_are_not_concerned(subject: Subject, level: int, set_level
 
 @pytest.mark.parametrize("value", ["-1", "3", "4", "x", "2147483648"])
 def test_value_out_of_range_is_einval(value: str, set_level: SetLevel) -> None:
+    """Levels are 0, 1 and 2 (sysctl/crypto.rst, see above); a refused write changes nothing."""
     before = probes.RESTRICT.read_text()
     assert outcome(lambda: set_level(value)) == errno.EINVAL
     assert probes.RESTRICT.read_text() == before
 
 
 def test_only_root_may_change_it(set_level: SetLevel) -> None:
+    """proc_sys(5): the file's mode is 0644, so others read it and get EACCES when they write."""
     assert stat.S_IMODE(probes.RESTRICT.stat().st_mode) == 0o644
     set_level(1)
     for value in ("0", "1"):
