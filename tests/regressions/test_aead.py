@@ -125,6 +125,7 @@ def test_a_tag_over_nothing_is_verified(header: bytes) -> None:
 
 @pytest.mark.fixed_by("2a2a251f1102", "crypto: algif_aead - Require setkey before accept(2)")
 def test_an_aead_without_a_key_is_usable_only_after_it_got_one() -> None:
+    """ENOKEY until the tfm has a key (aead_check_key, crypto/algif_aead.c): it went to the algorithm without one."""
     control = set_op(ALG_OP_ENCRYPT) + set_assoclen(0) + set_iv(IV)
     with need(Aead, "gcm(aes)") as aead:
         with raises_errno(errno.ENOKEY, why="a send without a key"):

@@ -191,6 +191,7 @@ def test_a_request_of_no_bytes_gives_no_bytes(name: str) -> None:
 
 @pytest.mark.fixed_by("dd504589577d", "crypto: algif_skcipher - Require setkey before accept(2)", cve="CVE-2015-8970")
 def test_a_cipher_without_a_key_is_usable_only_after_it_got_one() -> None:
+    """ENOKEY until the tfm has a key (skcipher_check_key, crypto/algif_skcipher.c): it went to the cipher without."""
     with need(Skcipher, "cbc(aes)") as cipher:
         with raises_errno(errno.ENOKEY, why="a send without a key"):
             cipher.op.sendmsg([bytes(16)], START)

@@ -37,6 +37,7 @@ def test_rfc7539_without_its_second_argument_is_refused() -> None:
 
 @pytest.mark.fixed_by("e57121d08c38", "crypto: chacha20poly1305 - validate the digest size")
 def test_rfc7539_with_a_hash_of_another_size_is_refused() -> None:
+    """Poly1305 has 16 bytes (RFC 7539, 2.5): chachapoly_create took any hash, whose digest overran that room."""
     need(Aead, "rfc7539(chacha20,poly1305)").close()
     with raises_errno(errno.ENOENT, errno.EINVAL, why="a hash of 32 bytes for Poly1305"):
         Socket.bound("aead", "rfc7539(chacha20,sha256)").close()
