@@ -85,6 +85,7 @@ def test_vectors_are_joined(subject: Subject, context: Context) -> None:
 
 
 def test_random_bytes(context: Context) -> None:
+    """io_submit(2), two PREADs of one rng op socket: rng_recvmsg (crypto/algif_rng.c) for each, and other bytes."""
     buffers = [bytearray(16), bytearray(16)]
     with RNG.open() as rng:
         context.submit([Iocb(rng.op.fd, IOCB_CMD_PREAD, buffer) for buffer in buffers])
@@ -169,6 +170,7 @@ def authenc_message(size: int) -> tuple[bytes, bytes]:
 
 
 def test_read_of_an_asynchronous_aead(context: Context) -> None:
+    """_aead_recvmsg (crypto/algif_aead.c): at once, or by af_alg_async_cb with the result's length (areq->outlen)."""
     key, sealed = authenc_message(64000)
     with asynchronous_aead(key, False, BIG[:64000]) as aead:
         buffer = bytearray(len(sealed))
@@ -226,6 +228,7 @@ def test_errors_are_in_the_events(subject: Subject, context: Context) -> None:
 
 @each_keyed_type
 def test_read_without_a_key_is_enokey(subject: Subject, context: Context) -> None:
+    """io_submit(2) takes the request; the event has what hash_recvmsg_nokey or its like returns."""
     with subject.open_without_key() as transform:
         context.submit([Iocb(transform.op.fd, IOCB_CMD_PREAD, bytearray(16))])
         assert only_event(context) == -errno.ENOKEY
@@ -275,6 +278,7 @@ def test_poll_of_what_is_ready(context: Context) -> None:
 
 
 def test_poll_ends_when_data_comes(context: Context) -> None:
+    """IOCB_CMD_POLL (io_submit(2)) waits until af_alg_data_wakeup announces EPOLLRDNORM."""
     with SKCIPHER.open() as cipher:
         begun(cipher.op)
         context.submit([Iocb(cipher.op.fd, IOCB_CMD_POLL, select.POLLRDNORM)])

@@ -248,6 +248,7 @@ def test_signal_tells_of_data_when_a_writer_has_waited(async_op: Socket) -> None
 
 
 def test_no_signal_without_o_async(async_op: Socket) -> None:
+    """fcntl(2): SIGIO is for descriptors with O_ASYNC; without, sk_wake_async of af_alg_data_wakeup does nothing."""
     op = async_op
     fcntl.fcntl(op.fd, fcntl.F_SETFL, fcntl.fcntl(op.fd, fcntl.F_GETFL) & ~os.O_ASYNC)
     SKCIPHER.begin(op)

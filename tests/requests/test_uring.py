@@ -132,6 +132,7 @@ OUT: dict[str, Callable[[Ring, Socket, int], bytes]] = {
 @each_keyed_type
 @pytest.mark.parametrize("way_in", IN)
 def test_request_by_every_way_in(subject: Subject, way_in: str, ring: Ring) -> None:
+    """io_uring_enter(2): each operation that sends or writes ends in the socket's sendmsg (io_uring/net.c, rw.c)."""
     with subject.open() as transform:
         IN[way_in](ring, transform.op, subject)
         subject.finish(transform.op)
@@ -140,6 +141,7 @@ def test_request_by_every_way_in(subject: Subject, way_in: str, ring: Ring) -> N
 @each_keyed_type
 @pytest.mark.parametrize("way_out", OUT)
 def test_result_by_every_way_out(subject: Subject, way_out: str, ring: Ring) -> None:
+    """io_uring_enter(2): each operation that receives or reads ends in the socket's recvmsg (io_uring/net.c, rw.c)."""
     with subject.open() as transform:
         subject.begin(transform.op)
         assert OUT[way_out](ring, transform.op, len(subject.answer)) == subject.result
@@ -147,6 +149,7 @@ def test_result_by_every_way_out(subject: Subject, way_out: str, ring: Ring) -> 
 
 @pytest.mark.parametrize("way_out", OUT)
 def test_random_bytes_by_every_way_out(way_out: str, ring: Ring) -> None:
+    """io_uring_enter(2): each way ends in rng_recvmsg (crypto/algif_rng.c), and gives bytes of its own."""
     with RNG.open() as rng:
         first, second = (OUT[way_out](ring, rng.op, 32) for _ in range(2))
     assert len(first) == len(second) == 32
@@ -155,6 +158,7 @@ def test_random_bytes_by_every_way_out(way_out: str, ring: Ring) -> None:
 
 @each_type
 def test_accept_gives_an_op_socket(subject: Subject, ring: Ring) -> None:
+    """IORING_OP_ACCEPT (io_uring_enter(2)) is accept4(2): af_alg_accept makes the socket."""
     with subject.open() as transform, Socket(done(ring, Request(OP_ACCEPT, transform.tfm.fd))) as op:
         subject.works(op)
 
@@ -201,6 +205,7 @@ def test_bind(ring: Ring) -> None:
 
 @each_queued_type
 def test_errors_are_in_the_completions(subject: Subject, ring: Ring) -> None:
+    """io_uring_enter(2): cqe->res is the negative errno that the system call of the name would give."""
     with subject.open() as transform:
         op, size = transform.op, len(subject.answer)
         assert done(ring, Request(OP_RECV, op.fd, bytearray(16), op_flags=MSG_DONTWAIT)) == -errno.EAGAIN
@@ -214,6 +219,7 @@ def test_errors_are_in_the_completions(subject: Subject, ring: Ring) -> None:
 
 
 def test_wrong_tag_is_ebadmsg(ring: Ring) -> None:
+    """cqe->res is the -EBADMSG of aead_recvmsg (crypto/algif_aead.c)."""
     from tests.afalg import set_assoclen, set_iv, set_op
 
     forged = AEAD.answer[:-1] + bytes([AEAD.answer[-1] ^ 1])
@@ -225,6 +231,7 @@ def test_wrong_tag_is_ebadmsg(ring: Ring) -> None:
 
 @each_keyed_type
 def test_without_a_key_is_enokey(subject: Subject, ring: Ring) -> None:
+    """cqe->res is the -ENOKEY of hash_check_key, skcipher_check_key or aead_check_key."""
     with subject.open_without_key() as transform:
         assert done(ring, Request(OP_RECV, transform.op.fd, bytearray(16))) == -errno.ENOKEY
         assert done(ring, Request(OP_SEND, transform.op.fd, b"data")) == -errno.ENOKEY
@@ -254,6 +261,7 @@ def test_recv_of_more_than_there_is_gives_what_there_is(ring: Ring) -> None:
 
 
 def test_poll_of_what_is_ready(ring: Ring) -> None:
+    """IORING_OP_POLL_ADD (io_uring_enter(2)) completes at once with the mask of af_alg_poll."""
     with SKCIPHER.open() as cipher:
         request = Request(OP_POLL_ADD, cipher.op.fd, op_flags=select.POLLIN | select.POLLOUT)
         assert done(ring, request) == select.POLLIN | select.POLLOUT
