@@ -50,6 +50,7 @@ every_aead_that_opens = pytest.mark.parametrize(
 
 @every_aead
 def test_sealing_leaves_what_it_sealed_as_it_was(row: AeadRow) -> None:
+    """_aead_recvmsg (crypto/algif_aead.c) writes to the rsgl alone: pages in the tsgl may be those of a file."""
     message = message_of(row)
     leaves_its_source_alone(message, SEAL, message.plain, valid=True)
 

@@ -42,6 +42,7 @@ def test_tiny_splices_up_to_a_full_list(name: str, entries: int) -> None:
 @pytest.mark.parametrize("entries", [FULL_LIST + 1, FULL_LIST + 2, 2 * FULL_LIST, 2 * FULL_LIST + 1])
 @pytest.mark.parametrize("name", ["sha256", "cbc(aes)"])
 def test_tiny_splices_beyond_a_full_list(name: str, entries: int) -> None:
+    """af_alg_alloc_tsgl chains another list after MAX_SGL_ENTS entries (a hash keeps none): every byte counts."""
     tiny_splices(TARGETS[name], entries)
 
 

@@ -48,6 +48,7 @@ def test_result_into_a_pipe(name: str, size: int) -> None:
 @pytest.mark.parametrize("flags", [0, SPLICE_F_MOVE, SPLICE_F_NONBLOCK, SPLICE_F_MORE], ids=["-", "move", "nb", "more"])
 @each_target
 def test_flags_make_no_difference(name: str, flags: int) -> None:
+    """splice(2): MOVE, NONBLOCK and MORE are hints; a result is copied (copy_splice_read, fs/splice.c)."""
     target = TARGETS[name]
     with target.open() as transform, Pipe() as pipe:
         expected = request(target, transform.op, 128)
@@ -118,6 +119,7 @@ def test_pipe_without_room_leaves_the_result_where_it_is(name: str) -> None:
 
 @each_target
 def test_result_by_io_uring(name: str) -> None:
+    """IORING_OP_SPLICE (io_uring_enter(2)) does what splice(2) does, for every type of op socket."""
     target = TARGETS[name]
     with target.open() as transform, Pipe() as pipe, ring() as uring:
         expected = request(target, transform.op, 2000)
@@ -153,6 +155,7 @@ def test_result_into_a_file(name: str, tmp_path: Path) -> None:
 
 @each_target
 def test_result_in_a_pipe_can_be_duplicated(name: str) -> None:
+    """tee(2): the pages in the pipe hold a result already, so the copy is the same and nothing is computed twice."""
     target = TARGETS[name]
     with target.open() as transform, Pipe() as first, Pipe() as second:
         expected = request(target, transform.op, 160)
@@ -213,6 +216,7 @@ def test_message_without_its_end_gives_nothing() -> None:
 
 
 def test_digest_into_a_pipe() -> None:
+    """splice(2) ends in hash_recvmsg (crypto/algif_hash.c), which gives the digest and no more."""
     with need(Hash, "sha256") as h, Pipe() as pipe:
         h.op.send(DATA)
         assert splice(h.op, pipe.write_end, 32) == 32
@@ -220,6 +224,7 @@ def test_digest_into_a_pipe() -> None:
 
 
 def test_wrong_tag_gives_ebadmsg_and_an_empty_pipe() -> None:
+    """The recvmsg under splice(2) is -EBADMSG (crypto/algif_aead.c): nothing of the plaintext gets into the pipe."""
     forged = bytearray(aeads.seal("gcm(aes)", KEY, bytes(12), b"", DATA, 16))
     forged[-1] ^= 1
     with need(Aead, "gcm(aes)", KEY) as aead, Pipe() as pipe:
