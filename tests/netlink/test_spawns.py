@@ -81,7 +81,7 @@ def change(crypto: CryptoNetlink, driver: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "part"), STACKS, ids=[f"{part}-of-{name}" for name, part in STACKS])
-def test_part_changed_while_its_instance_is_used(crypto: CryptoNetlink, name: str, part: str) -> None:
+def test_updated_spawn_of_an_instance_in_use(crypto: CryptoNetlink, name: str, part: str) -> None:
     """Who has the transform goes on, with new op sockets too; a new bind makes a new instance, and both work."""
     driver = driver_of(part)
     with opened(name) as transform, opened(name) as unused:
@@ -98,7 +98,7 @@ def test_part_changed_while_its_instance_is_used(crypto: CryptoNetlink, name: st
         works(last, name)
 
 
-def test_part_changed_takes_the_instances_over_it_away(crypto: CryptoNetlink) -> None:
+def test_updated_spawn_takes_its_instances_away(crypto: CryptoNetlink) -> None:
     """Out of /proc/crypto at once, used or not; and all that is made of them, too (crypto_remove_spawns)."""
     driver = driver_of("camellia")
     instances = {f"cmac({driver})", f"cbc({driver})", f"cts(cbc({driver}))"}

@@ -81,7 +81,7 @@ full_list = pytest.mark.fixed_by(
 
 
 @pytest.mark.parametrize("pages", [FULL_LIST - 1, pytest.param(FULL_LIST, marks=full_list), FULL_LIST + 1])
-def test_a_message_that_goes_on_after_a_full_list_of_pages(pages: int) -> None:
+def test_aead_message_beyond_a_full_tsgl(pages: int) -> None:
     """The list's last entry stayed marked as the end of all, and the cipher walked into nothing."""
     first, rest = bytes(i * 7 % 251 for i in range(PAGE)) * pages, bytes(range(256)) * 2
     with need(Aead, "gcm(aes)", KEY) as aead:
@@ -95,7 +95,7 @@ def test_a_message_that_goes_on_after_a_full_list_of_pages(pages: int) -> None:
 @pytest.mark.fixed_by(
     "8eceab19eba9", "crypto: af_alg - limit RX SG extraction by receive buffer budget", cve="CVE-2026-31677"
 )
-def test_a_result_takes_no_more_of_the_callers_memory_than_rcvbuf_allows() -> None:
+def test_aead_output_is_split_at_rcvbuf() -> None:
     """With a receive buffer of one page no more than one page may be pinned: 8 KiB cannot come in one piece.
 
     What does not fit is left for a message of its own.

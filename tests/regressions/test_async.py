@@ -22,7 +22,7 @@ CPUMASK = Path("/sys/kernel/pcrypt/pencrypt/parallel_cpumask")
 
 @pytest.mark.fixed_by("96feb73def02", "crypto: authenc - Correctly pass EINPROGRESS back up to the caller")
 @pytest.mark.deadline(60)
-def test_the_second_half_of_authenc_waits_for_room_like_the_first() -> None:
+def test_authenc_second_half_may_backlog() -> None:
     """When the hash was done and the queue full, decryption was begun as if the caller could not wait."""
     name = "authenc(cryptd(hmac(sha256-generic)),cryptd(cbc(aes-generic)))"
     with need(Aead, name, KEY) as aead, Filler() as filler:
@@ -41,7 +41,7 @@ def test_the_second_half_of_authenc_waits_for_room_like_the_first() -> None:
 
 @pytest.mark.fixed_by("915b692e6cb7", "crypto: pcrypt - Fix handling of MAY_BACKLOG requests", cve="CVE-2026-43493")
 @pytest.mark.deadline(60)
-def test_pcrypt_waits_for_a_request_that_found_the_queue_full() -> None:
+def test_pcrypt_over_backlogged_child() -> None:
     """That it waits for room was taken for an error and passed on, while the request was still to be done."""
     name = "pcrypt(authenc(hmac(sha256-generic),cryptd(cbc(aes-generic))))"
     waiting = "authenc(hmac(sha256-generic),cryptd(cbc(aes-generic)))"
@@ -59,7 +59,7 @@ def test_pcrypt_waits_for_a_request_that_found_the_queue_full() -> None:
 
 @pytest.mark.fixed_by("ef0579b64e93", "crypto: ahash - Fix EINPROGRESS notification callback", cve="CVE-2017-7618")
 @pytest.mark.deadline(60)
-def test_a_hash_waits_for_room_in_the_queue() -> None:
+def test_hash_request_is_backlogged() -> None:
     """Being told that there is room now was taken for the end of the request."""
     with need(Hash, "cryptd(sha256-generic)") as h, Filler() as filler:
         with before_the_kernel():
@@ -70,7 +70,7 @@ def test_a_hash_waits_for_room_in_the_queue() -> None:
 
 
 @pytest.mark.deadline(60)
-def test_xts_waits_for_room_in_the_queue() -> None:
+def test_xts_over_backlogged_child() -> None:
     """That its cipher waits for room was an error to it.
 
     Linux kernel commit 51c082514c2d ("crypto: xts - Handle EBUSY correctly"), CVE-2023-53494; all packages have it.
@@ -112,7 +112,7 @@ def test_aio_is_told_that_the_queue_is_full() -> None:
     cve="CVE-2024-56690",
 )  # fmt: skip
 @pytest.mark.deadline(60)
-def test_pcrypt_works_while_its_processors_change() -> None:
+def test_pcrypt_during_cpumask_change() -> None:
     """What came meanwhile was refused with EAGAIN, or before Linux 6.7 (CVE-2023-52813) never came back."""
     encrypt_while_processors_change("pcrypt(authenc(hmac(sha256-generic),cbc(aes-generic)))", ())
 
@@ -121,7 +121,7 @@ def test_pcrypt_works_while_its_processors_change() -> None:
     "ed459fe31937", "crypto: pcrypt - restore callback for non-parallel fallback", cve="CVE-2026-64312"
 )
 @pytest.mark.deadline(60)
-def test_pcrypt_works_on_what_completes_later_while_its_processors_change() -> None:
+def test_pcrypt_over_async_child_during_cpumask_change() -> None:
     """What was not queued completed as if it had been: by a function that was never set."""
     name = "pcrypt(authenc(hmac(sha256-generic),cryptd(cbc(aes-generic))))"
     encrypt_while_processors_change(name, (errno.EAGAIN,))

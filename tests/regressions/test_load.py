@@ -154,7 +154,7 @@ def removed(crypto: netlink.CryptoNetlink, made: bytes) -> int:
 
 
 @pytest.mark.deadline(60)
-def test_a_process_killed_while_it_makes_an_algorithm_leaves_none_half_made(crypto: netlink.CryptoNetlink) -> None:
+def test_killed_bind_leaves_no_larval(crypto: netlink.CryptoNetlink) -> None:
     """Whoever removed what was not ready, freed it for the thread that made it.
 
     Linux kernel commit 21d4120ec6f5 ("crypto: user - prevent operating on larval algorithms"). A race: the moments
@@ -183,7 +183,7 @@ def test_a_process_killed_while_it_makes_an_algorithm_leaves_none_half_made(cryp
 
 
 @pytest.mark.deadline(60)
-def test_all_that_bind_an_algorithm_for_the_first_time_at_once_get_it() -> None:
+def test_concurrent_first_binds_wait_for_one_larval() -> None:
     """Those who came while it was made waited for it, and some were told that there is none.
 
     Races of Linux 6.12.13, 6.12.23 and 6.12.34 between the lookup of algorithms and their tests. Instances are made

@@ -133,7 +133,7 @@ def test_the_result_may_go_where_the_spliced_message_is(name: str) -> None:
 @pytest.mark.fixed_by("202736d99b7f", "crypto: algif_skcipher - sendmsg SG marking is off by one")
 @pytest.mark.parametrize("first", [0, 1, 5])
 @pytest.mark.parametrize("pages", [FULL_LIST - 1, FULL_LIST, FULL_LIST + 1])
-def test_messages_around_a_full_list_of_pages(pages: int, first: int) -> None:
+def test_skcipher_message_around_a_full_tsgl(pages: int, first: int) -> None:
     """The entry behind the last one was marked as the end, and the one before it stayed marked when more came."""
     data = bytes(i * 7 % 251 for i in range(PAGE)) * pages
     with need(Skcipher, "cbc(aes)", KEY) as cipher:
@@ -157,7 +157,7 @@ def test_a_stream_cipher_stops_where_it_can_go_on(first: int) -> None:
 
 
 @pytest.mark.fixed_by("7cf81954705b", "crypto: algif_skcipher - Cap recv SG list at ctx->used")
-def test_a_huge_buffer_gets_what_there_is() -> None:
+def test_rsgl_of_a_huge_recv_buffer() -> None:
     """All of it was pinned beforehand, up to the receive buffer; a list of that size could not be had."""
     with need(Skcipher, "cbc(aes)", KEY) as cipher, mmap.mmap(-1, 256 << 20) as memory:
         set_receive_buffer(cipher.op, 256 << 20, force=True)
@@ -171,7 +171,7 @@ def test_a_huge_buffer_gets_what_there_is() -> None:
 
 
 @pytest.mark.fixed_by("7cf81954705b", "crypto: algif_skcipher - Cap recv SG list at ctx->used")
-def test_memory_behind_the_result_is_not_asked_for() -> None:
+def test_rsgl_pins_no_more_than_the_result() -> None:
     """Nothing is there: EFAULT when more of the buffer is pinned than the result takes."""
     with need(Skcipher, "cbc(aes)", KEY) as cipher, Memory(1, PROT_NONE) as memory:
         cipher.op.sendmsg([bytes(32)], START)

@@ -138,7 +138,7 @@ COMES: dict[str, tuple[Callable[[Socket], object], Callable[[Socket], object], t
 
 @pytest.mark.parametrize("event", WAITED_FOR)
 @pytest.mark.parametrize("what", COMES)
-def test_who_is_told(what: str, event: str) -> None:
+def test_epoll_wakeup_events(what: str, event: str) -> None:
     """Of those who wait for data or room: whoever waits for what is announced then (see above)."""
     waited = WAITED_FOR[event]
     lack, bring, announced = COMES[what]
