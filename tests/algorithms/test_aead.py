@@ -35,7 +35,10 @@ every_way = each_way(_SEALING)
 
 @every_aead
 def test_every_key_and_tag_size(row: AeadRow, thorough: bool) -> None:
-    """Both directions; every key length with the longest tag, every tag size with the longest key."""
+    """Both directions; every key length with the longest tag, every tag size with the longest key.
+
+    Source: crypto_aead_setkey, crypto_aead_setauthsize.
+    """
     tags = row.every_tag if thorough else row.tags
     pairs = [(key, row.tags[-1]) for key in row.keys[:-1]] + [(row.keys[-1], tag) for tag in tags]
     for length, tag in pairs:
@@ -46,7 +49,7 @@ def test_every_key_and_tag_size(row: AeadRow, thorough: bool) -> None:
 
 @every_way
 def test_every_length_of_aad_and_plaintext(row: AeadRow) -> None:
-    """Each from none to 64 KiB; AAD with a payload and without."""
+    """Each from none to 64 KiB; AAD with a payload and without (_aead_recvmsg, crypto/algif_aead.c)."""
     key, end = key_of(row, row.keys[-1]), min(LONG, longest(row.name))
     aads = row.aads or (0, 1, 15, 16, 17, PAGE - 1, PAGE, PAGE + 1, end)
     plaintexts = {
@@ -101,7 +104,10 @@ def test_refused_lengths_of_aad_are_einval(row: AeadRow) -> None:
 
 @every_way
 def test_one_flipped_bit_is_ebadmsg(row: AeadRow) -> None:
-    """Whatever is authenticated, at both ends; and nothing is left to read afterwards."""
+    """Whatever is authenticated, at both ends; and nothing is left to read afterwards.
+
+    Source: aead_recvmsg, crypto/algif_aead.c.
+    """
     key, iv, tag = key_of(row, row.keys[-1]), iv_of(row.name, row.iv), row.tags[-1]
     aad = aad_of(row, key, default_aad(row))
     sealed = aeads.seal(row.name, key, iv, aad, cut(48), tag)
@@ -121,7 +127,10 @@ def test_one_flipped_bit_is_ebadmsg(row: AeadRow) -> None:
 
 @each_way([row for row in _SEALING if len(row.tags) > 1 and (row.tags[-1] - row.tags[-2]) % row.unit == 0])
 def test_tag_of_another_size_is_ebadmsg(row: AeadRow) -> None:
-    """A tag cut to a size that is accepted, but is not the one set, is taken for the end of something else."""
+    """A tag cut to a size that is accepted, but is not the one set, is taken for the end of something else.
+
+    Source: crypto_aead_setauthsize.
+    """
     key, iv = key_of(row, row.keys[-1]), iv_of(row.name, row.iv)
     aad = aad_of(row, key, default_aad(row))
     short, long_ = row.tags[-2:]
@@ -133,7 +142,7 @@ def test_tag_of_another_size_is_ebadmsg(row: AeadRow) -> None:
 
 @every_way
 def test_memory_of_a_forgery(row: AeadRow) -> None:
-    """Beyond the result nothing is written; and no plaintext, by templates that look at the tag first.
+    """Beyond the result nothing is written; and no plaintext, by templates that look at the tag first (RFC 5116, 2.2).
 
     The others decipher into the caller's buffer and fail afterwards: that is why EBADMSG gives no length.
     """
@@ -156,7 +165,10 @@ def test_memory_of_a_forgery(row: AeadRow) -> None:
 
 @each_way([row for row in _SEALING if row.iv and not row.name.startswith("ccm(")])
 def test_iv_never_set_is_zero_and_set_again_replaces(row: AeadRow) -> None:
-    """Zeros are no IV of CCM, whose first byte says how long its counter is."""
+    """Zeros are no IV of CCM, whose first byte says how long its counter is.
+
+    Source: RFC 3610, 2.3; aead_accept_parent_nokey.
+    """
     key, tag, plaintext = key_of(row, row.keys[-1]), row.tags[-1], cut(48)
     with opened(row) as aead:
         for iv, sent in ((bytes(row.iv), b""), *((data(label, row.iv),) * 2 for label in ("first", "second"))):
@@ -167,7 +179,7 @@ def test_iv_never_set_is_zero_and_set_again_replaces(row: AeadRow) -> None:
 
 @every_way
 def test_op_sockets_of_one_tfm_do_not_disturb_each_other(row: AeadRow) -> None:
-    """Each has its own IV, AAD, direction and data."""
+    """Each has its own IV, AAD, direction and data (struct af_alg_ctx, include/crypto/if_alg.h)."""
     key, tag = key_of(row, row.keys[-1]), row.tags[-1]
     with opened(row) as aead, aead.tfm.accept() as second, aead.tfm.accept() as third:
         results = []
@@ -187,7 +199,7 @@ def test_op_sockets_of_one_tfm_do_not_disturb_each_other(row: AeadRow) -> None:
 
 @each_way([row for row in _SEALING if len(row.tags) > 1])
 def test_tag_size_switched_between_requests_of_one_tfm(row: AeadRow) -> None:
-    """There and back, once no op socket is open any more."""
+    """There and back, once no op socket is open any more (alg_setsockopt, crypto_aead_setauthsize)."""
     key, iv = key_of(row, row.keys[-1]), iv_of(row.name, row.iv)
     aad = aad_of(row, key, default_aad(row))
     with opened(row) as aead:
@@ -202,7 +214,10 @@ def test_tag_size_switched_between_requests_of_one_tfm(row: AeadRow) -> None:
 
 @every_way
 def test_scattered_buffers_give_what_contiguous_ones_do(row: AeadRow) -> None:
-    """AAD and payload from several sends and pieces, the result into several buffers at odd addresses."""
+    """AAD and payload from several sends and pieces, the result into several buffers at odd addresses.
+
+    Source: af_alg_get_rsgl, crypto/af_alg.c.
+    """
     key, iv, tag = key_of(row, row.keys[-1]), iv_of(row.name, row.iv), row.tags[-1]
     aad, plaintext = aad_of(row, key, default_aad(row)), cut(960)
     sealed = aeads.seal(row.name, key, iv, aad, plaintext, tag)
@@ -236,7 +251,10 @@ def test_essiv_opens_what_it_sealed_or_says_it_cannot() -> None:
 
 @every([row for row in catalogue.AEADS if row.generates_iv_for])
 def test_generated_iv_goes_before_the_ciphertext(row: AeadRow) -> None:
-    """seqiv and echainiv: the rest is what the aead inside gives for that IV, which is part of its AAD."""
+    """seqiv and echainiv: the rest is what the aead inside gives for that IV, which is part of its AAD.
+
+    Source: crypto/seqiv.c, crypto/echainiv.c.
+    """
     key, tag, plaintext = key_of(row, row.keys[-1]), row.tags[-1], cut(64)
     for length in row.aads or (0,):
         aad = data("aad", length)

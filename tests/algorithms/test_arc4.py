@@ -19,7 +19,10 @@ SIZES = (1, 16, 31, 300)
 @pytest.mark.parametrize("size", [1, 5, 16, 256])
 @pytest.mark.parametrize("name", ["arc4", "ecb(arc4)"])
 def test_requests_restart_the_keystream_or_go_on_with_it(name: str, size: int) -> None:
-    """Over op sockets of one tfm, both directions: all of one kind. A new tfm begins at the beginning."""
+    """Over op sockets of one tfm, both directions: all of one kind. A new tfm begins at the beginning.
+
+    Source: crypto/arc4.c.
+    """
     key, message = data(f"arc4 {size}", size), cut(sum(SIZES))
     whole = small.arc4(key, message)
     for _ in range(2):
@@ -71,7 +74,10 @@ def test_part_is_read_before_the_rest_is_sent(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["arc4", "ecb(arc4)"])
 def test_op_sockets_keep_their_places(name: str) -> None:
-    """Two that are read in turn, each in the middle of its message; where requests are independent at all."""
+    """Two that are read in turn, each in the middle of its message; where requests are independent at all.
+
+    Source: algif_skcipher_export.
+    """
     need(Skcipher, name, b"any key").close()
     need_independent_requests(name)
     key, messages = data("arc4 of two", 16), (cut(90), cut(190)[100:])

@@ -82,7 +82,10 @@ def test_key_that_contradicts_itself_is_einval(row: AeadRow) -> None:
 
 @each_template
 def test_length_of_the_ciphers_key_says_where_it_begins(row: AeadRow) -> None:
-    """The same bytes, divided elsewhere: the first part is the key of the MAC, of any length, none too."""
+    """The same bytes, divided elsewhere: the first part is the key of the MAC, of any length, none too.
+
+    Source: crypto_authenc_extractkeys.
+    """
     whole = data("both keys", 64)
     for size in (16, 24, 32):
         for mac in (0, 1, 31, 32):

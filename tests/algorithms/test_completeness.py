@@ -12,7 +12,10 @@ pytestmark = pytest.mark.usefixtures("everything_loaded")
 
 
 def test_every_registered_algorithm_has_a_row() -> None:
-    """After loading every crypto module. A name nobody knows is a new algorithm: add a row."""
+    """After loading every crypto module. A name nobody knows is a new algorithm: add a row.
+
+    Source: /proc/crypto, crypto/proc.c.
+    """
     unknown = {
         f"{entry.af_alg_type} {entry.name} ({entry.driver})"
         for entry in implementations()

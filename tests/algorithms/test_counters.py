@@ -37,7 +37,10 @@ def ivs(row: SkcipherRow) -> list[bytes]:
 @pytest.mark.deadline(30)
 @each_way(COUNTING)
 def test_counter_that_runs_over(row: SkcipherRow) -> None:
-    """Every driver: 40 blocks and a bit, from an IV near 2^8 to 2^128; then the rest, from the IV that came back."""
+    """Every driver: 40 blocks and a bit, from an IV near 2^8 to 2^128; then the rest, from the IV that came back.
+
+    Source: crypto_inc; NIST SP 800-38A B.1.
+    """
     need(Skcipher, row.name).close()
     block = row.chunk
     size = min(40 * block + (5 if row.unit == 1 else 0), longest(row.name) // block * block)

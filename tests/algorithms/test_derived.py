@@ -81,7 +81,10 @@ def test_tag_that_nobody_set_is_the_longest(row: AeadRow) -> None:
 
 @every(ODD)
 def test_aead_of_unusual_parts(row: AeadRow) -> None:
-    """Every length of key, its own longest tag and shorter ones, lengths around a block; one more of tag is EINVAL."""
+    """Every length of key, its own longest tag and shorter ones, lengths around a block; one more of tag is EINVAL.
+
+    Source: crypto_authenc_create, crypto/authenc.c.
+    """
     need(Aead, row.name, None, row.tags[-1]).close()
     for length in row.keys:
         key = key_of(row, length)
@@ -108,7 +111,10 @@ CIPHERS = [
 
 @every(CIPHERS)
 def test_cipher_of_unusual_parts(row: SkcipherRow) -> None:
-    """Its IV has the length that the template makes of its parts'; one byte more or less is EINVAL."""
+    """Its IV has the length that the template makes of its parts'; one byte more or less is EINVAL.
+
+    Source: af_alg_sendmsg compares with ivsize.
+    """
     need(Skcipher, row.name).close()
     for length in row.keys:
         key, iv = data(f"{row.name} key", length), data(f"{row.name} iv", row.iv)

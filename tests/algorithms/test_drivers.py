@@ -34,14 +34,20 @@ LONGEST_BINDABLE = 103
 
 @every(catalogue.HASHES)
 def test_every_driver_of_a_hash(row: HashRow, record_property: Tell) -> None:
-    """In one piece and in three, of lengths that leave accelerated loops a remainder."""
+    """In one piece and in three, of lengths that leave accelerated loops a remainder.
+
+    Source: crypto_alg_mod_lookup takes a cra_driver_name.
+    """
     need(Hash, row.name).close()
     check_drivers("hash", row.name, hash_check(row), record_property)
 
 
 @every([row for row in catalogue.SKCIPHERS if not row.one_way])
 def test_every_driver_of_a_skcipher(row: SkcipherRow, record_property: Tell) -> None:
-    """Both ways, contiguous and scattered, over enough blocks for the widest parallel code."""
+    """Both ways, contiguous and scattered, over enough blocks for the widest parallel code.
+
+    Source: crypto_alg_mod_lookup takes a cra_driver_name.
+    """
     need(Skcipher, row.name).close()
     need_independent_requests(row.name)
     check_drivers("skcipher", row.name, skcipher_check(row), record_property)
@@ -49,14 +55,14 @@ def test_every_driver_of_a_skcipher(row: SkcipherRow, record_property: Tell) -> 
 
 @every([row for row in catalogue.AEADS if row.generates_iv_for is None])
 def test_every_driver_of_an_aead(row: AeadRow, record_property: Tell) -> None:
-    """Both ways, contiguous and scattered."""
+    """Both ways, contiguous and scattered (crypto_alg_mod_lookup takes a cra_driver_name)."""
     need(Aead, row.name).close()
     check_drivers("aead", row.name, aead_check(row), record_property)
 
 
 @every([row for row in catalogue.HASHES if row.name in ("sha256", "hmac(sha256)")])
 def test_hash_by_a_thread(row: HashRow) -> None:
-    """cryptd hands every request to a thread of the kernel: the same, later. So do the next two."""
+    """cryptd hands every request to a thread of the kernel: the same, later (crypto/cryptd.c). So do the next two."""
     with need(Hash, wrapped("cryptd", "hash", row.name)) as h:
         hash_check(row)(h.name)
 
@@ -71,7 +77,10 @@ def test_skcipher_by_a_thread(row: SkcipherRow) -> None:
 @pytest.mark.parametrize("wrapper", ["cryptd", "pcrypt"])
 @every([row for row in catalogue.AEADS if row.name == "authenc(hmac(sha1),cbc(aes))"])
 def test_aead_by_a_thread_or_other_processors(row: AeadRow, wrapper: str) -> None:
-    """pcrypt has other processors do it, and gives the results back in order."""
+    """pcrypt has other processors do it, and gives the results back in order.
+
+    Source: crypto/pcrypt.c, Documentation/core-api/padata.rst.
+    """
     with need(Aead, wrapped(wrapper, "aead", row.name)) as aead:
         aead_check(row)(aead.name)
 

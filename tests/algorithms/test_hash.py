@@ -27,7 +27,10 @@ every_way = each_way(catalogue.HASHES)
 
 @every_hash
 def test_digest_of_every_length(row: HashRow, thorough: bool) -> None:
-    """On one op socket, so that each digest also shows that the one before left nothing behind."""
+    """On one op socket, so that each digest also shows that the one before left nothing behind.
+
+    Source: hash_sendmsg, hash_recvmsg.
+    """
     key = key_of(row)
     with need(Hash, row.name, key) as h:
         for size in lengths(row.name, 1, row.prefix, row.block, longest(row.name), thorough=thorough):
@@ -93,7 +96,7 @@ def test_clone_and_original_continue_apart(row: HashRow) -> None:
 
 @every_way
 def test_op_sockets_of_one_tfm_do_not_disturb_each_other(row: HashRow) -> None:
-    """Each has a state of its own, the key in common."""
+    """Each has a state of its own, the key in common (struct hash_ctx, crypto/algif_hash.c)."""
     key, messages = key_of(row), [cut(row.prefix) + data(f"message {i}", 2 * row.block + 9) for i in range(3)]
     at = row.prefix + row.block + 1
     with need(Hash, row.name, key) as h, h.tfm.accept() as second, h.tfm.accept() as third:
@@ -122,7 +125,10 @@ def test_every_key_length_that_is_taken_or_refused(row: HashRow) -> None:
 
 @each_way([row for row in catalogue.HASHES if row.keys])
 def test_without_its_key(row: HashRow) -> None:
-    """A key that is needed is missed by send and recv alike; one that is optional has a default."""
+    """A key that is needed is missed by send and recv alike; one that is optional has a default.
+
+    Source: CRYPTO_ALG_OPTIONAL_KEY.
+    """
     with need(Hash, row.name) as h:
         if row.needs_key:
             with raises_errno(errno.ENOKEY):

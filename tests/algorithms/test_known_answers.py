@@ -65,7 +65,10 @@ def test_collected_ciphertexts(name: str, thorough: bool) -> None:
 @pytest.mark.deadline(300)
 @pytest.mark.parametrize("name", packages.names("aead"))
 def test_collected_seals(name: str, thorough: bool) -> None:
-    """Among them those that must not be opened, which are EBADMSG."""
+    """Among them those that must not be opened, which are EBADMSG.
+
+    Source: -EBADMSG of crypto_aead_decrypt, include/crypto/aead.h.
+    """
     need(Aead, name).close()
     for answer in packages.answers("aead", name, everything=thorough):
         if isinstance(answer, Refusal) and isinstance(answer.vector, AeadVector):

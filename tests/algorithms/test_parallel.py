@@ -103,7 +103,7 @@ def test_hashes_of_one_key(row: HashRow) -> None:
 @pytest.mark.deadline(30)
 @one_of_each([row for row in catalogue.SKCIPHERS if not row.one_way])
 def test_ciphers_of_one_key(row: SkcipherRow) -> None:
-    """One of them decrypts."""
+    """One of them decrypts. Each recv has a request of its own (af_alg_alloc_areq, crypto/af_alg.c)."""
     need(Skcipher, row.name).close()
     need_independent_requests(row.name)
     key, size = data(f"{row.name} key", row.keys[-1]), min(6 * PAGE, longest(row.name) // 16 * 16)
@@ -126,7 +126,7 @@ def test_ciphers_of_one_key(row: SkcipherRow) -> None:
 @pytest.mark.deadline(30)
 @one_of_each([row for row in catalogue.AEADS if row.generates_iv_for is None])
 def test_aeads_of_one_key(row: AeadRow) -> None:
-    """One of them decrypts; each has an IV and AAD of its own."""
+    """One of them decrypts; each has an IV and AAD of its own (af_alg_alloc_areq, crypto/af_alg.c)."""
     need(Aead, row.name).close()
     key, tag, size = key_of(row, row.keys[-1]), row.tags[-1], min(6 * PAGE, longest(row.name) // 16 * 16)
 

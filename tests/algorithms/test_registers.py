@@ -62,7 +62,10 @@ def request(row: Row, op: Socket) -> int:
 @pytest.mark.deadline(60)
 @pytest.mark.parametrize("type_", KINDS)
 def test_no_driver_changes_a_vector_register(type_: str) -> None:
-    """Of the program: by setting a key, by sending, by receiving; of no driver, accelerated or not."""
+    """Of the program: by setting a key, by sending, by receiving; of no driver, accelerated or not.
+
+    Source: kernel_fpu_begin, arch/x86/kernel/fpu/core.c.
+    """
     if platform.machine() != "x86_64":
         lacking(absence.VECTOR_REGISTERS)
     wrong, tried = [], 0

@@ -47,7 +47,7 @@ def test_every_length_of_read(row: RngRow) -> None:
 
 @pytest.mark.parametrize("row", [row for row in catalogue.RNGS if not row.repeats], ids=lambda row: row.name)
 def test_two_instances_with_one_seed_differ(row: RngRow) -> None:
-    """Every generator worth the name adds entropy of its own."""
+    """Every generator worth the name adds entropy of its own (NIST SP 800-90A; crypto/drbg.c)."""
     seed, reads = seed_of(row, row.seeds[-1]), []
     for _ in range(2):
         with need(Rng, row.name, seed) as rng:
@@ -58,7 +58,10 @@ def test_two_instances_with_one_seed_differ(row: RngRow) -> None:
 
 @pytest.mark.parametrize("row", [row for row in catalogue.RNGS if row.repeats], ids=lambda row: row.name)
 def test_output_that_follows_from_the_seed(row: RngRow) -> None:
-    """Over several reads, and over two op sockets, which share the state of their tfm."""
+    """Over several reads, and over two op sockets, which share the state of their tfm.
+
+    Source: rng_accept_parent, crypto/algif_rng.c.
+    """
     for size in row.seeds:
         seed = seed_of(row, size)
         with need(Rng, row.name, seed) as rng, rng.tfm.accept() as other:
@@ -160,7 +163,7 @@ def test_reads_at_the_same_time(row: RngRow) -> None:
     """Of several op sockets of one tfm, which share its state under a lock: no two give the same bytes.
 
     Of a generator whose output follows from the seed they are, together, what one reader would get (16 bytes are one
-    step of it).
+    step of it). Source: rng_accept_parent shares the generator, crypto/algif_rng.c.
     """
     reads, readers, size = 24, 3, 16
     end = None if row.repeats else time.monotonic() + 1

@@ -57,7 +57,10 @@ def test_hash_gives_the_digest_of_what_was_sent(row: HashRow, pytestconfig: pyte
 
 @typical([row for row in catalogue.SKCIPHERS if not row.one_way])
 def test_skcipher_gives_one_stream(row: SkcipherRow, pytestconfig: pytest.Config) -> None:
-    """Messages cut into any sends and buffers; read in parts, and continued, where the mode can."""
+    """Messages cut into any sends and buffers; read in parts, and continued, where the mode can.
+
+    Source: af_alg_sendmsg, _skcipher_recvmsg.
+    """
     key = data(f"{row.name} key", row.keys[-1])
     with need(Skcipher, row.name, key) as cipher:
         from tests.algorithms.strategies import skcipher_messages
@@ -71,7 +74,10 @@ def test_skcipher_gives_one_stream(row: SkcipherRow, pytestconfig: pytest.Config
 
 @typical([row for row in catalogue.AEADS if row.generates_iv_for is None and not row.name.startswith("essiv")])
 def test_aead_seals_and_opens(row: AeadRow, pytestconfig: pytest.Config) -> None:
-    """Any cuts into sends and buffers; a forgery among the requests disturbs neither the next nor the memory."""
+    """Any cuts into sends and buffers; a forgery among the requests disturbs neither the next nor the memory.
+
+    Source: af_alg_sendmsg, _aead_recvmsg.
+    """
     key = key_of(row, row.keys[-1])
     with need(Aead, row.name, key, row.tags[-1]) as aead:
         from tests.algorithms.strategies import aead_requests
@@ -86,7 +92,10 @@ def test_aead_seals_and_opens(row: AeadRow, pytestconfig: pytest.Config) -> None
 
 @pytest.mark.parametrize("row", [row for row in catalogue.RNGS if row.repeats], ids=lambda row: row.name)
 def test_generator_gives_one_stream(row: RngRow, pytestconfig: pytest.Config) -> None:
-    """Reads of any size, through two op sockets of one tfm, are one after the other in what follows from the seed."""
+    """Reads of any size, through two op sockets of one tfm, are one after the other in what follows from the seed.
+
+    Source: rng_accept_parent, crypto/algif_rng.c.
+    """
     seed = data(f"{row.name} seed", row.seeds[-1])
     need(Rng, row.name).close()
     from tests.algorithms.strategies import reads
@@ -102,7 +111,7 @@ def test_generator_gives_one_stream(row: RngRow, pytestconfig: pytest.Config) ->
 
 @pytest.mark.parametrize("row", [row for row in catalogue.RNGS if row.name == "stdrng"], ids=lambda row: row.name)
 def test_generator_never_repeats_itself(row: RngRow, pytestconfig: pytest.Config) -> None:
-    """Reads of any size: each as long as asked for, and no 16 bytes twice."""
+    """Reads of any size: each as long as asked for, and no 16 bytes twice (_rng_recvmsg, crypto/algif_rng.c)."""
     with need(Rng, row.name, data("seed", row.seeds[-1])) as rng:
         from tests.algorithms.strategies import reads
 

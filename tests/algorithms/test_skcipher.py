@@ -28,7 +28,7 @@ every_skcipher = every(catalogue.SKCIPHERS)
 
 @every_skcipher
 def test_every_key_length(row: SkcipherRow) -> None:
-    """Both directions, each with every key length that is accepted."""
+    """Both directions, each with every key length that is accepted (skcipher_setkey, crypto/algif_skcipher.c)."""
     iv, plaintext = iv_of(row), cut(16 * 15)
     need_independent_requests(row.name)
     for size in row.keys:
@@ -58,7 +58,10 @@ def test_every_length_of_message(row: SkcipherRow, thorough: bool) -> None:
 
 @every_skcipher
 def test_lengths_that_are_refused(row: SkcipherRow) -> None:
-    """Of a key, of an IV, of a message that is a partial block or less than the least: all EINVAL."""
+    """Of a key, of an IV, of a message that is a partial block or less than the least: all EINVAL.
+
+    Source: crypto_skcipher_setkey, af_alg_sendmsg, the mode's encrypt.
+    """
     with need(Skcipher, row.name) as cipher:
         for size in row.refused:
             with raises_errno(errno.EINVAL):
@@ -89,7 +92,7 @@ def test_iv_never_set_is_zero_and_set_again_replaces(row: SkcipherRow) -> None:
 
 @each_way([row for row in catalogue.SKCIPHERS if row.chaining == "continues"])
 def test_second_request_without_iv_continues_the_first(row: SkcipherRow) -> None:
-    """The cipher writes the next IV back, in both directions."""
+    """The cipher writes the next IV back, in both directions (ctx->iv in _skcipher_recvmsg)."""
     need(Skcipher, row.name).close()
     key, iv, message = key_of(row), iv_of(row), cut(16 * 8)
     whole = skciphers.crypt(row.name, key, iv, message)
@@ -114,7 +117,10 @@ def test_second_request_without_iv_begins_with_the_same_iv(row: SkcipherRow) -> 
 
 @each_way([row for row in catalogue.SKCIPHERS if row.chaining in ("continues", "none")])
 def test_several_recvs_give_what_one_does(row: SkcipherRow) -> None:
-    """Sends and recvs of other sizes, at boundaries of chunks: one stream."""
+    """Sends and recvs of other sizes, at boundaries of chunks: one stream.
+
+    Source: crypto_skcipher_chunksize in _skcipher_recvmsg.
+    """
     key, iv, message = key_of(row), iv_of(row), cut(16 * 40)
     with need(Skcipher, row.name, key) as cipher:
         expected = skciphers.crypt(row.name, key, iv, message)
@@ -146,7 +152,7 @@ def test_op_sockets_of_one_tfm_do_not_disturb_each_other(row: SkcipherRow) -> No
 
 @each_way(_BOTH_WAYS)
 def test_scattered_buffers_give_what_contiguous_ones_do(row: SkcipherRow) -> None:
-    """Sent from seven pieces, read into five, at odd addresses."""
+    """Sent from seven pieces, read into five, at odd addresses (af_alg_get_rsgl, crypto/af_alg.c)."""
     key, iv, message = key_of(row), iv_of(row), cut(16 * 64)
     need(Skcipher, row.name).close()
     expected = skciphers.crypt(row.name, key, iv, message)
