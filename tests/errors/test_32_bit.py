@@ -51,7 +51,7 @@ def tfm_of(program: Compat, subject: Subject) -> int:
 
 @each_keyed_type
 def test_whole_request(program: Compat, subject: Subject) -> None:
-    """From socket to recvmsg, the published result."""
+    """From socket to recvmsg, the published result (net/compat.c)."""
     result = subject.result or b""
     with Socket(tfm_of(program, subject)) as tfm, Socket(program.call(compat.ACCEPT4, tfm.fd, 0, 0, 0)) as op:
         data = program.place(subject.message)
@@ -138,7 +138,7 @@ def test_options_that_are_refused(program: Compat) -> None:
 @returns("setsockopt-generic")
 @pytest.mark.parametrize("option", [socket.SO_RCVTIMEO, socket.SO_SNDTIMEO], ids=["receive", "send"])
 def test_timeval_of_a_timeout(program: Compat, option: int) -> None:
-    """Two words of 4 bytes, where other programs have 8; both see the same time."""
+    """Two words of 4 bytes, where other programs have 8; both see the same time (sock_set_timeout, net/core/sock.c)."""
     timeval = words(1, 500000)
     with socket_of("skcipher-op") as op:
         program.call(compat.SETSOCKOPT, op.fd, c.SOL_SOCKET, option, program.place(timeval), 8)
@@ -155,7 +155,10 @@ def test_timeval_of_a_timeout(program: Compat, option: int) -> None:
 @returns("sendmsg-generic")
 @each_keyed_type
 def test_control_data_shorter_than_a_header_is_einval(program: Compat, subject: Subject) -> None:
-    """A 64-bit program's is taken for control data without a message; of this one's nothing is left to convert."""
+    """A 64-bit program's is taken for control data without a message; of this one's nothing is left to convert.
+
+    Source: cmsghdr_from_user_compat_to_kern, net/compat.c.
+    """
     with subject.open() as transform:
         for length in (1, 4, 11):
             message = program.message(program.place(b"x"), 1, bytes(length))
@@ -167,7 +170,7 @@ def test_control_data_shorter_than_a_header_is_einval(program: Compat, subject: 
 @returns("sendmsg-generic")
 @each_queued_type
 def test_control_data_without_memory_is_enomem(program: Compat, subject: Subject, set_limit: SetLimit) -> None:
-    """And ENOBUFS for a 64-bit program's, which is copied elsewhere."""
+    """And ENOBUFS for a 64-bit program's, which is copied elsewhere (cmsghdr_from_user_compat_to_kern)."""
     with subject.open() as transform:
         data = program.place(subject.message)
         message = program.message(data, len(subject.message), converted(subject.control))
@@ -185,7 +188,10 @@ def test_control_data_without_memory_is_enomem(program: Compat, subject: Subject
 @pytest.mark.parametrize("request_", [termios.FIONREAD, termios.TIOCOUTQ, 0x8905, 0xDEAD], ids=hex)
 @returns("not-a-call")
 def test_ioctl_is_refused(program: Compat, request_: int) -> None:
-    """ENOTTY where the 32-bit entry knows no such request, and does not ask the socket."""
+    """ENOTTY where the 32-bit entry knows no such request, and does not ask the socket.
+
+    Source: compat_sock_ioctl, net/socket.c.
+    """
     with socket_of("skcipher-op") as op, raises_errno(errno.EOPNOTSUPP, errno.ENOTTY):
         program.call(compat.IOCTL, op.fd, request_, program.place(bytes(64)))
 
@@ -234,7 +240,7 @@ def test_buffers_of_readv_and_writev(program: Compat, subject: Subject) -> None:
 )
 @returns("recvmsg-generic")
 def test_arrays_of_messages(program: Compat, number: int, width: int) -> None:
-    """sendmmsg and recvmmsg, the latter with a timeout of either width."""
+    """sendmmsg and recvmmsg, the latter with a timeout of either width (sendmmsg(2), recvmmsg(2))."""
     message, result = SKCIPHER.message, SKCIPHER.result or b""
     with SKCIPHER.open() as cipher:
         op = cipher.op
@@ -297,7 +303,7 @@ def aio(program: Compat) -> Iterator[int]:
 
 @each_queued_type
 def test_vmsplice_and_splice(program: Compat, subject: Subject) -> None:
-    """Buffers of the program through a pipe into the socket, and the result through it out."""
+    """Buffers of the program through a pipe into the socket, and the result through it out (vmsplice(2), splice(2))."""
     message, result = subject.message, subject.result or b""
     with subject.open() as transform, Pipe() as pipe:
         op = transform.op

@@ -41,7 +41,7 @@ def test_unbound_socket_is_einval() -> None:
 @returns("not-on-op")
 @pytest.mark.parametrize("subject", [SKCIPHER, AEAD, RNG], ids=lambda subject: subject.type_)
 def test_op_socket_is_eopnotsupp(subject: Subject) -> None:
-    """Of all op sockets only those of a hash can be cloned."""
+    """Of all op sockets only those of a hash can be cloned (sock_no_accept of the other proto_ops)."""
     with subject.open() as transform:
         with raises_errno(errno.EOPNOTSUPP):
             transform.op.accept()
@@ -102,7 +102,7 @@ def test_out_of_file_descriptors_is_emfile(subject: Subject) -> None:
 
 @returns("accept-generic")
 def test_clone_without_a_file_descriptor_is_emfile() -> None:
-    """And is gone again: the message it would have copied goes on, and its end leaves nobody."""
+    """The descriptor comes before hash_accept (__sys_accept4_file, net/socket.c): the message just goes on."""
     with HASH.open() as h:
         h.op.send(HASH.message[:7], MSG_MORE)
         with no_more_descriptors(), raises_errno(errno.EMFILE):
@@ -139,7 +139,10 @@ def test_nonblock_and_cloexec_are_taken(subject: Subject) -> None:
 
 @each_keyed_type
 def test_accept_never_waits(subject: Subject) -> None:
-    """There is no peer to wait for: any number of op sockets, each with requests of its own."""
+    """There is no peer to wait for: any number of op sockets, each with requests of its own.
+
+    Source: af_alg_accept, crypto/af_alg.c.
+    """
     with subject.open() as transform:
         ops = [transform.tfm.accept() for _ in range(20)]
         for op in ops:

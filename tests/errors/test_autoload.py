@@ -30,7 +30,7 @@ def modprobe() -> Iterator[Path]:
 
 
 def test_bind_loads_the_module_of_an_algorithm() -> None:
-    """By the alias ``crypto-…``, which the module gives itself."""
+    """By the alias ``crypto-…``, which the module gives itself (MODULE_ALIAS_CRYPTO, crypto_larval_lookup)."""
     need_module("wp512")
     subprocess.run(["modprobe", "-r", "wp512"], timeout=60, check=True, capture_output=True)
     assert not Path("/sys/module/wp512").exists()

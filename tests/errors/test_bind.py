@@ -90,7 +90,10 @@ def test_unknown_flags_are_einval(field: str) -> None:
 
 @returns("bind-algorithm-missing")
 def test_flag_for_drivers_of_the_kernel_alone() -> None:
-    """Set in both words it asks for hardware that only the kernel may use, and no guest has any."""
+    """Set in both words it asks for hardware that only the kernel may use, and no guest has any.
+
+    Source: alg_bind, CRYPTO_ALG_KERN_DRIVER_ONLY.
+    """
     flag = CRYPTO_ALG_KERN_DRIVER_ONLY
     need(Hash, "sha256").close()
     with socket_of("unbound") as tfm:
@@ -121,20 +124,20 @@ def test_unknown_type_is_enoent(type_: str) -> None:
 @without_modprobe
 @returns("bind-type-missing")
 def test_unterminated_type_is_enoent() -> None:
-    """The field's 14th byte is taken for a NUL."""
+    """The field's 14th byte is taken for a NUL (alg_bind, crypto/af_alg.c)."""
     with socket_of("unbound") as tfm, raises_errno(errno.ENOENT):
         tfm.bind("skcipherXXXXXX", "cbc(aes)")
 
 
 def test_bytes_after_the_name_are_not_looked_at() -> None:
-    """The name ends with its first NUL."""
+    """The name ends with its first NUL (alg_bind, crypto/af_alg.c)."""
     with Socket.create() as tfm:
         tfm.bind_raw(sockaddr_alg("hash", b"sha256\0rubbish"))
         hashes_by_sha256(tfm)
 
 
 def test_last_byte_of_the_name_is_lost() -> None:
-    """A name that fills the address has no NUL, so its last byte becomes one."""
+    """A name that fills the address has no NUL, so its last byte becomes one (alg_bind, crypto/af_alg.c)."""
     with Socket.create() as tfm:
         tfm.bind_raw(sockaddr_alg("hash", "sha256X")[: NAME_OFFSET + 7])
         hashes_by_sha256(tfm)
@@ -144,7 +147,7 @@ def test_last_byte_of_the_name_is_lost() -> None:
 @returns("bind-algorithm-missing")
 @pytest.mark.parametrize("length", [1, 63, 64, 65, 102, 103])
 def test_long_unknown_name_is_enoent(length: int) -> None:
-    """103 bytes and the NUL fill the longest address."""
+    """103 bytes and the NUL fill the longest address (struct sockaddr_storage, move_addr_to_kernel)."""
     with socket_of("unbound") as tfm, raises_errno(errno.ENOENT):
         tfm.bind("hash", "x" * length)
 
@@ -241,7 +244,7 @@ def test_bind_with_an_op_socket_open_is_busy() -> None:
 
 @returns("bind-children")
 def test_bind_with_an_op_socket_without_a_key_is_busy() -> None:
-    """Though a key could still be set."""
+    """Though a key could still be set (alg_bind looks at refcnt alone)."""
     with SKCIPHER.open_without_key() as cipher:
         cipher.op  # noqa: B018 - accepts the op socket
         with raises_errno(errno.EBUSY):
@@ -254,7 +257,7 @@ def test_bind_with_an_op_socket_without_a_key_is_busy() -> None:
 @without_modprobe
 @returns("bind-algorithm-missing", "bind-type-missing")
 def test_unknown_name_with_an_op_socket_open_is_enoent() -> None:
-    """The algorithm is looked up before the op sockets are counted."""
+    """The algorithm is looked up before the op sockets are counted (alg_bind, crypto/af_alg.c)."""
     with SKCIPHER.open() as cipher:
         SKCIPHER.works(cipher.op)
         for type_, name in (("skcipher", "no-such-algorithm"), ("nope", "cbc(aes)")):

@@ -110,7 +110,10 @@ CALLS: dict[str, tuple[Callable[[Socket], object], int]] = {
 @returns("not-a-call")
 @pytest.mark.parametrize("name", CALLS)
 def test_call_is_refused_by_every_kind_of_socket(name: str) -> None:
-    """By each with the same errno; the socket's own work goes on."""
+    """By each with the same errno; the socket's own work goes on.
+
+    Source: sock_no_… in net/core/sock.c, socket_file_ops in net/socket.c.
+    """
     call, error = CALLS[name]
     for kind in SOCKETS:
         with socket_of(kind) as sock, raises_errno(error, why=kind):
@@ -119,7 +122,7 @@ def test_call_is_refused_by_every_kind_of_socket(name: str) -> None:
 
 @each_keyed_type
 def test_refused_calls_leave_a_request_as_it_was(subject: Subject) -> None:
-    """All of them, in the middle of one."""
+    """All of them, in the middle of one (sock_no_… of all proto_ops, net/core/sock.c)."""
     with subject.open() as transform:
         transform.op.sendmsg([subject.message[:21]], subject.control, 0x8000)
         for call, error in CALLS.values():
@@ -215,7 +218,7 @@ def test_descriptor_over_exec(subject: Subject, kept: bool) -> None:
 
 @each_type
 def test_epoll_takes_every_socket(subject: Subject) -> None:
-    """Those without a poll method are never ready."""
+    """Those without a poll method are never ready (epoll(7); sock_poll in net/socket.c)."""
     with subject.open() as transform, contextlib.closing(select.epoll()) as epoll:
         epoll.register(transform.tfm.fd, select.EPOLLIN | select.EPOLLOUT)
         assert epoll.poll(0) == []
@@ -268,7 +271,10 @@ def test_fcntl_of_status_flags(subject: Subject) -> None:
 
 @each_keyed_type
 def test_read_and_write_are_recv_and_send(subject: Subject) -> None:
-    """With the operation and IV of the control data before; in one piece or several (readv, writev)."""
+    """With the operation and IV of the control data before; in one piece or several (readv, writev).
+
+    Source: sock_read_iter and sock_write_iter in net/socket.c.
+    """
     result = subject.result or b""
     with subject.open() as transform:
         fd = transform.op.fd

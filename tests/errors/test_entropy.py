@@ -72,13 +72,19 @@ def give_entropy(rng: Rng, entropy: bytes | Pointer = ENTROPY + NONCE) -> None:
 
 
 def test_output_is_the_published_one(seeded: Rng) -> None:
-    """Entropy first, then the seed, which is the personalisation string; the test discards the first output."""
+    """Entropy first, then the seed, which is the personalisation string; the test discards the first output.
+
+    Source: NIST CAVP DRBGVS; rng_setentropy, crypto/algif_rng.c.
+    """
     seeded.op.recv(128)
     assert seeded.op.recv(128).hex() == RETURNED.hex()
 
 
 def test_additional_input_is_used_once(rng: Rng) -> None:
-    """What a send leaves is mixed into the next output alone, and the last of several sends counts."""
+    """What a send leaves is mixed into the next output alone, and the last of several sends counts.
+
+    Source: rng_test_sendmsg, rng_reset_addtl.
+    """
     expected = HmacDrbg("sha256", ENTROPY + NONCE + b"personal")
     with rng:
         give_entropy(rng)
@@ -96,7 +102,7 @@ def test_additional_input_is_used_once(rng: Rng) -> None:
 @returns("entropy-not-allowed")
 @pytest.mark.parametrize("who", [ROOT, SYS_ADMIN, NET_ADMIN, PLAIN_USER, NAMESPACE_ROOT], ids=lambda who: who.name)
 def test_entropy_needs_cap_sys_admin(rng: Rng, who: Identity) -> None:
-    """EACCES, where other interfaces say EPERM; of the initial user namespace."""
+    """EACCES, where other interfaces say EPERM; of the initial user namespace (rng_setentropy, crypto/algif_rng.c)."""
     with rng:
         allowed = who in (ROOT, SYS_ADMIN)
         assert run_as(who, lambda: outcome(lambda: give_entropy(rng))) == (0 if allowed else errno.EACCES)
@@ -108,7 +114,7 @@ def test_entropy_needs_cap_sys_admin(rng: Rng, who: Identity) -> None:
 
 @returns("entropy-refused")
 def test_entropy_is_set_once(rng: Rng) -> None:
-    """Entropy of no bytes is none: it may be set after."""
+    """Entropy of no bytes is none: it may be set after (rng_setentropy, crypto/algif_rng.c)."""
     with rng:
         give_entropy(rng, b"")
         give_entropy(rng)
@@ -136,7 +142,7 @@ def test_entropy_that_is_refused_leaves_none(rng: Rng, expected: HmacDrbg, nowhe
 
 @returns("rng-test-send")
 def test_additional_input_that_is_refused(seeded: Rng, expected: HmacDrbg, nowhere: Pointer) -> None:
-    """Too long a one leaves what was there, an unreadable one leaves none."""
+    """Too long a one leaves what was there, an unreadable one leaves none (rng_test_sendmsg, crypto/algif_rng.c)."""
     op = seeded.op
     op.send(b"first")
     with raises_errno(errno.EMSGSIZE):
@@ -150,7 +156,7 @@ def test_additional_input_that_is_refused(seeded: Rng, expected: HmacDrbg, nowhe
 
 @returns("rng-recv-fault")
 def test_output_that_cannot_be_written_is_lost(seeded: Rng, expected: HmacDrbg, nowhere: Pointer) -> None:
-    """And the additional input with it."""
+    """And the additional input with it (rng_test_recvmsg, crypto/algif_rng.c)."""
     seeded.op.send(b"additional")
     with raises_errno(errno.EFAULT):
         seeded.op.recvmsg([nowhere])

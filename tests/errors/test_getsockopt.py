@@ -24,7 +24,10 @@ TIMEVAL_1_MS = (0).to_bytes(8, "little") + (1000).to_bytes(8, "little")
 @returns("getsockopt")
 @each_socket
 def test_nothing_of_alg_can_be_read_back(kind: str) -> None:
-    """No key, no tag size, no IV; EOPNOTSUPP for any level that is not the socket layer's own."""
+    """No key, no tag size, no IV; EOPNOTSUPP for any level that is not the socket layer's own.
+
+    Source: do_sock_getsockopt in net/socket.c.
+    """
     with socket_of(kind) as sock:
         for level in (c.SOL_ALG, 0, 6, 41, 270):
             for option in range(9):
@@ -112,7 +115,7 @@ def test_send_buffer_is_the_room_of_a_request(subject: Subject) -> None:
 
 
 def test_receive_buffer_does_not_limit_a_skcipher() -> None:
-    """Its requests are done in pieces, one recv long."""
+    """Its requests are done in pieces, one recv long (skcipher_recvmsg, af_alg_readable)."""
     expected = skciphers.crypt(SKCIPHER.name, SKCIPHER.key or b"", bytes(16), bytes(65536))
     with SKCIPHER.open() as cipher:
         cipher.op.setsockopt(socket.SO_RCVBUF, (1).to_bytes(4, "little"), level=c.SOL_SOCKET)

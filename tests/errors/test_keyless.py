@@ -27,7 +27,7 @@ def key_of(subject: Subject) -> bytes:
 @returns("setsockopt-children")
 @each_keyed_type
 def test_key_may_change_until_an_op_socket_is_used(subject: Subject) -> None:
-    """Any number of times, also with unused op sockets open; the last one counts."""
+    """Any number of times, also with unused op sockets open; the last one counts (alg_setsockopt)."""
     with subject.open_without_key() as transform, transform.tfm.accept() as op, transform.tfm.accept() as other:
         for key in (OTHER_KEY, key_of(subject), OTHER_KEY, key_of(subject)):
             transform.tfm.set_key(key)
@@ -56,7 +56,10 @@ def test_refused_use_does_not_count(subject: Subject) -> None:
 @each_keyed_type
 @pytest.mark.parametrize("order", list(itertools.permutations(["used", "unused", "keyed"])), ids="-".join)
 def test_tfm_is_free_again_when_its_users_are_closed(subject: Subject, order: tuple[str, ...]) -> None:
-    """One op socket from before the key and used, one from before and not, one from after: in every order."""
+    """One op socket from before the key and used, one from before and not, one from after: in every order.
+
+    Source: af_alg_release_parent.
+    """
     with subject.open_without_key() as transform:
         tfm = transform.tfm
         ops = {"used": tfm.accept(), "unused": tfm.accept()}
@@ -82,7 +85,7 @@ def test_tfm_is_free_again_when_its_users_are_closed(subject: Subject, order: tu
 @each_keyed_type
 @pytest.mark.parametrize("order", list(itertools.permutations(["tfm", "first", "second"])), ids="-".join)
 def test_closing_in_every_order(subject: Subject, order: tuple[str, ...]) -> None:
-    """With a request begun on each op socket; those still open go on."""
+    """With a request begun on each op socket; those still open go on (af_alg_release_parent in crypto/af_alg.c)."""
     with subject.open_without_key() as transform:
         sockets = {"tfm": transform.tfm, "first": transform.tfm.accept(), "second": transform.tfm.accept()}
         transform.tfm.set_key(key_of(subject))
@@ -136,7 +139,7 @@ def test_poll_needs_no_key(subject: Subject) -> None:
 @returns("hash-nokey", "skcipher-nokey", "aead-nokey")
 @each_keyed_type
 def test_key_of_a_tfm_is_not_that_of_another(subject: Subject) -> None:
-    """Two tfm sockets of one algorithm share nothing."""
+    """Two tfm sockets of one algorithm share nothing (each bind allocates a tfm, alg_bind)."""
     with subject.open() as transform, subject.open_without_key() as other:
         subject.works(transform.op)
         with raises_errno(errno.ENOKEY):

@@ -31,7 +31,10 @@ def references(found: list[str]) -> set[str]:
 
 @each_type
 def test_open_op_socket_is_found(subject: Subject) -> None:
-    """With input in its queue, where it has one; by its descriptor and as a socket."""
+    """With input in its queue, where it has one; by its descriptor and as a socket.
+
+    Source: /proc/self/fd, /proc/net/sockstat.
+    """
     with subject.open() as transform:
         before = held()
         op = transform.tfm.accept()
@@ -45,7 +48,10 @@ def test_open_op_socket_is_found(subject: Subject) -> None:
 
 
 def test_socket_without_a_descriptor_is_found() -> None:
-    """One that another process keeps open: socket, algorithm, and the module of its type."""
+    """One that another process keeps open: socket, algorithm, and the module of its type.
+
+    Source: /proc/net/sockstat, /proc/crypto, /proc/modules.
+    """
     SKCIPHER.open().close()
     before = held()
     with SKCIPHER.open() as cipher:
@@ -70,7 +76,7 @@ def test_socket_without_a_descriptor_is_found() -> None:
 
 
 def test_socket_let_go_too_often_is_found() -> None:
-    """Fewer than before is as wrong as more."""
+    """Fewer than before is as wrong as more (tests/errors/held.py)."""
     with HASH.open() as h:
         before = held()
         h.close()
@@ -80,7 +86,7 @@ def test_socket_let_go_too_often_is_found() -> None:
 
 
 def test_held_key_is_found(key: Key) -> None:
-    """A reference too many to one that was there before."""
+    """A reference too many to one that was there before (/proc/keys, keyrings(7))."""
     before = held()
     with need_key("keyring", "af-alg-left-ring", b"") as ring:
         key.link(ring.serial)
@@ -97,7 +103,7 @@ def test_key_left_in_a_keyring_is_found(key: Key) -> None:
 
 
 def test_socket_in_a_cycle_of_garbage_is_no_leak() -> None:
-    """What Python would close some time later is closed before the kernel is blamed."""
+    """What Python would close some time later is closed before the kernel is blamed (tests/errors/held.py)."""
     before = held()
     cycle: list[object] = [Socket.create()]
     cycle.append(cycle)
@@ -106,7 +112,10 @@ def test_socket_in_a_cycle_of_garbage_is_no_leak() -> None:
 
 
 def test_kernel_tells_of_lost_memory(lost_memory: LostMemory) -> None:
-    """It does when its message is switched on; here with the message as somebody else wrote it."""
+    """It does when its message is switched on; here with the message as somebody else wrote it.
+
+    Source: __sk_destruct in net/core/sock.c.
+    """
     control = Path("/proc/dynamic_debug/control")
     if not control.exists():
         lacking(absence.DYNAMIC_DEBUG)

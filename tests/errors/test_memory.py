@@ -28,7 +28,10 @@ def test_key_is_enomem_and_keeps_the_old_one(subject: Subject, set_limit: SetLim
 @returns("rng-accept-no-memory", "skcipher-accept-no-iv", "aead-accept-no-iv")
 @each_type
 def test_accept_is_enomem_until_its_context_fits(subject: Subject, set_limit: SetLimit) -> None:
-    """Each size in turn: ENOMEM and nothing left behind, or a socket that works."""
+    """Each size in turn: ENOMEM and nothing left behind, or a socket that works.
+
+    Source: hash_accept_parent_nokey and its like.
+    """
     with subject.open() as transform:
         seen = set()
         for size in [1, 8, 17, 31, *range(32, 200, 8), *range(200, 2000, 100)]:
@@ -73,7 +76,7 @@ def test_clone_is_enomem_and_leaves_the_hash_as_it_was(set_limit: SetLimit) -> N
 
 @returns("hash-no-memory")
 def test_end_of_a_clone_is_enomem_and_the_clone_closes(set_limit: SetLimit) -> None:
-    """A clone has no memory for its digest yet; its origin, which shares none with it, goes on."""
+    """A clone has no memory for its digest yet; its origin, which shares none with it, goes on (hash_alloc_result)."""
     with HASH.open() as h:
         h.op.send(HASH.message, MSG_MORE)
         with h.op.accept() as clone:
@@ -103,7 +106,10 @@ def test_send_is_enomem_and_another_try_works(subject: Subject, set_limit: SetLi
 @returns("recv-no-memory", "recv-no-memory-list", "recv-no-memory-output")
 @each_queued_type
 def test_recv_is_enomem_at_every_step_and_keeps_the_request(subject: Subject, set_limit: SetLimit) -> None:
-    """Each limit in turn, with output in several buffers: ENOMEM and another try, or the result."""
+    """Each limit in turn, with output in several buffers: ENOMEM and another try, or the result.
+
+    Source: af_alg_alloc_areq, af_alg_get_rsgl.
+    """
     size = len(subject.result or b"")
     with subject.open() as transform:
         op = transform.op
@@ -152,7 +158,7 @@ def test_digest_is_enomem_and_the_next_is_right(set_limit: SetLimit) -> None:
 
 @returns("skcipher-state-no-memory")
 def test_part_of_a_stream_is_enomem_or_right(set_limit: SetLimit) -> None:
-    """The state between two parts takes memory where it is kept."""
+    """The state between two parts takes memory where it is kept (algif_skcipher_export)."""
     message, result = SKCIPHER.message, SKCIPHER.result or b""
     with SKCIPHER.open() as cipher:
         seen = set()

@@ -38,7 +38,7 @@ def test_every_message_to_a_hash_is_whole() -> None:
 
 @each_queued_type
 def test_second_message_is_refused_and_the_first_counts(subject: Subject) -> None:
-    """A queue takes one message at a time: the call says 1, and the error is lost."""
+    """A queue takes one message at a time: the call says 1, and the error is lost (sendmmsg(2))."""
     with subject.open() as transform:
         assert sendmmsg(transform.op, [(subject.message, subject.control), (b"more", b"")]) == [len(subject.message)]
         subject.finish(transform.op)
@@ -102,7 +102,7 @@ def test_reading_a_hash_twice_gives_the_digest_of_nothing() -> None:
 
 @returns("wait-for-data")
 def test_reading_a_cipher_goes_on_from_part_to_part() -> None:
-    """Up to what there is: the third would wait, so the call ends with two."""
+    """Up to what there is: the third would wait, so the call ends with two (recvmmsg(2))."""
     result = SKCIPHER.result or b""
     with SKCIPHER.open() as cipher:
         SKCIPHER.begin(cipher.op)

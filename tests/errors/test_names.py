@@ -43,7 +43,10 @@ def refused(type_: str, name: str) -> int:
 @pytest.mark.parametrize("count", [2, 3, 30, 31, 32, 33, 34, 40, 47])
 @pytest.mark.parametrize("type_", TYPES)
 def test_template_with_many_parameters(type_: str, count: int) -> None:
-    """Of 32 and more ENOENT, of fewer whatever the template makes of the first ones: never success."""
+    """Of 32 and more ENOENT, of fewer whatever the template makes of the first ones: never success.
+
+    Source: CRYPTO_MAX_ATTRS.
+    """
     with socket_of("unbound") as tfm:
         for template in ("cbc", "hmac", "xts"):
             name = f"{template}({','.join('x' * count)})"
@@ -54,7 +57,10 @@ def test_template_with_many_parameters(type_: str, count: int) -> None:
 
 @returns("bind-template-refuses")
 def test_parameters_that_a_template_has_no_use_for() -> None:
-    """The instance is made of the first ones and has another name than was asked for: it is not found by it."""
+    """The instance is made of the first ones and has another name than was asked for: it is not found by it.
+
+    Source: cryptomgr_schedule_probe.
+    """
     need(Aead, "authenc(hmac(sha256),cbc(aes))").close()
     expected = errno.EEXIST if probes.passes_on_template_errors() else errno.ENOENT
     for more in (",x", ",x,y", ",cbc(aes)", ",x" * 22):
@@ -83,7 +89,10 @@ SPACED = [
 @returns("bind-template-refuses", "bind-algorithm-missing")
 @pytest.mark.parametrize(("type_", "name"), SPACED, ids=[repr(name) for _, name in SPACED])
 def test_white_space_is_no_part_of_a_name(type_: str, name: str) -> None:
-    """Outside of inner parentheses it ends the name there; inside of them it is left to the template's own lookup."""
+    """Outside of inner parentheses it ends the name there; inside of them it is left to the template's own lookup.
+
+    Source: cryptomgr_schedule_probe, crypto/algboss.c.
+    """
     assert refused(type_, name) in (errno.ENOENT, errno.EINVAL, errno.EEXIST)
 
 
@@ -121,7 +130,10 @@ FOREIGN = [
 @returns("bind-type-missing")
 @pytest.mark.parametrize(("type_", "name"), FOREIGN, ids=[f"{type_}-{name}" for type_, name in FOREIGN])
 def test_type_that_af_alg_does_not_offer(type_: str, name: str) -> None:
-    """Though the kernel's crypto has it, under this name: only hash, skcipher, aead and rng are registered."""
+    """Though the kernel's crypto has it, under this name: only hash, skcipher, aead and rng are registered.
+
+    Source: alg_get_type, crypto/af_alg.c.
+    """
     with socket_of("unbound") as tfm, raises_errno(errno.ENOENT):
         tfm.bind(type_, name)
 

@@ -98,7 +98,10 @@ def test_reading_without_a_key_is_enokey(subject: Subject) -> None:
     ids=["poly1305", "vmac64"],
 )
 def test_hash_of_a_message_too_short_for_it(name: str, key: bytes | None, size: int, error: int) -> None:
-    """Poly1305's one-time key and VMAC's nonce come before the message; without them there is no digest."""
+    """Poly1305's one-time key and VMAC's nonce come before the message; without them there is no digest.
+
+    Source: RFC 8439 2.5; crypto/vmac.c.
+    """
     with need(Hash, name, key) as h:
         for data in (bytes(size), b"", bytes(1)):
             with h.tfm.accept() as op, raises_errno(error):
@@ -201,7 +204,7 @@ def test_empty_buffers_between_others_are_passed_over(subject: Subject) -> None:
 
 @each_queued_type
 def test_overlapping_buffers_give_no_error(subject: Subject) -> None:
-    """What is in them is the caller's fault; the next request is right."""
+    """What is in them is the caller's fault; the next request is right (af_alg_get_rsgl)."""
     with subject.open() as transform, Memory(1) as memory:
         subject.begin(transform.op)
         size = len(subject.result or b"") // 2
@@ -285,7 +288,7 @@ def test_room_for_less_than_a_block_does_nothing(size: int) -> None:
 @returns("skcipher-refuses", "wait-for-data")
 @pytest.mark.parametrize("size", [1, 15, 17, 31, 4095])
 def test_partial_block_of_cbc_is_einval(size: int) -> None:
-    """The request is used up by it."""
+    """The request is used up by it (crypto_cbc_encrypt in crypto/cbc.c; after af_alg_pull_tsgl)."""
     with SKCIPHER.open() as cipher:
         for operation in (ALG_OP_ENCRYPT, ALG_OP_DECRYPT):
             with raises_errno(errno.EINVAL):
@@ -310,7 +313,7 @@ def test_less_than_a_block_of_a_stealing_mode_is_einval(name: str, key: int, siz
 @returns("aead-bad-tag", "aead-refuses", "wait-for-data")
 @pytest.mark.parametrize("part", ["ciphertext", "tag", "aad", "iv"])
 def test_one_flipped_bit_is_ebadmsg(part: str) -> None:
-    """The request is used up by it, and the next is right."""
+    """The request is used up by it, and the next is right (af_alg_pull_tsgl comes first, _aead_recvmsg)."""
     with need(Aead, "gcm(aes)", KEY) as aead:
         good = aead.encrypt(b"secret", AAD, IV)
         sealed, aad, iv = bytearray(good), bytearray(AAD), bytearray(IV)
@@ -358,7 +361,7 @@ def test_bad_tag_after_a_good_message_in_one_read() -> None:
     ],
 )
 def test_message_shorter_than_its_aad_and_tag_is_einval(operation: int, assoclen: int, size: int) -> None:
-    """It can neither be read nor added to; other op sockets are not concerned."""
+    """It can neither be read nor added to; other op sockets are not concerned (aead_sufficient_data)."""
     with AEAD.open() as aead, aead.tfm.accept() as other:
         control = set_op(operation) + set_assoclen(assoclen) + set_iv(IV)
         aead.op.sendmsg([bytes(size)], control)
@@ -374,7 +377,7 @@ def test_message_shorter_than_its_aad_and_tag_is_einval(operation: int, assoclen
 @returns("aead-no-room")
 @pytest.mark.parametrize("size", [1, 4, 15])
 def test_room_for_less_than_tag_and_aad_is_einval_and_keeps_the_request(size: int) -> None:
-    """Payload can be cut to the room, but tag and AAD cannot."""
+    """Payload can be cut to the room, but tag and AAD cannot (_aead_recvmsg)."""
     plaintext, aad = b"sixteen bytes ..", bytes(8)
     with AEAD.open() as aead:
         expected = aad + aeads.seal(AEAD.name, AEAD.key or b"", IV, aad, plaintext, 16)

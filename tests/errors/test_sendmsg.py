@@ -77,7 +77,7 @@ MALFORMED = {
 @each_queued_type
 @pytest.mark.parametrize("control", MALFORMED.values(), ids=MALFORMED.keys())
 def test_control_message_without_its_value_is_einval(subject: Subject, control: bytes) -> None:
-    """Alone, and after good ones."""
+    """Alone, and after good ones (af_alg_cmsg_send)."""
     with subject.open() as transform:
         for before in (b"", subject.control):
             with raises_errno(errno.EINVAL):
@@ -88,7 +88,7 @@ def test_control_message_without_its_value_is_einval(subject: Subject, control: 
 @returns("cmsg-unknown")
 @each_queued_type
 def test_unknown_control_message_is_einval(subject: Subject) -> None:
-    """The options of the tfm socket among them."""
+    """The options of the tfm socket among them (af_alg_cmsg_send)."""
     with subject.open() as transform:
         for type_ in (0, c.ALG_SET_KEY, c.ALG_SET_AEAD_AUTHSIZE, c.ALG_SET_DRBG_ENTROPY, 7, 8, 99, -1):
             with raises_errno(errno.EINVAL, why=f"type {type_}"):
@@ -141,7 +141,10 @@ def test_aad_of_2_gib_is_einval(length: int) -> None:
 @returns("cmsg-unknown", "send-op-value", "send-iv-size")
 @each_queued_type
 def test_refused_control_data_changes_nothing(subject: Subject) -> None:
-    """Operation, IV and AAD length of a message that has begun stay, though good ones came before the bad."""
+    """Operation, IV and AAD length of a message that has begun stay, though good ones came before the bad.
+
+    Source: af_alg_cmsg_send fills a struct of its own.
+    """
     size = 16 if subject is SKCIPHER else 12
     others = set_op(ALG_OP_DECRYPT) + set_iv(b"\xff" * size) + set_assoclen(1)
     with subject.open() as transform:
@@ -202,7 +205,7 @@ def test_without_an_iv_it_is_zero_at_first(subject: Subject) -> None:
 
 
 def test_without_an_aad_length_there_is_none() -> None:
-    """Though the message before had some."""
+    """Though the message before had some (af_alg_sendmsg copies con.aead_assoclen, which is 0)."""
     with AEAD.open() as aead:
         AEAD.works(aead.op)
         expected = aeads.seal("gcm(aes)", AEAD.key or b"", bytes(12), b"", b"plaintext", 16)
@@ -221,7 +224,10 @@ def test_a_hash_does_not_look_at_control_data() -> None:
 @returns("sendmsg-generic")
 @each_keyed_type
 def test_control_data_that_cannot_be_copied(subject: Subject) -> None:
-    """EFAULT where it cannot be read, ENOBUFS beyond the limit of option memory or of an int."""
+    """EFAULT where it cannot be read, ENOBUFS beyond the limit of option memory or of an int.
+
+    Source: ____sys_sendmsg, net/socket.c.
+    """
     with subject.open() as transform:
         for control, error in (
             (Pointer(8, 24), errno.EFAULT),
@@ -287,7 +293,7 @@ def test_unreadable_data_is_efault(subject: Subject) -> None:
 @returns("send-fault")
 @each_queued_type
 def test_unreadable_second_buffer_takes_the_first_with_it(subject: Subject) -> None:
-    """Data is copied by the page: what shares one with a fault is not queued."""
+    """Data is copied by the page: what shares one with a fault is not queued (af_alg_sendmsg)."""
     with subject.open() as transform, Memory(1, PROT_NONE) as memory:
         with raises_errno(errno.EFAULT):
             transform.op.sendmsg([bytes(16), memory.pointer(4096, 16)], subject.control)
@@ -301,7 +307,7 @@ def test_unreadable_second_buffer_takes_the_first_with_it(subject: Subject) -> N
 @returns("send-fault")
 @each_queued_type
 def test_unreadable_buffer_in_the_middle_takes_the_pages_before(subject: Subject) -> None:
-    """What comes after it is not queued."""
+    """What comes after it is not queued (af_alg_sendmsg)."""
     with subject.open() as transform, Memory(1, PROT_NONE) as memory:
         memory.write(0, PAGE_OF_DATA)
         parts = [memory.pointer(0, 4096), memory.pointer(4096, 16), bytes(16)]
@@ -327,7 +333,7 @@ def test_unreadable_data_after_good_leaves_the_good(subject: Subject) -> None:
 @returns("send-fault")
 @each_queued_type
 def test_fault_in_a_later_page_takes_what_came_before(subject: Subject) -> None:
-    """A number of bytes, not EFAULT: and those bytes are queued."""
+    """A number of bytes, not EFAULT: and those bytes are queued (``copied ?: err`` in af_alg_sendmsg)."""
     with subject.open() as transform, Memory(2, PROT_NONE) as memory:
         memory.write(0, 2 * PAGE_OF_DATA)
         assert transform.op.sendmsg([memory.pointer(0, 3 * 4096)], subject.control) == 8192
@@ -337,7 +343,7 @@ def test_fault_in_a_later_page_takes_what_came_before(subject: Subject) -> None:
 
 @returns("hash-fault")
 def test_fault_in_a_hash_is_efault_or_the_bytes_before() -> None:
-    """Either way the message is over and the next one is right."""
+    """Either way the message is over and the next one is right (hash_sendmsg)."""
     with HASH.open() as h, Memory(1, PROT_NONE) as memory:
         sent: list[int] = []
         got = outcome(lambda: sent.append(h.op.sendmsg([bytes(16), memory.pointer(4096, 16)])))
@@ -380,7 +386,7 @@ def test_empty_buffers_between_others_are_passed_over(subject: Subject) -> None:
 @returns("not-on-tfm", "rng-send")
 @pytest.mark.parametrize("kind", [k for k in SOCKETS if k == "unbound" or k.endswith("-tfm") or k == "rng-op"])
 def test_socket_that_takes_no_data_is_eopnotsupp(kind: str) -> None:
-    """Only op sockets do, and not those of an rng."""
+    """Only op sockets do, and not those of an rng (sock_no_sendmsg of alg_proto_ops and algif_rng_ops)."""
     with socket_of(kind) as sock:
         for flags in (0, MSG_MORE, MSG_DONTWAIT):
             with raises_errno(errno.EOPNOTSUPP):
@@ -409,7 +415,7 @@ def test_sending_without_a_key_is_enokey(subject: Subject) -> None:
 @returns("send-before-read")
 @each_queued_type
 def test_second_message_before_the_first_is_read_is_einval(subject: Subject) -> None:
-    """And the first is as it was: operation, IV and data."""
+    """And the first is as it was: operation, IV and data (af_alg_sendmsg)."""
     with subject.open() as transform:
         subject.begin(transform.op)
         for flags in (0, MSG_MORE, MSG_DONTWAIT):

@@ -35,7 +35,7 @@ FOREIGN_LEVELS = {"ip": 0, "tcp": 6, "udp": 17, "netlink": 270, "tls": 282}
 @returns("setsockopt-unknown")
 @each_type
 def test_unknown_option_is_enoprotoopt(subject: Subject) -> None:
-    """IV, operation and AAD length among them: they are control messages."""
+    """IV, operation and AAD length among them: they are control messages (alg_setsockopt)."""
     with subject.open() as transform:
         for option in UNKNOWN_OPTIONS:
             with raises_errno(errno.ENOPROTOOPT, why=f"option {option}"):
@@ -107,7 +107,7 @@ def test_any_option_with_a_used_op_socket_is_busy(level: int) -> None:
 @returns("setsockopt-children")
 @each_type
 def test_any_option_of_any_type_with_a_used_op_socket_is_busy(subject: Subject) -> None:
-    """Also those that the type does not have."""
+    """Also those that the type does not have (alg_setsockopt)."""
     with subject.open() as transform:
         subject.works(transform.op)
         for option in range(9):
@@ -191,7 +191,10 @@ def test_key_for_an_unkeyed_hash_is_enosys(name: str) -> None:
 @returns("setkey-refused")
 @pytest.mark.parametrize("name", ["cbc(aes)", "ctr(aes)", "xts(aes)"])
 def test_key_of_a_wrong_length_is_einval(name: str) -> None:
-    """Afterwards there is the old key or none, which depends on who checked; never half a new one."""
+    """Afterwards there is the old key or none, which depends on who checked; never half a new one.
+
+    Source: alg_setkey; the type's setkey.
+    """
     accepted = {32, 48, 64} if name.startswith("xts") else {16, 24, 32}
     with need(Skcipher, name) as cipher:
         for length in range(100):
@@ -285,7 +288,10 @@ def test_key_serial_that_is_none(subject: Subject) -> None:
 @returns("setsockopt-generic")
 @pytest.mark.parametrize("kind", ["unbound", "skcipher-tfm", "skcipher-op", "hash-op"])
 def test_options_of_sol_socket_go_to_the_socket_layer(kind: str) -> None:
-    """An unknown one is ENOPROTOOPT, a short value EINVAL, an unreadable one EFAULT, on every kind of socket."""
+    """An unknown one is ENOPROTOOPT, a short value EINVAL, an unreadable one EFAULT, on every kind of socket.
+
+    Source: sk_setsockopt.
+    """
     so_sndbuf = 7
     with socket_of(kind) as sock:
         for option, value, error in (
