@@ -51,7 +51,10 @@ def test_ask_for_one(inject: Injector, crypto: CryptoNetlink) -> None:
 
 
 def test_build_an_instance(inject: Injector, crypto: CryptoNetlink, instance: str) -> None:
-    """A failure leaves no half-made algorithm: what stands in /proc/crypto is whole, and the next attempt builds it."""
+    """A failure leaves no half-made algorithm: what stands in /proc/crypto is whole, and the next attempt builds it.
+
+    Source: crypto_add_alg, crypto_probing_notify.
+    """
 
     def story() -> Story:
         removed(crypto, instance)
@@ -80,7 +83,10 @@ def test_remove_an_instance(inject: Injector, crypto: CryptoNetlink, instance: s
 
 @returns("bind-no-memory", "bind-template-refuses")
 def test_bind_builds_an_instance(inject: Injector, crypto: CryptoNetlink, instance: str) -> None:
-    """The first bind of a template's instance; most of the work is done by a thread of the kernel's own."""
+    """The first bind of a template's instance; most of the work is done by a thread of the kernel's own.
+
+    Source: cryptomgr_probe in crypto/algboss.c.
+    """
 
     def story() -> Story:
         removed(crypto, instance)

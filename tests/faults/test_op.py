@@ -41,7 +41,10 @@ SEND = BOTH | CONTROL
 @each_keyed_type
 @pytest.mark.parametrize("flags", [0, MSG_MORE], ids=["whole", "more"])
 def test_send(inject: Injector, subject: Subject, flags: int) -> None:
-    """What was taken before the failure is at most the message; all memory is given back when the socket closes."""
+    """What was taken before the failure is at most the message; all memory is given back when the socket closes.
+
+    Source: af_alg_sendmsg.
+    """
 
     def story(op: Socket) -> Story:
         ended = yield lambda: subject.begin(op, flags)
@@ -54,7 +57,10 @@ def test_send(inject: Injector, subject: Subject, flags: int) -> None:
 @returns("send-fault-append")
 @each_queued_type
 def test_append(inject: Injector, subject: Subject) -> None:
-    """A second send that fills the page of the first. When it fails, the first is as it was."""
+    """A second send that fills the page of the first. When it fails, the first is as it was.
+
+    Source: af_alg_sendmsg, ctx->merge.
+    """
     head, tail = subject.message[:9], subject.message[9:]
 
     def story(op: Socket) -> Story:
@@ -70,7 +76,10 @@ def test_append(inject: Injector, subject: Subject) -> None:
 @returns("send-no-memory", "send-no-page", "send-fault")
 @each_queued_type
 def test_long_send(inject: Injector, subject: Subject) -> None:
-    """Pages that were filled before the failure count: the call returns their bytes."""
+    """Pages that were filled before the failure count: the call returns their bytes.
+
+    Source: ``copied ?: err`` in af_alg_sendmsg.
+    """
     data = bytes(3 * 4096 + 100)
 
     def story(op: Socket) -> Story:
@@ -84,7 +93,10 @@ def test_long_send(inject: Injector, subject: Subject) -> None:
 
 @returns("hash-fault")
 def test_long_hash(inject: Injector) -> None:
-    """Several batches of 16 pages: a failure ends the message, and the next one is a new one."""
+    """Several batches of 16 pages: a failure ends the message, and the next one is a new one.
+
+    Source: ALG_MAX_PAGES in hash_sendmsg.
+    """
     data = bytes(40 * 4096)
 
     def story(op: Socket) -> Story:
@@ -98,7 +110,10 @@ def test_long_hash(inject: Injector) -> None:
 @pytest.mark.parametrize("step", ["send", "finish", "recv", "recv-nothing"])
 @returns("hash-no-memory", "hash-recv-no-memory", "hash-recv-fault")
 def test_hash_in_parts(inject: Injector, step: str) -> None:
-    """A message in two parts, and a digest of nothing. After a failure the message is as it was before, or ended."""
+    """A message in two parts, and a digest of nothing. After a failure the message is as it was before, or ended.
+
+    Source: hash_sendmsg, hash_recvmsg.
+    """
     acts: dict[str, Callable[[Socket], object]] = {
         "send": lambda op: op.send(HASH.message[9:]),
         "finish": lambda op: op.send(b""),
@@ -128,7 +143,7 @@ def test_hash_in_parts(inject: Injector, step: str) -> None:
 @returns("hash-recv-no-memory", "hash-recv-fault")
 @each_keyed_type
 def test_recv(inject: Injector, subject: Subject) -> None:
-    """Output in three buffers: the whole result, or an error and everything given back."""
+    """Output in three buffers: the whole result, or an error and everything given back (af_alg_get_rsgl)."""
     size = len(subject.result or b"")
 
     def story(op: Socket) -> Story:
@@ -163,7 +178,7 @@ def test_random(inject: Injector, name: str) -> None:
 @returns("rng-test-send")
 @pytest.mark.parametrize("step", ["send", "recv"])
 def test_random_for_validation(inject: Injector, step: str) -> None:
-    """Additional input of a generator with entropy set: a failed send leaves none."""
+    """Additional input of a generator with entropy set: a failed send leaves none (rng_test_sendmsg)."""
     need(Rng, "stdrng", b"").close()
     if not probes.has_drbg_entropy():
         lacking(absence.DRBG_ENTROPY, errno.ENOPROTOOPT)
@@ -185,7 +200,10 @@ def test_random_for_validation(inject: Injector, step: str) -> None:
 
 @returns("skcipher-state-no-memory", "recv-no-memory-list")
 def test_part_of_a_stream(inject: Injector) -> None:
-    """A cipher's output while its input is open; the state between two parts takes memory of its own."""
+    """A cipher's output while its input is open; the state between two parts takes memory of its own.
+
+    Source: algif_skcipher_export.
+    """
 
     def story(op: Socket) -> Story:
         op.sendmsg([SKCIPHER.message], SKCIPHER.control, MSG_MORE)
@@ -206,7 +224,10 @@ KEY_SIZES = {"xts(aes)": 64, "lrw(aes)": 32, "adiantum(xchacha12,aes)": 32}
 @returns("skcipher-refuses")
 @pytest.mark.parametrize("name", CIPHERS)
 def test_ciphers_with_memory_of_their_own(inject: Injector, name: str) -> None:
-    """Buffers that are not aligned, in parts smaller than a block, which the cipher has to bring together."""
+    """Buffers that are not aligned, in parts smaller than a block, which the cipher has to bring together.
+
+    Source: skcipher_next_slow in crypto/skcipher.c.
+    """
     iv_size = 32 if name.startswith(("adiantum", "hctr2")) else 16
     key = bytes(range(KEY_SIZES.get(name, 16)))
     control = set_op(ALG_OP_ENCRYPT) + set_iv(bytes(iv_size))
@@ -254,7 +275,7 @@ def test_aeads_with_memory_of_their_own(inject: Injector, name: str) -> None:
 @returns("send-no-memory", "send-no-page", "send-fault")
 @each_queued_type
 def test_sendmmsg_and_recvmmsg(inject: Injector, subject: Subject) -> None:
-    """A failure in the second message hides behind the first, which counts."""
+    """A failure in the second message hides behind the first, which counts (sendmmsg(2), recvmmsg(2))."""
     half = len(subject.message) // 2
     parts = [(subject.message[:half], subject.control), (subject.message[half:], b"")]
 
@@ -274,7 +295,7 @@ def test_sendmmsg_and_recvmmsg(inject: Injector, subject: Subject) -> None:
 @pytest.mark.parametrize("subject", QUEUED, ids=lambda subject: subject.type_)
 @pytest.mark.parametrize("way", ["poll", "select", "epoll"])
 def test_poll(inject: Injector, subject: Subject, way: str) -> None:
-    """Asking changes nothing, whether there is an answer or not."""
+    """Asking changes nothing, whether there is an answer or not (af_alg_poll)."""
 
     def story(op: Socket) -> Story:
         subject.begin(op)
@@ -298,7 +319,7 @@ def test_poll(inject: Injector, subject: Subject, way: str) -> None:
 
 @each_keyed_type
 def test_nokey_socket(inject: Injector, subject: Subject) -> None:
-    """The first call of a socket that was accepted before there was a key."""
+    """The first call of a socket that was accepted before there was a key (hash_check_key and its like)."""
 
     def story() -> Story:
         with subject.open_without_key() as transform:

@@ -23,7 +23,7 @@ BOTH = NO_MEMORY | COPIES
 @each_keyed_type
 @pytest.mark.parametrize("way", ["splice", "sendfile"])
 def test_splice_in(inject: Injector, subject: Subject, way: str, tmp_path: Path) -> None:
-    """What stays in the pipe or the file is what was not moved."""
+    """What stays in the pipe or the file is what was not moved (splice(2); fs/splice.c)."""
     content = tmp_path / "content"
     content.write_bytes(subject.message)
     size = len(subject.message)
@@ -47,7 +47,7 @@ def test_splice_in(inject: Injector, subject: Subject, way: str, tmp_path: Path)
 @returns("recv-no-memory", "hash-recv-no-memory")
 @each_keyed_type
 def test_splice_out(inject: Injector, subject: Subject) -> None:
-    """The result comes into the pipe whole, or not at all."""
+    """The result comes into the pipe whole, or not at all (splice(2); fs/splice.c)."""
     size = len(subject.result or b"")
 
     def story(op: Socket) -> Story:
@@ -63,7 +63,7 @@ def test_splice_out(inject: Injector, subject: Subject) -> None:
 
 @each_keyed_type
 def test_vmsplice(inject: Injector, subject: Subject) -> None:
-    """Pages of the caller's own go through the pipe by reference."""
+    """Pages of the caller's own go through the pipe by reference (vmsplice(2))."""
     size = len(subject.message)
     with Memory(1) as memory:
         memory.write(0, subject.message)

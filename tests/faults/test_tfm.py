@@ -40,7 +40,7 @@ def test_socket(inject: Injector) -> None:
 @returns("bind-no-memory", "bind-address-generic", "bind-algorithm-missing")
 @each_type
 def test_bind(inject: Injector, subject: Subject) -> None:
-    """A failed bind leaves the socket unbound, and the next one works."""
+    """A failed bind leaves the socket unbound, and the next one works (alg_bind)."""
     subject.open().close()
 
     def story() -> Story:
@@ -57,7 +57,7 @@ def test_bind(inject: Injector, subject: Subject) -> None:
 @returns("bind-no-memory")
 @each_type
 def test_bind_again(inject: Injector, subject: Subject) -> None:
-    """A failed bind of a bound socket leaves what was bound, key and all."""
+    """A failed bind of a bound socket leaves what was bound, key and all (alg_bind swaps last)."""
     with subject.open():
 
         def story() -> Story:
@@ -73,7 +73,7 @@ def test_bind_again(inject: Injector, subject: Subject) -> None:
 @returns("setkey-no-memory", "setkey-fault")
 @each_keyed_type
 def test_key(inject: Injector, subject: Subject) -> None:
-    """After a failure the socket has its old key, which is the same, or none, and takes it again."""
+    """After a failure the socket has its old key, which is the same, or none, and takes it again (alg_setkey)."""
 
     def story() -> Story:
         with subject.open() as transform:
@@ -89,7 +89,10 @@ def test_key(inject: Injector, subject: Subject) -> None:
 @returns("setkey-no-memory", "setkey-fault")
 @pytest.mark.parametrize("kind", ["authenc(hmac(sha256),cbc(aes))"])
 def test_key_of_nested_algorithms(inject: Injector, kind: str) -> None:
-    """Key blobs are taken apart and given to the inner algorithms, which may need memory of their own."""
+    """Key blobs are taken apart and given to the inner algorithms, which may need memory of their own.
+
+    Source: crypto_authenc_setkey.
+    """
     blob = authenc_key(bytes(32), bytes(16))
     need(Aead, kind, blob).close()
 
@@ -118,7 +121,7 @@ def test_seed(inject: Injector) -> None:
 
 
 def test_authsize(inject: Injector) -> None:
-    """The size is the option's length; nothing is copied, and no memory taken."""
+    """The size is the option's length; nothing is copied, and no memory taken (alg_setsockopt, aead_setauthsize)."""
 
     def story() -> Story:
         with AEAD.open() as aead:
@@ -180,7 +183,7 @@ def test_getsockopt(inject: Injector) -> None:
 @returns("aead-accept-no-memory", "rng-accept-no-memory", "skcipher-accept-no-iv", "aead-accept-no-iv")
 @each_type
 def test_accept(inject: Injector, subject: Subject) -> None:
-    """A failed accept counts as none: the key can be set again, which live op sockets forbid."""
+    """A failed accept counts as none: the key can be set again, which live op sockets forbid (af_alg_accept)."""
     with subject.open() as transform:
 
         def story() -> Story:
@@ -218,7 +221,7 @@ def test_accept_without_a_key(inject: Injector, subject: Subject) -> None:
 @returns("hash-clone-state", "hash-clone-no-memory")
 @pytest.mark.parametrize("flags", [MSG_MORE, 0], ids=["open", "finished"])
 def test_clone(inject: Injector, flags: int) -> None:
-    """The origin goes on as if nothing had been."""
+    """The origin goes on as if nothing had been (hash_accept in crypto/algif_hash.c)."""
 
     def story(op: Socket) -> Story:
         op.send(HASH.message[:9], flags)
