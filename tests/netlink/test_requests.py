@@ -32,7 +32,7 @@ def by_driver() -> dict[str, Implementation]:
 
 
 def test_dump_is_proc_crypto(crypto: CryptoNetlink) -> None:
-    """Every entry, with the same numbers, and nothing of the kernel's memory after the texts."""
+    """Every entry, with the same numbers, and nothing of the kernel's memory after the texts (crypto_dump_report)."""
     for subject in (HASH, SKCIPHER, AEAD):
         subject.open().close()
     # A message has room for 63 bytes of a name, of which the kernel has up to 127.
@@ -98,7 +98,7 @@ def test_unknown_algorithm_is_enoent(crypto: CryptoNetlink) -> None:
     "type_", [n.CRYPTO_MSG_NEWALG, n.CRYPTO_MSG_DELALG, n.CRYPTO_MSG_UPDATEALG, n.CRYPTO_MSG_GETALG]
 )
 def test_malformed_messages_are_einval(crypto: CryptoNetlink, type_: int) -> None:
-    """Too short, or with a name that does not end."""
+    """Too short, or with a name that does not end (crypto_msg_min, null_terminated in crypto/crypto_user.c)."""
     for payload in (b"", bytes(4), bytes(n.ALG_SIZE - 1), alg("x" * 64), alg("x", "x" * 64)):
         with raises_errno(errno.EINVAL, why=f"{len(payload)} bytes"):
             crypto.request(type_, payload)
@@ -140,7 +140,7 @@ def test_default_generator_can_be_dropped(crypto: CryptoNetlink, identity: Ident
 
 @pytest.mark.parametrize("identity", EVERYBODY, ids=lambda identity: identity.name)
 def test_changing_needs_cap_net_admin(crypto: CryptoNetlink, identity: Identity) -> None:
-    """In the initial user namespace; before the message is looked at."""
+    """In the initial user namespace; before the message is looked at (netlink_capable in crypto/crypto_user.c)."""
 
     def change() -> list[int]:
         with CryptoNetlink() as own:
@@ -202,7 +202,7 @@ def test_algorithm_in_use_is_busy(crypto: CryptoNetlink, instance: str) -> None:
 
 
 def test_only_instances_can_be_removed(crypto: CryptoNetlink) -> None:
-    """And only by their driver's name."""
+    """And only by their driver's name (crypto_del_alg, CRYPTO_ALG_INSTANCE)."""
     plain = next(
         e for e in implementations() if "(" not in e.driver and e.type_ in ("shash", "cipher") and not e.internal
     )

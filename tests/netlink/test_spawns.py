@@ -82,7 +82,10 @@ def change(crypto: CryptoNetlink, driver: str) -> None:
 
 @pytest.mark.parametrize(("name", "part"), STACKS, ids=[f"{part}-of-{name}" for name, part in STACKS])
 def test_updated_spawn_of_an_instance_in_use(crypto: CryptoNetlink, name: str, part: str) -> None:
-    """Who has the transform goes on, with new op sockets too; a new bind makes a new instance, and both work."""
+    """Who has the transform goes on, with new op sockets too; a new bind makes a new instance, and both work.
+
+    Source: crypto_update_alg, crypto_remove_spawns.
+    """
     driver = driver_of(part)
     with opened(name) as transform, opened(name) as unused:
         works(transform, name)
@@ -130,7 +133,7 @@ def test_what_another_instance_is_made_of_cannot_be_removed(crypto: CryptoNetlin
 
 
 def test_part_changed_again_and_again_while_it_is_used(crypto: CryptoNetlink) -> None:
-    """Every generation of an instance stays usable for those who have it."""
+    """Every generation of an instance stays usable for those who have it (crypto_remove_spawns)."""
     name, held = "cbc(camellia)", []
     try:
         for _ in range(3):
