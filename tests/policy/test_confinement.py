@@ -80,7 +80,10 @@ def test_root_of_a_namespace_limits_only_itself() -> None:
 
 
 def test_modules_come_in_for_a_process_in_a_chroot(tmp_path: Path) -> None:
-    """The kernel runs modprobe in its own root, whatever that of the caller holds."""
+    """The kernel runs modprobe in its own root, whatever that of the caller holds.
+
+    Source: call_modprobe, kernel/module/kmod.c.
+    """
     need_module("wp512")
     need(Hash, "wp512").close()
     need(Hash, "sha256").close()
@@ -99,7 +102,7 @@ def test_modules_come_in_for_a_process_in_a_chroot(tmp_path: Path) -> None:
 
 
 def test_filter_of_socket_is_enough_against_new_sockets() -> None:
-    """What was opened before goes on working: its calls are others."""
+    """What was opened before goes on working: its calls are others (seccomp(2))."""
     with SKCIPHER.open() as cipher:
 
         def confined() -> list[int]:
@@ -114,7 +117,7 @@ def test_filter_of_socket_is_enough_against_new_sockets() -> None:
 
 @pytest.mark.parametrize("both", [False, True], ids=["64-bit-filter", "both-filters"])
 def test_32_bit_entry_needs_a_filter_of_its_own(both: bool) -> None:
-    """A filter that knows the calls of one architecture lets those of the other pass."""
+    """A filter that knows the calls of one architecture lets those of the other pass (seccomp(2), on arch)."""
     need_32_bit()
     calls = {seccomp.AUDIT_ARCH_X86_64: seccomp.SOCKET_X86_64}
     if both:

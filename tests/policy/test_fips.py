@@ -40,7 +40,7 @@ def test_what_is_approved_works(subject: Subject) -> None:
 
 
 def test_bind_takes_what_proc_crypto_says_is_approved() -> None:
-    """And nothing else; kernels before 5.18 do not say it."""
+    """And nothing else; kernels before 5.18 do not say it (CRYPTO_ALG_FIPS_INTERNAL)."""
     HASH.open().close()
     types = {listed: type_ for listed, type_ in AF_ALG_TYPES.items() if has_type(type_)}
     wrong = []
@@ -84,6 +84,9 @@ def test_xts_key_of_equal_halves_is_einval() -> None:
 
 
 def test_parts_of_what_is_approved_need_not_be() -> None:
-    """GHASH, CBC-MAC and plain ciphers are parts of GCM and CCM, whether they can be bound or not."""
+    """GHASH, CBC-MAC and plain ciphers are parts of GCM and CCM, whether they can be bound or not.
+
+    Source: CRYPTO_ALG_FIPS_INTERNAL, crypto/api.c.
+    """
     for name in ("gcm(aes)", "ccm(aes)"):
         need(Aead, name).close()

@@ -57,7 +57,7 @@ def user_key(payload: bytes) -> k.Key:
 @each_keyed_type
 @pytest.mark.parametrize("type_", ["user", "logon"])
 def test_key_is_the_payload(subject: Subject, type_: str) -> None:
-    """The payload of a logon key cannot be read by user space, but used."""
+    """The payload of a logon key cannot be read by user space, but used (keyrings(7); key_data_ptr_user)."""
     assert subject.key
     with subject.open_without_key() as transform, need_key(type_, "af-alg:test", subject.key) as key:
         before = key.users()
@@ -68,7 +68,7 @@ def test_key_is_the_payload(subject: Subject, type_: str) -> None:
 
 @each_keyed_type
 def test_key_is_copied(subject: Subject) -> None:
-    """What happens to it afterwards is of no concern."""
+    """What happens to it afterwards is of no concern (alg_setkey_by_key_serial)."""
     assert subject.key
     with subject.open_without_key() as transform, user_key(subject.key) as key:
         set_by_serial(transform, key.option)
@@ -204,7 +204,7 @@ def test_key_with_a_used_op_socket_is_busy() -> None:
 
 
 def test_longest_payload() -> None:
-    """A user key has at most 32767 bytes; hmac takes them all."""
+    """A user key has at most 32767 bytes; hmac takes them all (user_preparse in security/keys/user_defined.c)."""
     payload = bytes(i % 251 for i in range(32767))
     with need(Hash, "hmac(sha256)") as h, user_key(payload) as key:
         set_by_serial(h, key.option)
@@ -219,7 +219,7 @@ def test_longest_payload() -> None:
     ids=["encrypted", "trusted"],
 )
 def test_key_that_nobody_sees_can_be_used(type_: str, command: bytes) -> None:
-    """Its 32 random bytes never leave the kernel."""
+    """Its 32 random bytes never leave the kernel (key_data_ptr_encrypted, key_data_ptr_trusted)."""
     with user_key(bytes(32)) as master:
         assert master.serial > 0
         try:
@@ -237,7 +237,10 @@ def test_key_that_nobody_sees_can_be_used(type_: str, command: bytes) -> None:
 
 
 def test_use_of_a_key_takes_none_of_its_owners_quota() -> None:
-    """A key that leaves no room for another (EDQUOT) can be used, as often as one likes: the copy is the socket's."""
+    """A key that leaves no room for another (EDQUOT) can be used, as often as one likes: the copy is the socket's.
+
+    Source: keyrings(7); alg_setkey_by_key_serial.
+    """
     with HASH.open_without_key() as h:
 
         def fill_and_use() -> list[int]:

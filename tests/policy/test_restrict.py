@@ -109,7 +109,7 @@ def test_without_restriction_everybody_uses_everything(identity: Identity) -> No
 @returns("bind-restricted")
 @each_identity
 def test_at_1_the_list_decides(identity: Identity, set_level: SetLevel) -> None:
-    """Root in a user namespace of its own has no capability that counts."""
+    """Root in a user namespace of its own has no capability that counts (sysctl/crypto.rst, see above)."""
     here = available()
     set_level(1)
     with no_autoload():
@@ -123,7 +123,7 @@ def test_at_1_the_list_decides(identity: Identity, set_level: SetLevel) -> None:
 @returns("socket-restricted")
 @each_identity
 def test_at_2_there_is_no_socket(identity: Identity, set_level: SetLevel) -> None:
-    """Before type and protocol are looked at."""
+    """Before type and protocol are looked at (sysctl/crypto.rst, see above)."""
     set_level(2)
     calls = [(5, 0), (1, 0), (5, 1)]
     got = run_as(identity, lambda: [outcome(lambda c=call: Socket.create(*c).close()) for call in calls])
@@ -146,7 +146,7 @@ def test_at_2_a_socket_from_before_cannot_be_bound(set_level: SetLevel) -> None:
 @pytest.mark.parametrize("level", [1, 2])
 @pytest.mark.parametrize("subject", KEYED, ids=lambda subject: subject.type_)
 def test_bound_sockets_are_not_concerned(subject: Subject, level: int, set_level: SetLevel) -> None:
-    """What is bound takes keys, gives op sockets and works, whoever holds it."""
+    """What is bound takes keys, gives op sockets and works, whoever holds it (sysctl/crypto.rst, see above)."""
     with subject.open_without_key() as transform:
         set_level(level)
         assert subject.key
