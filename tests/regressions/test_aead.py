@@ -32,7 +32,7 @@ authencesn_short_aad = pytest.mark.fixed_by(
 def test_authencesn_refuses_aad_without_a_whole_sequence_number(assoclen: int) -> None:
     """ESN needs SPI and two halves of the sequence number; with less the decryption walked off its list.
 
-    Encryption shows the missing check and does no harm.
+    Encryption shows the missing check and does no harm. Source: RFC 4303, 2.2.1; crypto/authencesn.c.
     """
     with need(Aead, ESN, AUTHENC) as aead:
         aead.op.sendmsg([bytes(assoclen + 16)], set_op(ALG_OP_ENCRYPT) + set_assoclen(assoclen) + set_iv(bytes(16)))
@@ -82,7 +82,10 @@ full_list = pytest.mark.fixed_by(
 
 @pytest.mark.parametrize("pages", [FULL_LIST - 1, pytest.param(FULL_LIST, marks=full_list), FULL_LIST + 1])
 def test_aead_message_beyond_a_full_tsgl(pages: int) -> None:
-    """The list's last entry stayed marked as the end of all, and the cipher walked into nothing."""
+    """The list's last entry stayed marked as the end of all, and the cipher walked into nothing.
+
+    Source: af_alg_sendmsg, sg_mark_end.
+    """
     first, rest = bytes(i * 7 % 251 for i in range(PAGE)) * pages, bytes(range(256)) * 2
     with need(Aead, "gcm(aes)", KEY) as aead:
         for set_buffer in (set_send_buffer, set_receive_buffer):
@@ -98,7 +101,7 @@ def test_aead_message_beyond_a_full_tsgl(pages: int) -> None:
 def test_aead_output_is_split_at_rcvbuf() -> None:
     """With a receive buffer of one page no more than one page may be pinned: 8 KiB cannot come in one piece.
 
-    What does not fit is left for a message of its own.
+    What does not fit is left for a message of its own. Source: af_alg_get_rsgl, af_alg_rcvbuf.
     """
     with need(Aead, "gcm(aes)", KEY) as aead:
         set_receive_buffer(aead.op, PAGE, force=True)
@@ -115,7 +118,7 @@ def test_aead_output_is_split_at_rcvbuf() -> None:
 )
 @pytest.mark.parametrize("header", [b"", b"header"], ids=["without-aad", "with-aad"])
 def test_a_tag_over_nothing_is_verified(header: bytes) -> None:
-    """Without ciphertext and AAD there is no result, and its list was left as the memory was."""
+    """Without ciphertext and AAD there is no result, and its list was left as the memory was (af_alg_get_rsgl)."""
     sealed = aeads.seal("gcm(aes)", KEY, IV, header, b"", 16)
     with need(Aead, "gcm(aes)", KEY) as aead:
         assert aead.crypt(ALG_OP_DECRYPT, sealed, header, IV, 0) == header
@@ -138,7 +141,7 @@ def test_an_aead_without_a_key_is_usable_only_after_it_got_one() -> None:
 @pytest.mark.fixed_by("8f9c46934848", "crypto: authenc - fix parsing key with misaligned rta_len", cve="CVE-2020-10769")
 @pytest.mark.parametrize("rta_len", [0, 3, 4, 5, 6, 7, 9, 10, 11])
 def test_authenc_refuses_a_key_whose_header_has_another_length(rta_len: int) -> None:
-    """The header was skipped by its length rounded up, which read past the key."""
+    """The header was skipped by its length rounded up, which read past the key (crypto_authenc_extractkeys)."""
     key = authenc_key(bytes(max(rta_len - 8, 0)), b"", rta_len=rta_len)
     why = "a key with such a header"
     with need(Aead, "authenc(hmac(sha256),cbc(aes))") as aead, raises_errno(errno.EINVAL, why=why):
@@ -149,7 +152,10 @@ def test_authenc_refuses_a_key_whose_header_has_another_length(rta_len: int) -> 
     "b32a7dc8aef1", "crypto: algif_aead - fix reference counting of null skcipher", cve="CVE-2018-14619"
 )
 def test_op_sockets_that_come_and_go_leave_the_others_working() -> None:
-    """All shared one cipher for copying, and each that was closed gave it back once more than it had taken it."""
+    """All shared one cipher for copying, and each that was closed gave it back once more than it had taken it.
+
+    Source: crypto_put_default_null_skcipher.
+    """
     with need(Aead, "gcm(aes)", KEY) as aead:
         for _ in range(100):
             aead.tfm.accept().close()

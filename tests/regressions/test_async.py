@@ -23,7 +23,10 @@ CPUMASK = Path("/sys/kernel/pcrypt/pencrypt/parallel_cpumask")
 @pytest.mark.fixed_by("96feb73def02", "crypto: authenc - Correctly pass EINPROGRESS back up to the caller")
 @pytest.mark.deadline(60)
 def test_authenc_second_half_may_backlog() -> None:
-    """When the hash was done and the queue full, decryption was begun as if the caller could not wait."""
+    """When the hash was done and the queue full, decryption was begun as if the caller could not wait.
+
+    Source: CRYPTO_TFM_REQ_MAY_BACKLOG, crypto/authenc.c.
+    """
     name = "authenc(cryptd(hmac(sha256-generic)),cryptd(cbc(aes-generic)))"
     with need(Aead, name, KEY) as aead, Filler() as filler:
         ops = [aead.tfm.accept() for _ in range(3)]
@@ -42,7 +45,10 @@ def test_authenc_second_half_may_backlog() -> None:
 @pytest.mark.fixed_by("915b692e6cb7", "crypto: pcrypt - Fix handling of MAY_BACKLOG requests", cve="CVE-2026-43493")
 @pytest.mark.deadline(60)
 def test_pcrypt_over_backlogged_child() -> None:
-    """That it waits for room was taken for an error and passed on, while the request was still to be done."""
+    """That it waits for room was taken for an error and passed on, while the request was still to be done.
+
+    Source: -EBUSY in crypto/pcrypt.c.
+    """
     name = "pcrypt(authenc(hmac(sha256-generic),cryptd(cbc(aes-generic))))"
     waiting = "authenc(hmac(sha256-generic),cryptd(cbc(aes-generic)))"
     with need(Aead, name, KEY) as aead, need(Aead, waiting, KEY) as other, Filler() as filler:
@@ -60,7 +66,7 @@ def test_pcrypt_over_backlogged_child() -> None:
 @pytest.mark.fixed_by("ef0579b64e93", "crypto: ahash - Fix EINPROGRESS notification callback", cve="CVE-2017-7618")
 @pytest.mark.deadline(60)
 def test_hash_request_is_backlogged() -> None:
-    """Being told that there is room now was taken for the end of the request."""
+    """Being told that there is room now was taken for the end of the request (-EINPROGRESS in crypto/ahash.c)."""
     with need(Hash, "cryptd(sha256-generic)") as h, Filler() as filler:
         with before_the_kernel():
             filler.fill()
@@ -122,7 +128,10 @@ def test_pcrypt_during_cpumask_change() -> None:
 )
 @pytest.mark.deadline(60)
 def test_pcrypt_over_async_child_during_cpumask_change() -> None:
-    """What was not queued completed as if it had been: by a function that was never set."""
+    """What was not queued completed as if it had been: by a function that was never set.
+
+    Source: pcrypt_aead_encrypt, crypto/pcrypt.c.
+    """
     name = "pcrypt(authenc(hmac(sha256-generic),cryptd(cbc(aes-generic))))"
     encrypt_while_processors_change(name, (errno.EAGAIN,))
 

@@ -45,7 +45,10 @@ def test_digest_whose_last_step_failed_cannot_be_read(name: str, key: bytes | No
 
 @THROWN_AWAY
 def test_failed_send_does_not_bring_the_digest_before_it_back() -> None:
-    """Whoever sends again wants another digest: after an unreadable message there is that of nothing."""
+    """Whoever sends again wants another digest: after an unreadable message there is that of nothing.
+
+    Source: hash_free_result.
+    """
     with need(Hash, "sha256") as h, Memory(0, PROT_NONE) as memory:
         h.op.send(b"abc")
         with raises_errno(errno.EFAULT):
@@ -57,7 +60,10 @@ def test_failed_send_does_not_bring_the_digest_before_it_back() -> None:
 
 
 def test_failed_part_ends_the_message() -> None:
-    """Parts that are sent after it are another message, which is the same on every kernel."""
+    """Parts that are sent after it are another message, which is the same on every kernel.
+
+    Source: ``ctx->more = false`` in hash_sendmsg.
+    """
     with need(Hash, "sha256") as h, Memory(0, PROT_NONE) as memory:
         h.op.send(b"xyz", MSG_MORE)
         with raises_errno(errno.EFAULT):

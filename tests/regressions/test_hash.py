@@ -21,7 +21,7 @@ def test_the_digest_of_nothing_can_be_asked_for_again_and_again() -> None:
 
 @pytest.mark.fixed_by("8acf7a106326", "crypto: algif_hash - Fix result clobbering in recvmsg")
 def test_a_recv_ends_a_message_that_had_more_to_come() -> None:
-    """The state was initialized anew before the digest was taken: it was that of nothing."""
+    """The state was initialized anew before the digest was taken: it was that of nothing (hash_recvmsg)."""
     with need(Hash, "sha256") as h:
         h.op.send(b"ab", MSG_MORE)
         h.op.send(b"c", MSG_MORE)
@@ -31,7 +31,7 @@ def test_a_recv_ends_a_message_that_had_more_to_come() -> None:
 
 @pytest.mark.fixed_by("b6d972f68983", "crypto: af_alg/hash: Fix recvmsg() after sendmsg(MSG_MORE)")
 def test_a_recv_ends_a_message_of_nothing_that_had_more_to_come() -> None:
-    """A send of no bytes set nothing up, and the recv after it used what was not there."""
+    """A send of no bytes set nothing up, and the recv after it used what was not there (hash_sendmsg, hash_recvmsg)."""
     with need(Hash, "sha256") as h:
         h.op.send(b"", MSG_MORE)
         assert h.op.recv(32) == hashes.digest("sha256", b"")
@@ -42,7 +42,7 @@ def test_a_recv_ends_a_message_of_nothing_that_had_more_to_come() -> None:
     "4afa5f961792", "crypto: algif_hash - Only export and import on sockets with data", cve="CVE-2016-8646"
 )
 def test_the_clone_of_a_hash_without_data_is_a_fresh_one() -> None:
-    """A state that never was could not be exported, and was."""
+    """A state that never was could not be exported, and was (hash_accept)."""
     with need(Hash, "sha256") as h, h.op.accept() as clone:
         clone.send(b"abc")
         assert clone.recv(32) == hashes.digest("sha256", b"abc"), "the clone did not begin with nothing"

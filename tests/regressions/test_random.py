@@ -47,7 +47,7 @@ def random_name(chance: random.Random, depth: int) -> str:
 @pytest.mark.deadline(60)
 @pytest.mark.parametrize("seed", [*range(4), *(pytest.param(n, marks=pytest.mark.thorough) for n in range(4, 20))])
 def test_random_names_are_bound_or_refused(seed: int) -> None:
-    """Whatever is made of them has passed its self-test, and all else is as it was.
+    """Whatever is made of them has passed its self-test, and all else is as it was (cryptomgr_schedule_probe).
 
     Modules stay out: each name that is none would have modprobe run six times.
     """
@@ -73,7 +73,10 @@ def test_random_names_are_bound_or_refused(seed: int) -> None:
 @pytest.mark.parametrize("seed", [*range(4), *(pytest.param(n, marks=pytest.mark.thorough) for n in range(4, 20))])
 @pytest.mark.parametrize("subject", [HASH, SKCIPHER, AEAD], ids=lambda subject: subject.type_)
 def test_damaged_control_data_is_taken_or_refused(subject: Subject, seed: int) -> None:
-    """Bytes changed, cut off, repeated: EINVAL or a message, and the next socket of the tfm knows nothing of it."""
+    """Bytes changed, cut off, repeated: EINVAL or a message, and the next socket of the tfm knows nothing of it.
+
+    Source: af_alg_cmsg_send.
+    """
     chance = random.Random(seed)
     with subject.open() as transform:
         for _ in range(60):

@@ -32,7 +32,7 @@ def encrypted(name: str, data: bytes) -> bytes:
     "8eceab19eba9", "crypto: af_alg - limit RX SG extraction by receive buffer budget", cve="CVE-2026-31677"
 )
 def test_room_for_less_than_a_block_is_refused_and_costs_nothing() -> None:
-    """It was rounded down to nothing, and 0 bytes look like the end of the data."""
+    """It was rounded down to nothing, and 0 bytes look like the end of the data (_skcipher_recvmsg)."""
     with need(Skcipher, "cbc(aes)", KEY) as cipher:
         cipher.op.sendmsg([bytes(32)], START)
         with raises_errno(errno.EINVAL, why="room for half a block"):
@@ -48,6 +48,7 @@ def test_a_result_that_ends_with_a_page_keeps_no_page() -> None:
     """With data left behind it, each such request took one reference too many: a page lost every time.
 
     What is free goes up and down by itself; a leak takes as much in each of several trials.
+    Source: get_page in af_alg_pull_tsgl.
     """
     rounds, lost = 1000, []
     with need(Skcipher, "ctr(aes)", KEY) as cipher:
@@ -68,7 +69,7 @@ def test_a_result_that_ends_with_a_page_keeps_no_page() -> None:
     "1b34cbbf4f01", "crypto: af_alg - Disallow concurrent writes in af_alg_sendmsg", cve="CVE-2025-39964"
 )
 def test_a_second_writer_is_told_that_the_first_is_not_done() -> None:
-    """While one send waits for room, another one mixed its data into it."""
+    """While one send waits for room, another one mixed its data into it (ctx->write in af_alg_sendmsg)."""
     data = bytes(300 * 1024)
     with need(Skcipher, "cbc(aes)", KEY) as cipher:
         op = cipher.op
@@ -118,7 +119,10 @@ def test_spliced_data_is_what_the_file_held_when_it_was_spliced() -> None:
 
 @pytest.mark.parametrize("name", ["cbc(aes)", "ctr(aes)", "ecb(aes)"])
 def test_the_result_may_go_where_the_spliced_message_is(name: str) -> None:
-    """Pages by reference and the same pages to write to: the cipher works in place, as kernel users have it do."""
+    """Pages by reference and the same pages to write to: the cipher works in place, as kernel users have it do.
+
+    Source: af_alg_get_rsgl.
+    """
     data, iv = bytes(i * 7 % 251 for i in range(3 * PAGE)), b"" if name == "ecb(aes)" else set_iv(IV)
     with need(Skcipher, name, KEY) as cipher, mmap.mmap(-1, len(data)) as memory, Pipe() as pipe:
         memory[:] = data
@@ -134,7 +138,10 @@ def test_the_result_may_go_where_the_spliced_message_is(name: str) -> None:
 @pytest.mark.parametrize("first", [0, 1, 5])
 @pytest.mark.parametrize("pages", [FULL_LIST - 1, FULL_LIST, FULL_LIST + 1])
 def test_skcipher_message_around_a_full_tsgl(pages: int, first: int) -> None:
-    """The entry behind the last one was marked as the end, and the one before it stayed marked when more came."""
+    """The entry behind the last one was marked as the end, and the one before it stayed marked when more came.
+
+    Source: af_alg_alloc_tsgl, sg_unmark_end.
+    """
     data = bytes(i * 7 % 251 for i in range(PAGE)) * pages
     with need(Skcipher, "cbc(aes)", KEY) as cipher:
         for set_buffer in (set_send_buffer, set_receive_buffer):
@@ -147,7 +154,10 @@ def test_skcipher_message_around_a_full_tsgl(pages: int, first: int) -> None:
 @pytest.mark.fixed_by("5b0fe9552336", "crypto: algif_skcipher - Use chunksize instead of blocksize")
 @pytest.mark.parametrize("first", [17, 20, 31, 33])
 def test_a_stream_cipher_stops_where_it_can_go_on(first: int) -> None:
-    """In the middle of a block of key stream it lost the rest of that block: a recv ends with a whole one."""
+    """In the middle of a block of key stream it lost the rest of that block: a recv ends with a whole one.
+
+    Source: crypto_skcipher_chunksize.
+    """
     data = bytes(range(64))
     with need(Skcipher, "ctr(aes)", KEY) as cipher:
         cipher.op.sendmsg([data], START)
@@ -158,7 +168,10 @@ def test_a_stream_cipher_stops_where_it_can_go_on(first: int) -> None:
 
 @pytest.mark.fixed_by("7cf81954705b", "crypto: algif_skcipher - Cap recv SG list at ctx->used")
 def test_rsgl_of_a_huge_recv_buffer() -> None:
-    """All of it was pinned beforehand, up to the receive buffer; a list of that size could not be had."""
+    """All of it was pinned beforehand, up to the receive buffer; a list of that size could not be had.
+
+    Source: af_alg_get_rsgl.
+    """
     with need(Skcipher, "cbc(aes)", KEY) as cipher, mmap.mmap(-1, 256 << 20) as memory:
         set_receive_buffer(cipher.op, 256 << 20, force=True)
         cipher.op.sendmsg([bytes(32)], START)
@@ -172,7 +185,7 @@ def test_rsgl_of_a_huge_recv_buffer() -> None:
 
 @pytest.mark.fixed_by("7cf81954705b", "crypto: algif_skcipher - Cap recv SG list at ctx->used")
 def test_rsgl_pins_no_more_than_the_result() -> None:
-    """Nothing is there: EFAULT when more of the buffer is pinned than the result takes."""
+    """Nothing is there: EFAULT when more of the buffer is pinned than the result takes (maxsize of af_alg_get_rsgl)."""
     with need(Skcipher, "cbc(aes)", KEY) as cipher, Memory(1, PROT_NONE) as memory:
         cipher.op.sendmsg([bytes(32)], START)
         assert cipher.op.recvmsg([memory.pointer(PAGE - 32, 32 + PAGE)], flags=MSG_DONTWAIT).size == 32

@@ -56,7 +56,7 @@ def test_hmac_of_hmac_is_refused(inner: str) -> None:
 
 @pytest.mark.fixed_by("5d26a105b5a7", 'crypto: prefix module autoloading with "crypto-"', cve="CVE-2013-7421")
 def test_bind_loads_no_module_that_is_no_algorithm() -> None:
-    """Any user could have any module loaded, by its name."""
+    """Any user could have any module loaded, by its name (crypto_larval_lookup, MODULE_ALIAS_CRYPTO)."""
     name = loadable_module()
     need(Hash, "sha256").close()
     with raises_errno(errno.ENOENT):
@@ -88,7 +88,7 @@ def test_bind_loads_no_module_that_is_no_type(algorithm: str) -> None:
 
 @pytest.mark.fixed_by("c840ac6af3f8", "crypto: af_alg - Disallow bind/setkey/... after accept(2)")
 def test_the_key_of_a_socket_in_use_is_left_alone() -> None:
-    """A request in flight lost its transform."""
+    """A request in flight lost its transform (alg_setsockopt, -EBUSY)."""
     with need(Skcipher, "cbc(aes)", KEY) as cipher:
         cipher.op.sendmsg([bytes(16)], set_op(ALG_OP_ENCRYPT) + set_iv(bytes(16)))
         with raises_errno(errno.EBUSY, why="setkey of a socket in use"):
