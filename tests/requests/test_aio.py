@@ -128,7 +128,10 @@ def ahead_of_kernel_threads() -> Iterator[None]:
 
 @pytest.mark.fixed_by("bf09b0be8e85", "crypto: algif_skcipher - force synchronous processing", cve="CVE-2026-74578")
 def test_reads_in_flight_on_one_skcipher_are_done_in_order(context: Context) -> None:
-    """The IV was the socket's also for a request that was not done: whoever sent changed it. One was the limit."""
+    """The IV was the socket's also for a request that was not done: whoever sent changed it. One was the limit.
+
+    Source: ctx->iv in _skcipher_recvmsg.
+    """
     size = 80_000
     with need(Skcipher, "cryptd(ctr(aes-generic))", KEY) as cipher:
         buffers = [bytearray(size // 2), bytearray(size // 2)]
@@ -180,7 +183,10 @@ def test_read_of_an_asynchronous_aead(context: Context) -> None:
 
 
 def test_closing_while_a_read_is_in_flight(context: Context) -> None:
-    """The request holds the socket: it is done, its event comes, and the result is right."""
+    """The request holds the socket: it is done, its event comes, and the result is right.
+
+    Source: sock_hold in _aead_recvmsg.
+    """
     key, sealed = authenc_message(64000)
     buffer = bytearray(64000)
     with asynchronous_aead(key, True, sealed) as aead:
@@ -209,7 +215,10 @@ def test_event_of_a_wrong_tag_is_ebadmsg(context: Context) -> None:
 
 @each_queued_type
 def test_errors_are_in_the_events(subject: Subject, context: Context) -> None:
-    """Nothing to read where it may not wait, memory that is not there, an offset: what the plain calls say."""
+    """Nothing to read where it may not wait, memory that is not there, an offset: what the plain calls say.
+
+    Source: io_submit(2).
+    """
     with subject.open() as transform:
         op = transform.op
         os.set_blocking(op.fd, False)
@@ -302,7 +311,7 @@ def test_poll_can_be_cancelled(context: Context) -> None:
 
 @pytest.mark.parametrize("end", ["close", "destroy"])
 def test_poll_that_nobody_ends(end: str) -> None:
-    """Neither closing the socket nor destroying the context waits for data that never comes."""
+    """Neither closing the socket nor destroying the context waits for data that never comes (io_destroy(2))."""
     with need_aio(4) as context, SKCIPHER.open() as cipher:
         op = cipher.tfm.accept()
         begun(op)
@@ -319,6 +328,6 @@ def test_poll_that_nobody_ends(end: str) -> None:
 
 @pytest.mark.parametrize("subject", [HASH, RNG], ids=lambda subject: subject.type_)
 def test_poll_of_what_is_never_ready_is_einval(subject: Subject, context: Context) -> None:
-    """Sockets without a poll method; not even an event."""
+    """Sockets without a poll method; not even an event (aio_poll in fs/aio.c)."""
     with subject.open() as transform, raises_errno(errno.EINVAL):
         context.submit([Iocb(transform.op.fd, IOCB_CMD_POLL, select.POLLIN)])

@@ -29,7 +29,10 @@ ROOM = 212992
 @each_queued_type
 @pytest.mark.parametrize("begun", [False, True], ids=["fresh", "begun"])
 def test_recv_waits_for_the_end_of_the_message(subject: Subject, begun: bool) -> None:
-    """It sleeps on a socket that has no request, or an unfinished one, and the send that ends it wakes it up."""
+    """It sleeps on a socket that has no request, or an unfinished one, and the send that ends it wakes it up.
+
+    Source: af_alg_wait_for_data.
+    """
     with subject.open() as transform:
         op, message = transform.op, subject.message
         if begun:
@@ -42,7 +45,10 @@ def test_recv_waits_for_the_end_of_the_message(subject: Subject, begun: bool) ->
 
 @each_queued_type
 def test_recv_of_more_than_the_result_waits_for_the_next_message(subject: Subject) -> None:
-    """Having written the first result it wants more; the next message, with an IV of its own, completes it."""
+    """Having written the first result it wants more; the next message, with an IV of its own, completes it.
+
+    Source: skcipher_recvmsg loops while msg_data_left.
+    """
     with subject.open() as transform:
         op, result = transform.op, subject.answer
         subject.begin(op)
@@ -53,7 +59,7 @@ def test_recv_of_more_than_the_result_waits_for_the_next_message(subject: Subjec
 
 
 def test_recv_wakes_up_for_a_whole_block_and_not_before() -> None:
-    """Of an unfinished message it takes blocks: 15 bytes are none, the 16th makes one."""
+    """Of an unfinished message it takes blocks: 15 bytes are none, the 16th makes one (min of af_alg_wait_for_data)."""
     with SKCIPHER.open() as cipher:
         op = cipher.op
         with Call(op.recv, 16) as reader:
@@ -79,7 +85,10 @@ def recv_of_three_sends() -> tuple[int, bytes]:
 
 @pytest.mark.fixed_by("2f90facc7b94", "crypto: algif_skcipher - rewind rounded output bytes")
 def test_recv_goes_on_behind_the_blocks_it_has_written() -> None:
-    """Of 17 bytes it takes a block, of 47 the next, and of 48 the last, without a gap between them."""
+    """Of 17 bytes it takes a block, of 47 the next, and of 48 the last, without a gap between them.
+
+    Source: _skcipher_recvmsg.
+    """
     blocks = skciphers.crypt("ecb(aes)", CTR.key, b"", STREAM[:48])
     size, got = recv_of_three_sends()
     assert got[:17] != blocks[:16] + b"?", "recv left a gap behind the first block"
@@ -90,6 +99,7 @@ def test_recv_says_how_many_blocks_it_has_written() -> None:
     """Also where it loses its place: behind the odd byte that it left in the queue, and so a block less in the end.
 
     It may neither give anything else, nor touch what it says it has not written.
+    Source: iov_iter_revert in _skcipher_recvmsg.
     """
     blocks = skciphers.crypt("ecb(aes)", CTR.key, b"", STREAM[:48])
     with_a_gap = (32, blocks[:16] + b"?" + blocks[16:32] + b"?" * 31)
@@ -97,7 +107,7 @@ def test_recv_says_how_many_blocks_it_has_written() -> None:
 
 
 def test_aead_recv_waits_until_there_is_no_more_to_come() -> None:
-    """An AEAD message is one piece: however much of it there is, recv waits for its end."""
+    """An AEAD message is one piece: however much of it there is, recv waits for its end (_aead_recvmsg)."""
     with AEAD.open() as aead:
         op = aead.op
         with Call(op.recv, len(AEAD.answer)) as reader:
@@ -108,7 +118,10 @@ def test_aead_recv_waits_until_there_is_no_more_to_come() -> None:
 
 
 def test_two_readers_share_what_comes() -> None:
-    """Both wait; what is sent goes to one of them, and the next to the other. Nothing is lost or given twice."""
+    """Both wait; what is sent goes to one of them, and the next to the other. Nothing is lost or given twice.
+
+    Source: af_alg_wait_for_data.
+    """
     with SKCIPHER.open() as cipher:
         op = cipher.op
         with Call(op.recv, 32) as one, Call(op.recv, 32) as other:
@@ -123,7 +136,7 @@ def test_two_readers_share_what_comes() -> None:
 
 @each_queued_type
 def test_recv_waits_over_a_send_that_fails(subject: Subject) -> None:
-    """A send whose control data is refused brings nothing, and wakes nobody for good."""
+    """A send whose control data is refused brings nothing, and wakes nobody for good (af_alg_wait_for_data)."""
     with subject.open() as transform:
         op = transform.op
         with Call(op.recv, len(subject.answer)) as reader:
@@ -147,7 +160,10 @@ DATA = STREAM * 20
 
 
 def test_send_waits_for_room_and_recv_makes_it() -> None:
-    """Each recv of a page or more lets the writer go on; all the data comes out once and in order."""
+    """Each recv of a page or more lets the writer go on; all the data comes out once and in order.
+
+    Source: af_alg_wmem_wakeup.
+    """
     with CTR.open() as cipher:
         op = cipher.op
         op.send(b"", MSG_MORE)
@@ -160,7 +176,10 @@ def test_send_waits_for_room_and_recv_makes_it() -> None:
 
 
 def test_room_of_less_than_a_page_is_not_enough() -> None:
-    """16 bytes less in a full queue, and the writer still waits, a non-waiting one is EAGAIN; a page lets it go on."""
+    """16 bytes less in a full queue, and the writer still waits, a non-waiting one is EAGAIN; a page lets it go on.
+
+    Source: af_alg_writable, include/crypto/if_alg.h.
+    """
     with CTR.open() as cipher:
         op = cipher.op
         assert op.send(DATA[:ROOM], MSG_MORE) == ROOM
@@ -178,7 +197,7 @@ def test_room_of_less_than_a_page_is_not_enough() -> None:
 
 @each_queued_type
 def test_closing_the_last_descriptor_frees_what_is_queued(subject: Subject) -> None:
-    """A full queue goes with its socket, and the next socket has all the room again."""
+    """A full queue goes with its socket, and the next socket has all the room again (skcipher_sock_destruct)."""
     with subject.open() as transform:
         for _ in range(3):
             with transform.tfm.accept() as op:
@@ -233,7 +252,7 @@ def test_signal_during_a_wait_for_data(subject: Subject, restarts: bool, signall
 
 @pytest.mark.parametrize("restarts", [True, False], ids=["SA_RESTART", "no-SA_RESTART"])
 def test_signal_during_a_wait_for_room(restarts: bool, signalled: int) -> None:
-    """The same for a send that has taken nothing yet."""
+    """The same for a send that has taken nothing yet (signal(7))."""
     signal.siginterrupt(signal.SIGUSR1, not restarts)
     with CTR.open() as cipher:
         op = cipher.op
@@ -268,7 +287,7 @@ def test_signal_after_a_part_was_taken_ends_the_send(restarts: bool, signalled: 
 
 @each_queued_type
 def test_signal_after_a_part_was_given_ends_the_recv(subject: Subject, signalled: int) -> None:
-    """It returns the result it has written, and does not wait for the rest."""
+    """It returns the result it has written, and does not wait for the rest (signal(7))."""
     signal.siginterrupt(signal.SIGUSR1, False)
     with subject.open() as transform:
         op = transform.op

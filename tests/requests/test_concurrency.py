@@ -64,7 +64,10 @@ def at_once(*calls: Callable[[], None]) -> None:
 
 
 def test_threads_that_feed_one_hash() -> None:
-    """Each send is one piece (the socket's lock): equal pieces give one digest in whatever order they come."""
+    """Each send is one piece (the socket's lock): equal pieces give one digest in whatever order they come.
+
+    Source: lock_sock in hash_sendmsg.
+    """
     piece, rounds, threads = STREAM[:1000], 100, 4
     with need(Hash, "sha256") as tfm:
         op = tfm.op
@@ -80,7 +83,10 @@ def test_threads_that_feed_one_hash() -> None:
 
 
 def test_threads_that_read_one_hash() -> None:
-    """Of two that read at once one gets the digest, the other that of nothing, and never anything else."""
+    """Of two that read at once one gets the digest, the other that of nothing, and never anything else.
+
+    Source: lock_sock in hash_recvmsg.
+    """
     empty = hashes.digest("hmac(sha256)", b"", HASH.key)
     with HASH.open() as tfm:
         for _ in range(50):
@@ -93,6 +99,7 @@ def test_threads_that_read_one_hash() -> None:
 @pytest.mark.deadline(30)
 def test_writers_and_a_reader_of_one_queue(request: pytest.FixtureRequest) -> None:
     """A send while another waits for room is EBUSY and has taken nothing; all that was taken comes out, in the order
+    Source: ctx->write in af_alg_sendmsg.
     in which each of the writers sent it."""
     random_size = random.Random(6)
     more = time_box(request)
@@ -200,7 +207,7 @@ def test_reader_that_asks_for_more_than_the_queue_takes() -> None:
 
 
 def test_dup2_over_the_descriptor_of_a_waiting_send() -> None:
-    """The writer's data goes to the socket it began with, to the last byte."""
+    """The writer's data goes to the socket it began with, to the last byte (dup2(2))."""
     data = STREAM * 20
     with need(Skcipher, "ctr(aes)", KEY) as cipher, Socket(os.dup(cipher.op.fd)) as old:
         op = cipher.op
@@ -252,7 +259,7 @@ def test_process_that_waits_already_when_another_sends(subject: Subject) -> None
 @each_keyed_type
 @pytest.mark.deadline(30)
 def test_processes_that_share_a_tfm(subject: Subject, request: pytest.FixtureRequest) -> None:
-    """Two children and their parent accept from it and work, again and again, at the same time."""
+    """Two children and their parent accept from it and work, again and again, at the same time (fork(2))."""
     more = time_box(request)
 
     def work() -> None:
@@ -307,7 +314,10 @@ def aead_work(tfm: Transform, number: int) -> None:
 def test_threads_that_share_a_tfm(
     kind: type[Transform], name: str, work: Callable[[Transform, int], None], request: pytest.FixtureRequest
 ) -> None:
-    """Op sockets are requests of their own: none has anything of another's data, IV or result."""
+    """Op sockets are requests of their own: none has anything of another's data, IV or result.
+
+    Source: struct af_alg_ctx, include/crypto/if_alg.h.
+    """
     more = time_box(request)
 
     def run(first: int) -> None:
@@ -326,6 +336,7 @@ def test_key_set_against_use(subject: Subject, request: pytest.FixtureRequest) -
     """An op socket accepted without a key gives ENOKEY until there is one; from its first use on the key stays.
 
     One thread sets the key, one uses such a socket: each time it is refused, or right.
+    Source: skcipher_check_key, alg_setsockopt.
     """
     more = time_box(request)
     with subject.open_without_key() as transform:
@@ -357,7 +368,10 @@ def test_key_set_against_use(subject: Subject, request: pytest.FixtureRequest) -
 @pytest.mark.parametrize("subject", EVERY, ids=lambda subject: subject.type_)
 @pytest.mark.deadline(30)
 def test_accept_against_close(subject: Subject, request: pytest.FixtureRequest) -> None:
-    """The tfm socket's last descriptor goes while others accept from theirs: each op socket that came works."""
+    """The tfm socket's last descriptor goes while others accept from theirs: each op socket that came works.
+
+    Source: af_alg_accept, sock_hold.
+    """
     more = time_box(request)
     while more():
         with subject.open() as transform:
@@ -397,6 +411,7 @@ def test_owner_changed_against_close(role: str, request: pytest.FixtureRequest) 
 @pytest.mark.parametrize("subject", KEYED, ids=lambda subject: subject.type_)
 def test_random_calls_of_many_threads(subject: Subject, request: pytest.FixtureRequest) -> None:
     """Four threads with descriptors of the same sockets call whatever there is. Errors are those the calls may give;
+    Source: crypto/af_alg.c, lock_sock.
     afterwards the kernel has not complained, holds nothing, and a request on the same tfm is right."""
     thorough = request.config.option.thorough
     seed = random.SystemRandom().randrange(1 << 32) if thorough else 6

@@ -104,7 +104,10 @@ def test_pieces_are_those_of_the_whole(mode: Mode, operation: str, way: str) -> 
 @operations
 @ways
 def test_each_piece_begins_with_the_same_iv(mode: Mode, operation: str, way: str) -> None:
-    """These do not write their counter back: a program must not split their messages, nor go on without a new IV."""
+    """These do not write their counter back: a program must not split their messages, nor go on without a new IV.
+
+    Source: ctx->iv in crypto/algif_skcipher.c.
+    """
     with opened(mode) as cipher:
         got = in_pieces(cipher.op, mode, operation, way)
     at = 0
@@ -117,7 +120,10 @@ def test_each_piece_begins_with_the_same_iv(mode: Mode, operation: str, way: str
 @operations
 @ways
 def test_the_first_piece_and_a_new_iv_are_right(mode: Mode, operation: str, way: str) -> None:
-    """Modes of whole messages: each piece is one, and what it leaves in the IV is the implementation's business."""
+    """Modes of whole messages: each piece is one, and what it leaves in the IV is the implementation's business.
+
+    Source: _skcipher_recvmsg.
+    """
     with opened(mode) as cipher:
         got = in_pieces(cipher.op, mode, operation, way)
         assert got[0] == expected(mode, operation, STREAM[: pieces_of(mode)[0]])
@@ -127,7 +133,10 @@ def test_the_first_piece_and_a_new_iv_are_right(mode: Mode, operation: str, way:
 
 @modes([mode for mode in CARRY if not mode[0].startswith(("ecb", *STREAM_MODES))])
 def test_a_refused_length_costs_the_message_and_nothing_else(mode: Mode) -> None:
-    """Blocks and a half are EINVAL at recv; with an IV of its own the next message is as if that had not been."""
+    """Blocks and a half are EINVAL at recv; with an IV of its own the next message is as if that had not been.
+
+    Source: af_alg_pull_tsgl.
+    """
     size = 2 * mode[3]
     with opened(mode) as cipher:
         cipher.op.sendmsg([STREAM[: size + 3]], control(mode, "encrypt"))
@@ -140,7 +149,10 @@ def test_a_refused_length_costs_the_message_and_nothing_else(mode: Mode) -> None
 
 
 def test_a_partial_block_of_a_stream_ends_with_its_message() -> None:
-    """20 bytes of ctr use two blocks of keystream, and the next message begins with the third."""
+    """20 bytes of ctr use two blocks of keystream, and the next message begins with the third.
+
+    Source: NIST SP 800-38A, 6.5.
+    """
     mode: Mode = ("ctr(aes)", 16, 16, 16)
     with opened(mode) as cipher:
         cipher.op.sendmsg([STREAM[:20]], control(mode, "encrypt"))
@@ -150,7 +162,10 @@ def test_a_partial_block_of_a_stream_ends_with_its_message() -> None:
 
 
 def test_the_direction_may_change_from_message_to_message() -> None:
-    """Control data without an IV leaves it as it is: decryption goes on with the last block of ciphertext."""
+    """Control data without an IV leaves it as it is: decryption goes on with the last block of ciphertext.
+
+    Source: af_alg_sendmsg.
+    """
     mode: Mode = ("cbc(aes)", 16, 16, 16)
     with opened(mode) as cipher:
         cipher.op.sendmsg([STREAM[:32]], control(mode, "encrypt"))
@@ -182,7 +197,7 @@ def test_aead_message_in_sends_split_anywhere(name: str, operation: str) -> None
 
 
 def test_aead_messages_one_after_another_have_ivs_of_their_own() -> None:
-    """With control data each; 20 of them on one socket, the directions taking turns."""
+    """With control data each; 20 of them on one socket, the directions taking turns (af_alg_sendmsg)."""
     with need(Aead, "gcm(aes)", KEY[:16]) as aead:
         for number in range(20):
             iv, aad, text = number.to_bytes(12, "big"), STREAM[: number % 5], STREAM[number : 3 * number]
@@ -193,7 +208,10 @@ def test_aead_messages_one_after_another_have_ivs_of_their_own() -> None:
 
 @pytest.mark.parametrize("name", ["sha256", "sha512", "hmac(sha256)", "cmac(aes)"])
 def test_clones_of_clones_go_their_own_ways(name: str) -> None:
-    """accept on a hash op socket, from sockets with more and more data, all of them open at once and used in turns."""
+    """accept on a hash op socket, from sockets with more and more data, all of them open at once and used in turns.
+
+    Source: hash_accept.
+    """
     key = KEY[:16] if "(" in name else None
     with need(Hash, name, key) as tfm:
         message = {tfm.op: b""}
@@ -226,6 +244,7 @@ def test_aead_message_without_an_iv_has_the_one_before(name: str, operation: str
     """What was set stays set, whether the message has other control data or none; no algorithm writes to it.
 
     CBC did, and so the next message of authenc went on where the last one had ended.
+    Source: memcpy of ctx->iv in _aead_recvmsg.
     """
     from tests.afalg import authenc_key
 

@@ -30,7 +30,7 @@ def test_check_fails_while_pages_are_pinned(end: str, ring: Ring) -> None:
 
 
 def test_check_sees_a_pin_that_a_request_has_used(ring: Ring) -> None:
-    """A result received into a registered buffer leaves it pinned as often as it was: once."""
+    """A result received into a registered buffer leaves it pinned as often as it was: once (io_uring_register(2))."""
     with Memory(PAGES) as memory, SKCIPHER.open() as cipher:
         before = pinned()
         ring.register_buffers([memory.pointer(0, PAGES * PAGE)])

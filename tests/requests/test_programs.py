@@ -60,7 +60,10 @@ def test_cryptsetup_asks_whether_a_cipher_is_there(type_: str, name: str, size: 
 
 
 def test_cryptsetup_fills_the_name_to_its_end() -> None:
-    """64 bytes without a NUL, as strncpy leaves a name that is too long: the last byte is lost, and nothing found."""
+    """64 bytes without a NUL, as strncpy leaves a name that is too long: the last byte is lost, and nothing found.
+
+    Source: strncpy(3); alg_bind.
+    """
     need(Hash, "sha256").close()
     with Socket.create() as tfm:
         with raises_errno(errno.ENOENT):

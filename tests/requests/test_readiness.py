@@ -139,7 +139,10 @@ COMES: dict[str, tuple[Callable[[Socket], object], Callable[[Socket], object], t
 @pytest.mark.parametrize("event", WAITED_FOR)
 @pytest.mark.parametrize("what", COMES)
 def test_epoll_wakeup_events(what: str, event: str) -> None:
-    """Of those who wait for data or room: whoever waits for what is announced then (see above)."""
+    """Of those who wait for data or room: whoever waits for what is announced then (see above).
+
+    Source: af_alg_data_wakeup, af_alg_wmem_wakeup.
+    """
     waited = WAITED_FOR[event]
     lack, bring, announced = COMES[what]
     with SKCIPHER.open() as cipher:

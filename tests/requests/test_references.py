@@ -53,7 +53,7 @@ def mapped(fd: int) -> Iterator[memoryview]:
 
 
 def test_check_sees_a_reference() -> None:
-    """A pipe that holds a page of the file: EBUSY while it does."""
+    """A pipe that holds a page of the file: EBUSY while it does (F_SEAL_WRITE, fcntl(2))."""
     fd = os.memfd_create("references", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     with Pipe() as pipe:
         os.pwrite(fd, bytes(PAGE), 0)
@@ -80,7 +80,7 @@ def test_pages_that_were_sent(subject: Subject, size: int, file: int) -> None:
 @pytest.mark.parametrize("how", ["sendfile", "splice"])
 @pytest.mark.parametrize("end", ["read", "closed"])
 def test_pages_that_were_spliced(subject: Subject, how: str, end: str, file: int) -> None:
-    """Read by a recv, or thrown away with the op socket."""
+    """Read by a recv, or thrown away with the op socket (af_alg_free_areq_sgls, af_alg_pull_tsgl)."""
     with subject.open() as transform, Pipe() as pipe:
         data = os.pread(file, 2 * PAGE, 0)
         if subject is not HASH:
@@ -100,7 +100,10 @@ def test_pages_that_were_spliced(subject: Subject, how: str, end: str, file: int
 @each_keyed_type
 @pytest.mark.parametrize("size", SIZES)
 def test_pages_that_were_received_into(subject: Subject, size: int, file: int) -> None:
-    """In one piece at an odd address, and in pieces that share a page; what was written is in the file."""
+    """In one piece at an odd address, and in pieces that share a page; what was written is in the file.
+
+    Source: af_alg_free_sg.
+    """
     data = bytes(i * 5 % 249 for i in range(size))
     if subject is AEAD and size == 16:
         data += bytes(16)
@@ -121,7 +124,10 @@ def test_pages_that_were_received_into(subject: Subject, size: int, file: int) -
 
 @each_queued_type
 def test_pages_of_a_recv_that_fails(subject: Subject, file: int) -> None:
-    """With nothing to read, with room for too little, with a second buffer that cannot be written; then it works."""
+    """With nothing to read, with room for too little, with a second buffer that cannot be written; then it works.
+
+    Source: af_alg_free_areq_sgls.
+    """
     with subject.open() as transform, mapped(file) as memory:
         buffer = memory[: len(subject.answer)]
         with raises_errno(errno.EAGAIN):
@@ -139,7 +145,7 @@ def test_pages_of_a_recv_that_fails(subject: Subject, file: int) -> None:
 
 
 def test_pages_of_a_forgery(file: int) -> None:
-    """EBADMSG, with AAD and result in them."""
+    """EBADMSG, with AAD and result in them (af_alg_free_areq_sgls)."""
     with AEAD.open() as aead, mapped(file) as memory:
         sealed = AEAD.answer[:-1] + bytes([AEAD.answer[-1] ^ 1])
         aead.op.sendmsg([sealed], AEAD.control.replace(set_op(1), set_op(0), 1))

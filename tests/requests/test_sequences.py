@@ -26,6 +26,7 @@ def test_every_sequence_that_begins_with(subject: Subject, first: str, request: 
     """Up to three steps from a fresh socket, two where the first or the second changes nothing.
 
     With --thorough one more, and whatever they change. None of them waits: what would gives EAGAIN or a part.
+    The model is that of crypto/af_alg.c and algif_*.c.
     """
     _walk(subject, first, request.config.option.thorough, model.DEFAULT_ROOM, None)
 
@@ -33,7 +34,10 @@ def test_every_sequence_that_begins_with(subject: Subject, first: str, request: 
 @_cases([TIGHT])
 @pytest.mark.deadline(60)
 def test_every_sequence_with_room_for_one_page(subject: Subject, first: str, request: pytest.FixtureRequest) -> None:
-    """The smallest send buffer: sends that do not fit take a part, and with no room none (EAGAIN, or they wait)."""
+    """The smallest send buffer: sends that do not fit take a part, and with no room none (EAGAIN, or they wait).
+
+    Source: af_alg_sndbuf.
+    """
     _walk(subject, first, request.config.option.thorough, model.PAGE, 1)
 
 
@@ -55,6 +59,7 @@ def test_long_random_sequences(subject: Subject, request: pytest.FixtureRequest)
     """The same few each time by default; with --thorough many, of a new seed, which is printed.
 
     Here calls do wait, under a deadline, where the model says that they return.
+    The model is that of crypto/af_alg.c and algif_*.c.
     """
     from tests.requests import machine
 

@@ -43,7 +43,10 @@ def nothing(op: Socket, size: int) -> None:
 @BOTH
 @CIPHERS
 def test_cipher_with_room_for_a_part(name: str, operation: int) -> None:
-    """Whole chunks as far as there is room, the rest later: every size of a first recv, over messages of several."""
+    """Whole chunks as far as there is room, the rest later: every size of a first recv, over messages of several.
+
+    Source: _skcipher_recvmsg.
+    """
     with need(Skcipher, name, KEY) as cipher:
         for whole in (16, 32, 80):
             control, source, expected = cipher_request(name, operation, whole)
@@ -96,6 +99,7 @@ def test_sealing_with_room_for_a_part(name: str, assoclen: int) -> None:
     """Of less than AAD and tag EINVAL, and all is there still; else as much payload as fits is sealed, the rest waits.
 
     Without AAD the rest is a message of its own; with, its first bytes would be that, and fewer of them are EINVAL.
+    Source: _aead_recvmsg, ``usedpages < outlen``.
     """
     key, iv, aad = aead_key(name), aead_iv(name), DATA[300 : 300 + assoclen]
     control = set_op(ALG_OP_ENCRYPT) + set_iv(iv) + set_assoclen(assoclen)
@@ -131,7 +135,7 @@ def seals_the_rest(op: Socket, name: str, iv: bytes, rest: bytes, assoclen: int)
 @AEADS
 @pytest.mark.parametrize("assoclen", [0, 1, 20])
 def test_opening_with_room_for_a_part(name: str, assoclen: int) -> None:
-    """No plaintext without all of it: EBADMSG, since what fits does not end with the tag.
+    """No plaintext without all of it: EBADMSG, since what fits does not end with the tag (_aead_recvmsg).
 
     Room for less than the AAD is EINVAL, and all is there still.
     """

@@ -242,7 +242,7 @@ def test_without_a_key_is_enokey(subject: Subject, ring: Ring) -> None:
 
 @each_queued_type
 def test_recv_completes_when_the_message_has_come(subject: Subject, ring: Ring) -> None:
-    """Submitted on a socket without one, it completes by itself; nobody waits meanwhile."""
+    """Submitted on a socket without one, it completes by itself; nobody waits meanwhile (io_uring_enter(2))."""
     buffer = bytearray(len(subject.answer))
     with subject.open() as transform:
         transform.op.sendmsg([subject.message[:5]], subject.control, MSG_MORE)
@@ -282,7 +282,7 @@ def test_poll_completes_when_data_comes(ring: Ring) -> None:
 
 @pytest.mark.parametrize("subject", [HASH, RNG], ids=lambda subject: subject.type_)
 def test_poll_of_what_is_never_ready(subject: Subject, ring: Ring) -> None:
-    """Sockets without a poll method: EINVAL."""
+    """Sockets without a poll method: EINVAL (io_arm_poll_handler in io_uring/poll.c)."""
     with subject.open() as transform:
         assert done(ring, Request(OP_POLL_ADD, transform.op.fd, op_flags=select.POLLIN)) == -errno.EINVAL
 
@@ -318,7 +318,7 @@ def test_linked_requests_are_done_one_after_another(subject: Subject, ring: Ring
 
 @each_queued_type
 def test_failure_cancels_what_is_linked_to_it(subject: Subject, ring: Ring) -> None:
-    """A second message is EINVAL; the recv behind it is ECANCELED and takes nothing."""
+    """A second message is EINVAL; the recv behind it is ECANCELED and takes nothing (io_uring_enter(2))."""
     with subject.open() as transform:
         op = transform.op
         subject.begin(op)
@@ -370,7 +370,7 @@ def test_waiting_recv_outlives_its_descriptor(subject: Subject, ring: Ring) -> N
 
 @each_queued_type
 def test_ring_closed_while_a_recv_waits(subject: Subject, ring: Ring) -> None:
-    """Closing the ring ends it; the socket goes on as before."""
+    """Closing the ring ends it; the socket goes on as before (io_uring/io_uring.c)."""
     with subject.open() as transform:
         ring.submit([Request(OP_RECV, transform.op.fd, bytearray(16))])
         assert ring.completions() == []

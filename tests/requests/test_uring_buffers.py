@@ -69,7 +69,7 @@ def test_result_into_a_buffer_that_the_kernel_chooses(subject: Subject, operatio
 
 @each_keyed_type
 def test_request_stays_when_no_buffer_is_left(subject: Subject, ring: Ring) -> None:
-    """ENOBUFS before anything is received."""
+    """ENOBUFS before anything is received (IOSQE_BUFFER_SELECT, io_uring_enter(2))."""
     provide(ring, buffers_of(16, 1), GROUP)
     with subject.open() as transform:
         subject.begin(transform.op)
@@ -109,7 +109,7 @@ def test_multishot_recv_gives_what_there_is_whenever_it_comes(ring: Ring) -> Non
 
 @each_queued_type
 def test_multishot_recv_ends_with_the_buffers(subject: Subject, ring: Ring) -> None:
-    """ENOBUFS is its last completion; the socket goes on as before."""
+    """ENOBUFS is its last completion; the socket goes on as before (IORING_RECV_MULTISHOT)."""
     need_multishot_recv()
     buffers = buffers_of(len(subject.answer), 1)
     provide(ring, buffers, GROUP)
@@ -127,7 +127,10 @@ def test_multishot_recv_ends_with_the_buffers(subject: Subject, ring: Ring) -> N
 
 @pytest.mark.parametrize("subject", [HASH, RNG], ids=lambda subject: subject.type_)
 def test_multishot_recv_of_what_never_waits_takes_all_buffers(subject: Subject, ring: Ring) -> None:
-    """Each gets what another recv would: of a hash first the digest, then that of nothing; of an rng other bytes."""
+    """Each gets what another recv would: of a hash first the digest, then that of nothing; of an rng other bytes.
+
+    Source: hash_recvmsg, rng_recvmsg.
+    """
     need_multishot_recv()
     buffers = buffers_of(32, 5)
     provide(ring, buffers, GROUP)
@@ -197,7 +200,7 @@ def test_message_is_part_of_a_registered_buffer(name: str, offset: int, ring: Ri
 
 
 def test_request_outside_the_registered_buffer_is_refused(ring: Ring) -> None:
-    """EFAULT, and the message stays."""
+    """EFAULT, and the message stays (io_import_fixed in io_uring/rsrc.c)."""
     with SKCIPHER.open() as cipher, Memory(3) as memory:
         ring.register_buffers([memory.pointer(0, PAGE)])
         SKCIPHER.begin(cipher.op)
@@ -236,7 +239,7 @@ def test_time_limit_of_a_recv(subject: Subject, ring: Ring) -> None:
 
 @each_queued_type
 def test_time_limit_that_is_not_reached(subject: Subject, ring: Ring) -> None:
-    """The result is there, and the limit is cancelled."""
+    """The result is there, and the limit is cancelled (IORING_OP_LINK_TIMEOUT)."""
     buffer = bytearray(len(subject.answer))
     with subject.open() as transform:
         subject.begin(transform.op)
@@ -254,7 +257,10 @@ def test_time_limit_that_is_not_reached(subject: Subject, ring: Ring) -> None:
 
 @each_queued_type
 def test_several_recvs_wait_and_are_served_or_cancelled(subject: Subject, ring: Ring) -> None:
-    """Three in flight on one socket: messages serve two, whichever they are, and closing the ring ends the third."""
+    """Three in flight on one socket: messages serve two, whichever they are, and closing the ring ends the third.
+
+    Source: io_uring_enter(2).
+    """
     buffers = buffers_of(len(subject.answer))
     with subject.open() as transform:
         op = transform.op

@@ -85,7 +85,7 @@ def test_multishot_accept_gives_op_sockets_until_the_ring_is_full(subject: Subje
 
 
 def test_multishot_accept_gives_clones(small_ring: Ring) -> None:
-    """Of the op socket of a hash: each has what was sent so far, and goes its own way."""
+    """Of the op socket of a hash: each has what was sent so far, and goes its own way (hash_accept)."""
     with HASH.open() as tfm:
         tfm.op.send(HASH.message[:9], MSG_MORE)
         clones = [Socket(completion.result) for completion in accepted(small_ring, tfm.op)]
@@ -112,7 +112,10 @@ def test_multishot_accept_ends_with_the_descriptors(small_ring: Ring) -> None:
 
 
 def test_multishot_accept_of_what_cannot_accept(small_ring: Ring) -> None:
-    """EOPNOTSUPP of an op socket that is no hash, EINVAL of a socket without an algorithm: once, and no more."""
+    """EOPNOTSUPP of an op socket that is no hash, EINVAL of a socket without an algorithm: once, and no more.
+
+    Source: sock_no_accept, af_alg_accept.
+    """
     with SKCIPHER.open() as cipher, Socket.create() as unbound:
         for sock, error in ((cipher.op, errno.EOPNOTSUPP), (unbound, errno.EINVAL)):
             (completion,) = accepted(small_ring, sock)
