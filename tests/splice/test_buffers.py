@@ -32,7 +32,7 @@ each_cipher = pytest.mark.parametrize("name", ["ctr(aes)", "gcm(aes)-seal"])
 @each_size
 @each_cipher
 def test_send_takes_what_the_send_buffer_has_room_for(name: str, size: int) -> None:
-    """All of it and no byte more; the rest can be sent once that is read."""
+    """All of it and no byte more; the rest can be sent once that is read (af_alg_sndbuf in include/crypto/if_alg.h)."""
     target = TARGETS[name]
     with target.open() as transform:
         op = transform.op
@@ -51,7 +51,7 @@ def test_send_takes_what_the_send_buffer_has_room_for(name: str, size: int) -> N
 
 @each_size
 def test_stream_through_a_small_send_buffer_is_whole(size: int) -> None:
-    """Sent, and read, whenever there is room: nothing is lost or doubled."""
+    """Sent, and read, whenever there is room: nothing is lost or doubled (af_alg_writable)."""
     target = TARGETS["ctr(aes)"]
     with target.open() as transform:
         op = transform.op
@@ -71,7 +71,7 @@ def test_stream_through_a_small_send_buffer_is_whole(size: int) -> None:
 @each_size
 @pytest.mark.parametrize("name", ["ctr(aes)"])
 def test_stream_spliced_through_a_small_send_buffer_is_whole(name: str, size: int) -> None:
-    """The same out of a pipe: what the socket did not take is still there."""
+    """The same out of a pipe: what the socket did not take is still there (splice(2))."""
     target = TARGETS[name]
     stream = target.stream(11 * PAGE + 77)
     with target.open() as transform, Pipe(ROOM) as pipe:
@@ -93,7 +93,7 @@ def test_stream_spliced_through_a_small_send_buffer_is_whole(name: str, size: in
 
 @each_size
 def test_full_socket_takes_nothing_by_splice(size: int) -> None:
-    """EAGAIN where it does not wait; the pipe keeps all, and the request is as it was."""
+    """EAGAIN where it does not wait; the pipe keeps all, and the request is as it was (af_alg_wait_for_wmem)."""
     target = TARGETS["ctr(aes)"]
     with target.open() as transform, Pipe() as pipe:
         op = transform.op
@@ -113,7 +113,7 @@ def test_full_socket_takes_nothing_by_splice(size: int) -> None:
 @each_size
 @pytest.mark.parametrize("name", ["cbc(aes)", "ctr(aes)"])
 def test_result_of_a_cipher_is_whole_whatever_the_receive_buffer(name: str, size: int) -> None:
-    """It is written a buffer at a time, in one recv."""
+    """It is written a buffer at a time, in one recv (skcipher_recvmsg, af_alg_rcvbuf)."""
     target = TARGETS[name]
     stream = target.stream(20 * PAGE + 16)
     with target.open() as transform:
@@ -125,7 +125,7 @@ def test_result_of_a_cipher_is_whole_whatever_the_receive_buffer(name: str, size
 
 @each_size
 def test_sealed_message_as_long_as_the_receive_buffer_is_one(size: int) -> None:
-    """What fits is sealed at once; what is longer need not be one message (tests/regressions).
+    """What fits is sealed at once; what is longer need not be one message (tests/regressions; af_alg_readable).
 
     Of a long buffer 16 pages are taken at a time, and in the end less than a page of room is none.
     """
@@ -144,7 +144,7 @@ def test_sealed_message_as_long_as_the_receive_buffer_is_one(size: int) -> None:
 @pytest.mark.parametrize("name", ["sha256", "hmac(sha256)"])
 @pytest.mark.parametrize("size", SIZES)
 def test_hash_takes_any_length_whatever_the_buffers(name: str, size: int) -> None:
-    """It keeps nothing; the send buffer only says how much it takes in at a time."""
+    """It keeps nothing; the send buffer only says how much it takes in at a time (max_pages in hash_sendmsg)."""
     target = TARGETS[name]
     stream = target.stream(20 * PAGE + 5)
     with target.open() as transform, Pipe(ROOM) as pipe:

@@ -57,7 +57,10 @@ def test_sealing_leaves_what_it_sealed_as_it_was(row: AeadRow) -> None:
 
 @every_aead_that_opens
 def test_opening_leaves_what_it_opened_as_it_was(row: AeadRow) -> None:
-    """Also what it refuses: that is decrypted, and perhaps written to, before the tag is known to be wrong."""
+    """Also what it refuses: that is decrypted, and perhaps written to, before the tag is known to be wrong.
+
+    Source: _aead_recvmsg.
+    """
     message = message_of(row)
     sealed = message.sealed
     leaves_its_source_alone(message, OPEN, sealed, valid=True)
@@ -118,7 +121,10 @@ DROP_CACHES = Path("/proc/sys/vm/drop_caches")
     ],
 )
 def test_file_on_disk_is_intact(operation: int, rows: Sequence[AeadRow]) -> None:
-    """A file of others, of which one may read: its cached pages after each message, and at the end the disk's."""
+    """A file of others, of which one may read: its cached pages after each message, and at the end the disk's.
+
+    Source: _aead_recvmsg.
+    """
     before = ON_DISK.read_bytes()
     for at, row in enumerate(available(rows)):
         message = message_of(row)
@@ -140,7 +146,7 @@ def test_file_on_disk_is_intact(operation: int, rows: Sequence[AeadRow]) -> None
 @pytest.mark.parametrize("state", ["spliced", "receiving"])
 @pytest.mark.parametrize("name", ["authencesn(hmac(sha256),cbc(aes))", "gcm(aes)"])
 def test_death_of_the_process_leaves_file_and_transform_as_they_were(name: str, state: str) -> None:
-    """Killed with a message in the queue, or while it waits for the rest of it."""
+    """Killed with a message in the queue, or while it waits for the rest of it (aead_sock_destruct)."""
     message = message_of(next(row for row in catalogue.AEADS if row.name == name))
     with message.open() as aead, source_of("memfd", message.sealed, ACROSS_PAGES) as file, Pipe() as told:
         op = aead.tfm.accept()

@@ -68,14 +68,17 @@ def opened(target: Target, request: pytest.FixtureRequest) -> Iterator[Transform
 
 @pytest.mark.parametrize("case", cases.covering(), ids=str)
 def test_spliced_data_gives_what_sent_data_does(case: Case, request: pytest.FixtureRequest) -> None:
-    """The result is the oracle's, of all that the socket took; the source is as it was; the socket goes on working."""
+    """The result is the oracle's, of all that the socket took; the source is as it was; the socket goes on working.
+
+    Source: splice(2).
+    """
     run(case, request)
 
 
 @pytest.mark.thorough
 @pytest.mark.deadline(300)
 def test_every_case_there_is(group: list[Case], request: pytest.FixtureRequest) -> None:
-    """The full product; one test for each source, way and target."""
+    """The full product; one test for each source, way and target (splice(2), sendfile(2), vmsplice(2))."""
     wrong = []
     for case in group:
         try:

@@ -56,7 +56,7 @@ def _cases() -> list[object]:
 @pytest.mark.parametrize(("layout", "way", "kind"), _cases())
 @pytest.mark.parametrize("size", [32, 3 * 4096], ids=["short", "3-pages"])
 def test_opening_any_layout_leaves_the_source_as_it_was(layout: str, way: str, kind: str, size: int) -> None:
-    """With a valid tag, and with one that is not."""
+    """With a valid tag, and with one that is not (_aead_recvmsg, crypto/algif_aead.c)."""
     message = message_of(ESN, AUTHSIZE, size)
     for stream in (message.sealed, message.sealed[:-1] + b"?"):
         with message.open() as aead, source_of(kind, stream, 5) as source:

@@ -35,7 +35,7 @@ walks_off_the_list = pytest.mark.fixed_by(
 @pytest.mark.parametrize("entries", [FULL_LIST - 1, FULL_LIST])
 @pytest.mark.parametrize("name", TYPES)
 def test_tiny_splices_up_to_a_full_list(name: str, entries: int) -> None:
-    """A byte each: where pages are kept, each is an entry."""
+    """A byte each: where pages are kept, each is an entry (MAX_SGL_ENTS, af_alg_alloc_tsgl)."""
     tiny_splices(TARGETS[name], entries)
 
 
@@ -49,7 +49,7 @@ def test_tiny_splices_beyond_a_full_list(name: str, entries: int) -> None:
 @walks_off_the_list
 @pytest.mark.parametrize("entries", [FULL_LIST + 1, 2 * FULL_LIST + 1])
 def test_tiny_splices_beyond_a_full_list_of_an_aead(entries: int) -> None:
-    """The last entry stayed marked as the end of all, and the walk ended in nothing."""
+    """The last entry stayed marked as the end of all, and the walk ended in nothing (af_alg_alloc_tsgl)."""
     tiny_splices(TARGETS["gcm(aes)-seal"], entries)
 
 
@@ -93,7 +93,10 @@ def byte_by_byte(op: Socket, pipe: Pipe, content: bytes) -> None:
     ],
 )
 def test_spliced_pages_around_a_full_list(name: str, pages: int) -> None:
-    """Of a file, nine splices to a list: where one ends with the list, its last entry is marked as the end of all."""
+    """Of a file, nine splices to a list: where one ends with the list, its last entry is marked as the end of all.
+
+    Source: sg_mark_end.
+    """
     target = TARGETS[name]
     stream = target.stream(pages * PAGE)
     with target.open() as transform, source_of("memfd", stream, 0) as source:
@@ -109,7 +112,10 @@ def test_spliced_pages_around_a_full_list(name: str, pages: int) -> None:
 
 
 def test_option_memory_that_runs_out_loses_nothing() -> None:
-    """Where each tiny splice is an entry, their lists exhaust it: what was taken is there, and no more."""
+    """Where each tiny splice is an entry, their lists exhaust it: what was taken is there, and no more.
+
+    Source: sock_kmalloc.
+    """
     target = TARGETS["cbc(aes)"]
     stream = target.stream(640)
     with target.open() as transform, Pipe() as pipe:
@@ -129,7 +135,7 @@ def test_option_memory_that_runs_out_loses_nothing() -> None:
 
 @pytest.mark.parametrize("name", TYPES)
 def test_a_splice_of_more_than_the_pipe_holds_takes_what_there_is(name: str) -> None:
-    """And that is the whole message: nobody announced more."""
+    """And that is the whole message: nobody announced more (splice(2); MSG_MORE)."""
     target = TARGETS[name]
     stream = target.stream(3 * PAGE + 80)
     with target.open() as transform, Pipe() as pipe:
@@ -142,7 +148,10 @@ def test_a_splice_of_more_than_the_pipe_holds_takes_what_there_is(name: str) -> 
 @pytest.mark.parametrize("name", TYPES)
 @pytest.mark.parametrize("count", [1, 2, 15, 16, 17, FULL_LIST, FULL_LIST + 1, IOV_MAX - 1, IOV_MAX])
 def test_message_in_many_buffers(count: int, name: str) -> None:
-    """An iovec of up to 1024 entries, of three bytes each and an empty one among them; one more is EMSGSIZE."""
+    """An iovec of up to 1024 entries, of three bytes each and an empty one among them; one more is EMSGSIZE.
+
+    Source: UIO_MAXIOV.
+    """
     target = TARGETS[name]
     stream = target.stream(3 * count + 16 - 3 * count % 16)
     pieces = [stream[3 * at : 3 * at + 3] for at in range(count - 1)] + [stream[3 * count - 3 :]]
@@ -160,7 +169,10 @@ def test_message_in_many_buffers(count: int, name: str) -> None:
 @pytest.mark.parametrize("name", CIPHERS)
 @pytest.mark.parametrize("count", [2, 15, 16, 17, 33, FULL_LIST, IOV_MAX])
 def test_result_into_many_buffers(count: int, name: str) -> None:
-    """Each entry may take memory of the socket, and ENOMEM keeps the request; up to 16 entries there is enough."""
+    """Each entry may take memory of the socket, and ENOMEM keeps the request; up to 16 entries there is enough.
+
+    Source: af_alg_get_rsgl.
+    """
     target = TARGETS[name]
     stream = target.stream(4 * count // 16 * 16 + 64)
     expected = target.result(stream)
@@ -200,7 +212,7 @@ def test_pages_around_16_from_memory_and_into_memory(pages: int, offset: int) ->
 @pytest.mark.parametrize("way", ["vmsplice", "splice"])
 @pytest.mark.parametrize("name", ["gcm(aes)", "ccm(aes)", "authenc(hmac(sha256),cbc(aes))"])
 def test_long_aad_of_spliced_pages(name: str, way: str) -> None:
-    """AAD of nearly 64 KiB comes out as it went in, and is authenticated whole."""
+    """AAD of nearly 64 KiB comes out as it went in, and is authenticated whole (af_alg_count_tsgl, crypto/af_alg.c)."""
     row = next(row for row in catalogue.AEADS if row.name == name)
     message = dataclasses.replace(message_of(row), aad=cut(16 * PAGE - 32))
     with message.open() as aead, source_of("memfd", message.plain, 1) as source:

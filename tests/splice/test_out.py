@@ -30,7 +30,7 @@ each_target = pytest.mark.parametrize("name", WITH_RESULT)
 @pytest.mark.parametrize("size", [0, 1, 48, PAGE - 16, PAGE, PAGE + 16, 15 * PAGE - 16])
 @each_target
 def test_result_into_a_pipe(name: str, size: int) -> None:
-    """Of up to 16 pages, in one splice that asks for as much as there is."""
+    """Of up to 16 pages, in one splice that asks for as much as there is (splice(2))."""
     target = TARGETS[name]
     with target.open() as transform, Pipe(ROOM) as pipe:
         expected = request(target, transform.op, size)
@@ -59,7 +59,7 @@ def test_flags_make_no_difference(name: str, flags: int) -> None:
 
 @pytest.mark.parametrize("name", ["cbc(aes)", "ctr(aes)"])
 def test_long_result_of_a_cipher_in_several_splices(name: str) -> None:
-    """It goes on where the last ended, as with several recvs."""
+    """It goes on where the last ended, as with several recvs (_skcipher_recvmsg)."""
     target = TARGETS[name]
     size = 30 * PAGE
     with target.open() as transform, Pipe(ROOM) as pipe:
@@ -74,7 +74,7 @@ def test_long_result_of_a_cipher_in_several_splices(name: str) -> None:
 
 @each_target
 def test_recv_and_splice_are_the_same_queue(name: str) -> None:
-    """Part of a cipher's result by recv, the rest by splice; and a digest that was spliced is gone."""
+    """Part of a cipher's result by recv, the rest by splice; and a digest that was spliced is gone (splice(2))."""
     target = TARGETS[name]
     with target.open() as transform, Pipe() as pipe:
         op = transform.op
@@ -92,7 +92,7 @@ def test_recv_and_splice_are_the_same_queue(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["sha256", "hmac(sha256)"])
 def test_no_more_than_a_digest_comes_out(name: str) -> None:
-    """However much room there is; the next is that of an empty message."""
+    """However much room there is; the next is that of an empty message (hash_recvmsg)."""
     target = TARGETS[name]
     with target.open() as transform, Pipe() as pipe:
         expected = request(target, transform.op, 100)
@@ -105,7 +105,7 @@ def test_no_more_than_a_digest_comes_out(name: str) -> None:
 
 @each_target
 def test_pipe_without_room_leaves_the_result_where_it_is(name: str) -> None:
-    """EAGAIN where it does not wait."""
+    """EAGAIN where it does not wait (splice(2), SPLICE_F_NONBLOCK)."""
     target = TARGETS[name]
     with target.open() as transform, Pipe(PAGE) as pipe:
         expected = request(target, transform.op, 128)
@@ -140,7 +140,7 @@ def test_result_by_io_uring(name: str) -> None:
 
 @each_target
 def test_result_into_a_file(name: str, tmp_path: Path) -> None:
-    """Through a pipe, whose pages the file may take over; they are a copy of nothing that can change."""
+    """Through a pipe, whose pages the file may take over; they are a copy of nothing that can change (splice(2))."""
     target = TARGETS[name]
     with target.open() as transform, Pipe() as pipe, open(tmp_path / "result", "w+b") as file:
         expected = request(target, transform.op, PAGE)
@@ -167,7 +167,7 @@ def test_result_in_a_pipe_can_be_duplicated(name: str) -> None:
 
 
 def test_result_of_one_op_socket_into_another() -> None:
-    """A ciphertext straight into the hash of it."""
+    """A ciphertext straight into the hash of it (splice(2))."""
     cipher, hash_ = TARGETS["cbc(aes)"], TARGETS["sha256"]
     with cipher.open() as first, hash_.open() as second, Pipe() as pipe:
         expected = request(cipher, first.op, 3 * PAGE)
@@ -179,7 +179,10 @@ def test_result_of_one_op_socket_into_another() -> None:
 
 @each_target
 def test_calls_that_need_a_file_or_a_pipe_refuse(name: str) -> None:
-    """sendfile from a socket, tee and splice without a pipe, vmsplice into what is none; the result stays."""
+    """sendfile from a socket, tee and splice without a pipe, vmsplice into what is none; the result stays.
+
+    Source: tee(2), sendfile(2).
+    """
     target = TARGETS[name]
     with target.open() as transform, Pipe() as pipe, open("/dev/null", "wb") as sink:
         op = transform.op
@@ -201,7 +204,7 @@ def test_calls_that_need_a_file_or_a_pipe_refuse(name: str) -> None:
 
 
 def test_message_without_its_end_gives_nothing() -> None:
-    """An aead waits for the rest; a cipher gives whole blocks."""
+    """An aead waits for the rest; a cipher gives whole blocks (af_alg_wait_for_data)."""
     with TARGETS["gcm(aes)-seal"].open() as transform, Pipe() as pipe:
         op = transform.op
         op.sendmsg([DATA], TARGETS["gcm(aes)-seal"].control, MSG_MORE)
@@ -236,7 +239,7 @@ def test_wrong_tag_gives_ebadmsg_and_an_empty_pipe() -> None:
 
 
 def test_random_bytes_into_a_pipe() -> None:
-    """At most 128 at a time, different each time."""
+    """At most 128 at a time, different each time (MAXSIZE in crypto/algif_rng.c)."""
     with need(Rng, "jitterentropy_rng") as rng, Pipe() as pipe:
         assert splice(rng.op, pipe.write_end, 32) == 32
         first = os.read(pipe.read_end, 64)

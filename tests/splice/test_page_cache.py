@@ -55,7 +55,7 @@ NAMES = [pytest.param("authencesn(hmac(sha256),cbc(aes))", marks=COPY_FAIL), "gc
 @pytest.mark.parametrize("authsize", [4, 16])
 @pytest.mark.parametrize("name", NAMES)
 def test_decrypting_a_spliced_file_leaves_it_as_it_was(name: str, authsize: int, tag: str, offset: int) -> None:
-    """Every byte of the file is compared, with a valid tag as with a forged one."""
+    """Every byte of the file is compared, with a valid tag as with a forged one (commit a664bf3d603d)."""
     message = sealed(name, authsize)
     body = bytearray(message.ciphertext_and_tag)
     body[-1] ^= tag == "forged"

@@ -41,7 +41,10 @@ QUEUED = [name for name, target in TARGETS.items() if target.queued]
 def test_source_that_changes_before_recv(
     kind: str, way: str, name: str, record_property: Callable[[str, object], None]
 ) -> None:
-    """The result is of all the old content or of all the new, as everywhere else on this kernel."""
+    """The result is of all the old content or of all the new, as everywhere else on this kernel.
+
+    Source: af_alg_sendmsg, crypto/af_alg.c.
+    """
     target = TARGETS[name]
     before, after = contents(target)
     with target.open() as transform, source_of_changing(kind, before) as source:
@@ -61,7 +64,7 @@ def test_source_that_changes_before_recv(
 @pytest.mark.parametrize("name", ["sha256", "hmac(sha256)"])
 @pytest.mark.parametrize(("kind", "way"), CHANGING, ids=lambda value: value)
 def test_hash_has_read_its_data_when_the_splice_returns(kind: str, way: str, name: str) -> None:
-    """Also where other types keep pages: a hash takes the data in at once."""
+    """Also where other types keep pages: a hash takes the data in at once (hash_sendmsg)."""
     target = TARGETS[name]
     before, after = contents(target)
     with target.open() as transform, source_of_changing(kind, before) as source:
