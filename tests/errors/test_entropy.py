@@ -175,7 +175,10 @@ def test_socket_for_validation_does_nothing_else(seeded: Rng, expected: HmacDrbg
 
 @pytest.mark.fixed_by("c0d36727bf39", "crypto: rng - Ensure set_ent is always present", cve="CVE-2025-40109")
 def test_entropy_for_a_generator_that_takes_none() -> None:
-    """The option has no effect there; kernels without the fix jump to address 0."""
+    """The option has no effect there; kernels without the fix jump to address 0.
+
+    Source: rng_setentropy, set_ent of struct rng_alg.
+    """
     with need(Rng, "jitterentropy_rng") as rng:
         if not probes.has_drbg_entropy():
             lacking(absence.DRBG_ENTROPY, errno.ENOPROTOOPT)
