@@ -57,7 +57,7 @@ def test_authencesn_refuses_a_hash_shorter_than_its_sequence_number() -> None:
 )
 @pytest.mark.parametrize("operation", [ALG_OP_ENCRYPT, ALG_OP_DECRYPT], ids=["encrypt", "decrypt"])
 def test_essiv_refuses_aad_shorter_than_the_iv(operation: int) -> None:
-    """The IV is the end of the AAD: with less of it an offset went below zero."""
+    """The IV is the end of the AAD: with less of it an offset went below zero (essiv_aead_crypt in crypto/essiv.c)."""
     with need(Aead, ESSIV, AUTHENC) as aead:
         for assoclen in (8, 0, 15):
             size = assoclen + 16 + (16 if operation == ALG_OP_DECRYPT else 0)
@@ -69,7 +69,10 @@ def test_essiv_refuses_aad_shorter_than_the_iv(operation: int) -> None:
 @pytest.mark.fixed_by("e4c06479d705", "crypto: af_alg - Cap AEAD AD length to 0x80000000", cve="CVE-2026-52972")
 @pytest.mark.parametrize("assoclen", [0x80000000, 0xFFFFFFFF])
 def test_aad_of_2_gib_is_refused(assoclen: int) -> None:
-    """Sums with it overflowed 32 bits, and too little data counted as enough. It is never received here."""
+    """Sums with it overflowed 32 bits, and too little data counted as enough. It is never received here.
+
+    Source: aead_sufficient_data, af_alg_cmsg_send.
+    """
     with need(Aead, "gcm(aes)", KEY) as aead, raises_errno(errno.EINVAL, why="AAD of 2 GiB and more"):
         aead.op.sendmsg([bytes(32)], set_op(ALG_OP_DECRYPT) + set_assoclen(assoclen) + set_iv(IV))
 

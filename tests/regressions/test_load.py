@@ -41,7 +41,10 @@ START = set_op(ALG_OP_ENCRYPT) + set_iv(IV)
 
 @pytest.mark.fixed_by("4f0414e54e4d", "crypto: algif_skcipher - Load TX SG list after waiting", cve="CVE-2017-13215")
 def test_a_reader_that_waited_gets_what_came_meanwhile() -> None:
-    """The list of what was sent was looked up before the wait, and had been freed when it ended."""
+    """The list of what was sent was looked up before the wait, and had been freed when it ended.
+
+    Source: crypto/algif_skcipher.c.
+    """
     data = bytes(range(256)) * 32
     with need(Skcipher, "cbc(aes)", KEY) as cipher:
         cipher.op.sendmsg([data[:16]], START, MSG_MORE)
@@ -58,7 +61,7 @@ def test_a_reader_that_waited_gets_what_came_meanwhile() -> None:
 @pytest.mark.parametrize("name", ["vmac64(aes)", "cmac(aes)"])
 @pytest.mark.deadline(30)
 def test_two_processes_hash_by_one_key_at_the_same_time(name: str) -> None:
-    """The state of the message was kept beside the key, for all to write to."""
+    """The state of the message was kept beside the key, for all to write to (crypto/vmac.c)."""
 
     def hash_many(transform: Hash, letter: bytes) -> None:
         message = bytes(16) + letter * 240

@@ -104,7 +104,7 @@ def test_data_with_more_to_come_is_no_whole_request() -> None:
 
 @pytest.mark.fixed_by("aecb745eb91d", "crypto: af_alg - Remove zero-copy support from skcipher and aead")
 def test_spliced_data_is_what_the_file_held_when_it_was_spliced() -> None:
-    """Pages were kept by reference, and whoever changed the file until recv changed the message."""
+    """Pages were kept by reference, and whoever changed the file until recv changed the message (af_alg_sendmsg)."""
     with need(Skcipher, "cbc(aes)", KEY) as cipher, tmpfs_file(b"A" * PAGE) as file, Pipe() as pipe:
         cipher.op.sendmsg([], START, MSG_MORE)
         assert splice(file, pipe.write_end, PAGE, offset_in=0) == PAGE
@@ -195,7 +195,7 @@ def test_rsgl_pins_no_more_than_the_result() -> None:
 @pytest.mark.fixed_by("ecaaab564978", "crypto: salsa20 - fix blkcipher_walk API usage", cve="CVE-2017-17805")
 @pytest.mark.parametrize("name", ["salsa20", "ctr(aes)", "cbc(aes)", "ecb(aes)", "chacha20"])
 def test_a_request_of_no_bytes_gives_no_bytes(name: str) -> None:
-    """A stream cipher used an address that an empty walk never set."""
+    """A stream cipher used an address that an empty walk never set (blkcipher_walk, now skcipher_walk)."""
     with need(Skcipher, name, KEY + KEY if name == "chacha20" else KEY) as cipher:
         iv = b"" if name == "ecb(aes)" else set_iv(IV[:8] if name == "salsa20" else IV)
         cipher.op.sendmsg([b""], set_op(ALG_OP_ENCRYPT) + iv)

@@ -29,7 +29,10 @@ SO_RESERVE_MEM = 73
     "265b861bece3", "crypto: chacha20poly1305 - validate poly1305 template argument", cve="CVE-2026-64314"
 )
 def test_rfc7539_without_its_second_argument_is_refused() -> None:
-    """The name that is not there was compared all the same: an Oops in the thread that makes algorithms."""
+    """The name that is not there was compared all the same: an Oops in the thread that makes algorithms.
+
+    Source: chachapoly_create.
+    """
     need(Aead, "rfc7539(chacha20,poly1305)").close()
     with raises_errno(errno.ENOENT, errno.EINVAL):
         Socket.bound("aead", "rfc7539(chacha20)").close()
@@ -48,7 +51,7 @@ def test_rfc7539_with_a_hash_of_another_size_is_refused() -> None:
 )
 @pytest.mark.parametrize("inner", ["md5", "sha1", "sha224", "sha256", "sha256-generic", "sha3-256", "sha3-512", "sm3"])
 def test_hmac_of_hmac_is_refused(inner: str) -> None:
-    """The inner one was used without a key, and wrote past its state."""
+    """The inner one was used without a key, and wrote past its state (hmac_create in crypto/hmac.c)."""
     need(Hash, "hmac(sha256)").close()
     with raises_errno(errno.ENOENT, errno.EINVAL, why="an HMAC of an HMAC"):
         Socket.bound("hash", f"hmac(hmac({inner}))").close()
@@ -100,7 +103,10 @@ def test_the_key_of_a_socket_in_use_is_left_alone() -> None:
 
 @pytest.mark.fixed_by("a383292c8667", "crypto: af_alg - Fix socket double-free when accept fails")
 def test_an_accept_that_fails_frees_its_socket_once(set_limit: SetLimit) -> None:
-    """When the type has no memory for the new socket's context, that was freed, and again with the descriptor."""
+    """When the type has no memory for the new socket's context, that was freed, and again with the descriptor.
+
+    Source: af_alg_accept.
+    """
     for kind, name, key in ((Skcipher, "cbc(aes)", KEY), (Aead, "gcm(aes)", KEY), (Hash, "hmac(sha256)", KEY)):
         with need(kind, name, key) as transform:
             set_limit(1)
