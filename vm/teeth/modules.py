@@ -6,6 +6,8 @@ import contextlib
 import ctypes
 import os
 import platform
+import socket
+import struct
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +21,8 @@ _MODULES = Path("/run/vm/root/usr/lib/modules")
 _DELETE_MODULE = 176
 # What a test left is let go by workqueues and RCU.
 _PATIENCE = 20.0
+# linux/cryptouser.h, linux/netlink.h
+_NETLINK_CRYPTO, _DELRNG, _REQUEST, _ACK = 21, 0x14, 1, 4
 
 
 class Spent(Exception):
@@ -39,6 +43,7 @@ def replaced(files: Mapping[str, Path], modules: Sequence[str], sysctls: Sequenc
     """
     tree = _MODULES / platform.release() / "kernel"
     own = {str(tree / f"{name}.ko"): file for name, file in files.items()}
+    drop_default_generator()
     for name in files:
         unload(Path(name).name)
     for place, file in own.items():
@@ -47,11 +52,22 @@ def replaced(files: Mapping[str, Path], modules: Sequence[str], sysctls: Sequenc
         subprocess.run(["sh", "-ec", prepare.lines(modules, sysctls)], stdin=subprocess.DEVNULL, check=True, timeout=60)
         yield
         # Else the next one, of another module, would be tested with this one as well.
+        drop_default_generator()
         for name in files:
             unload(Path(name).name)
     finally:
         for place in own:
             subprocess.run(["umount", place], check=True, timeout=60)
+
+
+def drop_default_generator() -> None:
+    """Have the kernel let go of the generator that templates take IVs from; with it, of its module.
+
+    CRYPTO_MSG_DELRNG (crypto/crypto_user.c); one that is in use stays, and so do the modules behind it.
+    """
+    with contextlib.suppress(OSError), socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_CRYPTO) as netlink:
+        netlink.sendto(struct.pack("=IHHII", 16, _DELRNG, _REQUEST | _ACK, 1, 0), (0, 0))
+        netlink.recv(4096)
 
 
 def unload(module: str) -> None:

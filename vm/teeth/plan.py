@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -101,20 +102,25 @@ class Order:
     useless: set[int] = field(default_factory=set)
 
     def of(self, bite: Bite) -> list[int]:
-        """Return the numbers of a mutant's tests: first what noticed before, here or near, then of each function one
-        case, then of each the second, and so on. Of a fix only its own."""
+        """Return the numbers of a mutant's tests.
+
+        First what noticed before, here or near. Then of each function one case, then of each the second, and so on;
+        those whose ids have the name of the file (``gcm``) before others. Of a fix only its own.
+        """
         numbers = {nodeid: number for number, nodeid in enumerate(self.tests)}
         first = [numbers[nodeid] for nodeid in bite.first if nodeid in numbers]
-        for key in () if bite.fix else (bite.function, bite.source):
-            counts = self.noticed.get(key, {})
+        for near in () if bite.fix else (bite.function, bite.source):
+            counts = self.noticed.get(near, {})
             first += sorted(counts, key=lambda number: -counts[number])
         own = [number for nodeid, number in numbers.items() if _below(nodeid, bite.tests)]
-        seen: dict[str, int] = {}
+        word = re.sub(r"^(algif|crypto)_|_(alg|user)$", "", Path(bite.source).stem)
+        seen: dict[tuple[bool, str], int] = {}
         rounds = []
         for number in own:
-            function = self.tests[number].partition("[")[0]
-            seen[function] = seen.get(function, 0) + 1
-            rounds.append((seen[function], number))
+            key = word not in self.tests[number], self.tests[number].partition("[")[0]
+            seen[key] = seen.get(key, 0) + 1
+            # Three cases of what has the name, for one of the others.
+            rounds.append((seen[key] * (3 if key[0] else 1), number))
         ordered = dict.fromkeys([*first, *(number for _, number in sorted(rounds))])
         return [number for number in ordered if number not in self.useless]
 
