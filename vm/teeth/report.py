@@ -118,9 +118,14 @@ def table(found: Sequence[Finding]) -> str:
     killed, survived = (sum(one.outcome == name for one in found) for name in ("killed", "survived"))
     if killed + survived:
         lines += ["", f"{killed} of {plural(killed + survived, 'mutant')} killed: {killed / (killed + survived):.1%}"]
-    for outcome in ("survived", "wrong", "not built", "not run", "does not apply", "equivalent"):
+    for outcome in ("survived", "wrong", "not built", "does not apply", "equivalent"):
         own = [one for one in found if one.outcome == outcome]
         lines += ["", f"{outcome}:"] * bool(own) + [f"  {one.name}: {one.why}" for one in own]
+    # Of a run that was ended early there may be a thousand, for one reason.
+    missing = Counter(one.why for one in found if one.outcome == "not run")
+    lines += ["", "not run:"] * bool(missing) + [
+        f"  {plural(count, 'mutant')}: {why}" for why, count in missing.items()
+    ]
     lines += _by_test(found)
     return "\n".join(lines)
 
