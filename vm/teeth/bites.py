@@ -44,11 +44,13 @@ class Outcome:
         ran: how many ran.
         failures: tests that failed, each with its reason.
         cut: whether time was up before the last.
+        seconds: that each test took.
     """
 
     ran: int = 0
     failures: dict[int, str] = field(default_factory=dict)
     cut: bool = False
+    seconds: dict[int, float] = field(default_factory=dict)
 
 
 class Forker:
@@ -87,6 +89,7 @@ class Forker:
         os.write(self.commands, json.dumps({"tests": list(numbers), "stop": stop}).encode() + b"\n")
         ends = time.monotonic() + seconds
         current: int | None = None
+        began = time.monotonic()
         while True:
             try:
                 said = self._next(_ONE_TEST * self.factor)
@@ -99,7 +102,9 @@ class Forker:
                 case ["child", int(process)]:
                     self.child = process
                 case ["start", int(number)]:
-                    current = number
+                    if current is not None:
+                        outcome.seconds[current] = time.monotonic() - began
+                    current, began = number, time.monotonic()
                     if time.monotonic() > ends:
                         outcome.cut = True
                         self._kill()
@@ -227,6 +232,8 @@ def test_mutant(
     )
     for number in outcome.failures:
         order.learn(bite, number)
+    for number, seconds in outcome.seconds.items():
+        order.took(number, seconds / factor)
     noticed = {forker.tests[number]: reason for number, reason in outcome.failures.items()}
     record_property("ran", outcome.ran)
     record_property("cut", int(outcome.cut))

@@ -95,17 +95,20 @@ class Order:
         tests: ids of all tests, as collected.
         noticed: how often each test noticed a change, by source file and by function.
         useless: tests that failed without any change.
+        seconds: the longest that a case of each test function took.
     """
 
     tests: list[str]
     noticed: dict[str, dict[int, int]] = field(default_factory=dict)
     useless: set[int] = field(default_factory=set)
+    seconds: dict[str, float] = field(default_factory=dict)
 
     def of(self, bite: Bite) -> list[int]:
         """Return the numbers of a mutant's tests.
 
         First what noticed before, here or near. Then of each function one case, then of each the second, and so on;
-        those whose ids have the name of the file (``gcm``) before others. Of a fix only its own.
+        those whose ids have the name of the file (``gcm``) before others, and quick ones before slow ones. Of a fix
+        only its own.
         """
         numbers = {nodeid: number for number, nodeid in enumerate(self.tests)}
         first = [numbers[nodeid] for nodeid in bite.first if nodeid in numbers]
@@ -120,9 +123,14 @@ class Order:
             key = word not in self.tests[number], self.tests[number].partition("[")[0]
             seen[key] = seen.get(key, 0) + 1
             # Three cases of what has the name, for one of the others.
-            rounds.append((seen[key] * (3 if key[0] else 1), number))
+            rounds.append((seen[key] * (3 if key[0] else 1) * (1 + self.seconds.get(key[1], 0.0)), number))
         ordered = dict.fromkeys([*first, *(number for _, number in sorted(rounds))])
         return [number for number in ordered if number not in self.useless]
+
+    def took(self, number: int, seconds: float) -> None:
+        """A test was run to its end, and it took so long."""
+        function = self.tests[number].partition("[")[0]
+        self.seconds[function] = max(seconds, self.seconds.get(function, 0.0))
 
     def learn(self, bite: Bite, number: int) -> None:
         """A test noticed; where nothing was changed, it is of no use any more."""

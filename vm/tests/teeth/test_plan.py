@@ -36,6 +36,21 @@ def test_each_function_has_its_turn_before_any_has_two() -> None:
     assert Order(TESTS).of(_bite()) == [0, 2, 1]
 
 
+def test_what_is_slow_comes_later() -> None:
+    """Of all its cases the slowest counts."""
+    order = Order(TESTS)
+    order.took(0, 0.1)
+    order.took(1, 5.0)
+    assert order.of(_bite()) == [2, 0, 1]
+
+
+def test_those_with_the_name_of_the_file_come_first() -> None:
+    """Three of them for one of the others."""
+    order = Order([*TESTS, "tests/a/test_x.py::test_four[gcm(aes)]", "tests/a/test_x.py::test_four[gcm(des)]"])
+    assert order.of(_bite(source="crypto/gcm.c"))[:3] == [4, 5, 0]
+    assert order.of(_bite(source="crypto/algif_x.c"))[0] == 0
+
+
 def test_what_noticed_earlier_comes_first() -> None:
     """What is written down of this mutant, what noticed in this function, in this file; of any place."""
     order = Order(TESTS)
