@@ -40,7 +40,7 @@ AXES = {
     "no-avx2": Axis("the AVX drivers of sha, serpent, camellia, twofish and cast", _AVX2),
     "no-avx": Axis("their SSSE3 and SSE2 drivers, and AES-NI without AVX", _AVX),
     "no-aes": Axis("AES, GHASH and POLYVAL in plain C or in lookup tables", _AES),
-    "no-ssse3": Axis("everything in plain C: on x86 only SSE2 is left", _SSSE3),
+    "no-ssse3": Axis("everything in plain C, beside what needs SSE2", _SSSE3),
     "fips": Axis("the rules of FIPS mode, and self-tests of what is used", arguments=("fips=1",)),
     "lockdown": Axis("a kernel that trusts root less: no debugfs, no unsigned modules",
                      arguments=("lockdown=confidentiality",)),

@@ -135,7 +135,7 @@ def _compile(plan: Plan, module: str, texts: dict[str, str], directory: Path) ->
         commands.append(_moved(_saved(plan, f"crypto/{stem}.o"), own) + " -I../crypto")
         objects[objects.index(f"crypto/{stem}.o")] = str(directory / f"{stem}.o")
     if len(objects) > 1:
-        commands.append(f"ld -m elf_x86_64 -z noexecstack -r -o {directory}/{name}.o {' '.join(objects)}")
+        commands.append(f"ld -z noexecstack -r -o {directory}/{name}.o {' '.join(objects)}")
     own = {f"{module}.ko": directory / f"{name}.ko", f"{module}.o": directory / f"{name}.o"}
     commands.append(_moved(_saved(plan, f"{module}.ko"), own))
     commands.append(f"strip --strip-debug {directory}/{name}.ko")

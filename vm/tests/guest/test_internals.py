@@ -11,6 +11,7 @@ import inspect
 import os
 import queue
 import shlex
+import subprocess
 import sys
 from collections.abc import Generator
 from importlib.metadata import version
@@ -28,7 +29,7 @@ from vm.tests.harness import poll
 
 # Underscored names of the three packages that are, or were, used here; and their modules that promise nothing.
 PRIVATE = {"_active_nodes", "_basetemp", "_cache_rinfo", "_clone_node", "_do_configure", "_error", "_handlefailures"}
-PRIVATE |= {"_io", "_rinfo", "_session", "_tmp_path_factory", "_tw"}
+PRIVATE |= {"_setupstate", "_io", "_rinfo", "_session", "_tmp_path_factory", "_tw"}
 MODULES = ("_pytest", "xdist", "execnet")
 # Events of a worker for which DSession has a method; one that is new may carry a verdict.
 EVENTS = {"workerready", "workerfinished", "internal_error", "errordown", "collectionfinish", "logstart", "logfinish"}
@@ -210,3 +211,28 @@ def test_gateway_is_given_up_for_garbage() -> None:
         poll(lambda: not gateway.hasreceiver(), 60, "the receiver goes on")
         assert internals.gave_up(SimpleNamespace(gateway=gateway))
     gateway.exit()
+
+
+def test_fixtures_are_torn_down_before_the_last_test(tmp_path: Path) -> None:
+    """A session that is left early has let go of what its tests set up."""
+    (tmp_path / "test_it.py").write_text(
+        "import pytest\n"
+        "from vm.guest import internals\n"
+        "@pytest.fixture(scope='session')\n"
+        "def held():\n    yield\n    print('let go')\n"
+        "def test_one(held):\n    pass\n"
+        "def test_two(request, held):\n    pass\n"
+    )
+    (tmp_path / "conftest.py").write_text(
+        "from vm.guest import internals\n"
+        "def pytest_runtest_logfinish(nodeid):\n    pass\n"
+        "def pytest_runtestloop(session):\n"
+        "    first, second = session.items\n"
+        "    first.config.hook.pytest_runtest_protocol(item=first, nextitem=second)\n"
+        "    internals.tear_down(session)\n    print('after')\n    return True\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", str(tmp_path)],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert ran.stdout.index("let go") < ran.stdout.index("after"), ran.stdout
