@@ -66,6 +66,11 @@ def split(spec: str) -> tuple[str, tuple[str, ...]]:
     return base, tuple(sorted(set(names)))
 
 
+def suffix(names: tuple[str, ...]) -> str:
+    """Return what stands behind a kernel's spec and name for these axes; empty for none."""
+    return "".join(SIGN + name for name in names)
+
+
 def without(names: tuple[str, ...]) -> list[str]:
     """Return the features of the processor that these axes leave out, as QEMU's ``-cpu`` takes them: ``-avx2``."""
     return list(dict.fromkeys(f"-{feature}" for name in names for feature in AXES[name].cpu))

@@ -76,8 +76,7 @@ def _resolve_one(spec: str, progress: Progress) -> Kernel:
     if plain == RUNNING:
         raise UsageError(f"{spec}: the running kernel is as it was booted")
     kernel = _resolve_plain(plain, progress)
-    varied = replace(kernel, spec=spec, axes=names)
-    return replace(varied, name=kernel.name + _behind(varied))
+    return replace(kernel, name=kernel.name + axes.suffix(names), spec=spec, axes=names)
 
 
 def _resolve_plain(spec: str, progress: Progress) -> Kernel:
@@ -208,15 +207,11 @@ def _same(one: Kernel, other: Kernel) -> bool:
     return (one.image, one.modules, one.release, one.axes) == (other.image, other.modules, other.release, other.axes)
 
 
-def _behind(kernel: Kernel) -> str:
-    return "".join(axes.SIGN + name for name in kernel.axes)
-
-
 def _named(kernels: Sequence[Kernel]) -> list[Kernel]:
     """Give every kernel the shortest name that no other has: version, package version, spec, and a number."""
     longer: list[Callable[[int, Kernel], str]] = [
         lambda _, kernel: kernel.name,
-        lambda _, kernel: versions.printable(kernel.version or kernel.name) + _behind(kernel),
+        lambda _, kernel: versions.printable(kernel.version or kernel.name) + axes.suffix(kernel.axes),
         lambda _, kernel: versions.printable(kernel.spec),
         lambda number, kernel: f"{kernel.name}.{number}",
     ]

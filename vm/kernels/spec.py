@@ -51,17 +51,6 @@ class Kernel:
         built_in = kconfig.read_config(self.config).get("CMDLINE", "").strip('"')
         return [*told, *(word for word in built_in.split() if word.startswith("cryptomgr."))]
 
-    def cpu(self, profile: str, model: str = "") -> str:
-        """Return QEMU's ``-cpu`` value for its machines, without what its axes leave out; empty for the usual one.
-
-        Args:
-            profile: of the machine (vm/machine/profile.py).
-            model: what the user asked for, in QEMU's words, or empty.
-        """
-        if not axes.without(self.axes):
-            return model
-        return ",".join([model or self.architecture.profiles[profile].cpu, *axes.without(self.axes)])
-
 
 RUNNING = "running"
 SOURCE_PREFIX = "source:"

@@ -17,13 +17,15 @@ def cpu(architecture: Architecture, profile: str, accelerator: str, model: str =
         profile: name of the profile.
         accelerator: ``kvm`` or ``tcg``: the host's own processor can only be had under KVM, and a defect of TCG is
             there in every profile.
-        model: what the user asked for, in QEMU's words, or empty.
+        model: what is asked for, in QEMU's words; features alone (``-avx2,-fma``) are those of the usual processor,
+            which empty means as it is.
     """
     profiles = architecture.profiles
-    asked = [*model.split(",")] if model else profiles[profile].cpu.split(",")
+    own = model and not model.startswith(("+", "-"))
+    asked = [*([] if own else profiles[profile].cpu.split(",")), *filter(None, model.split(","))]
     if accelerator != "kvm" and asked[0] == "host":
         asked[0] = "max"
-    wanted = [profiles[profile].features] if model else []
+    wanted = [profiles[profile].features] if own else []
     wanted += [profiles[accelerator].features]
     named = {word.lstrip("+-").partition("=")[0] for word in asked}
     for feature in filter(None, wanted):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vm.base import arch, files
+from vm.kernels import axes
 from vm.kernels.spec import Kernel
 
 CONFIG_VARIABLE = "VM_KERNEL_CONFIG"
@@ -85,7 +86,7 @@ class Vm:
             modules=str(kernel.modules) if kernel.modules else None,
             accelerator=accelerator,
             kernel_arguments=[*kernel.own_arguments, *kernel_arguments],
-            cpu=kernel.cpu(accelerator),
+            cpu=",".join(axes.without(kernel.axes)),
             architecture=kernel.architecture,
         )
 

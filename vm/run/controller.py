@@ -162,15 +162,14 @@ class Controller(KernelList):
     def _vm(self, kernel: Kernel, limits: Deadlines) -> Vm:
         option = self.config.option
         arguments = (*limits.kernel_arguments, *option.vm_kernel_arguments)
-        accelerator = self.accelerators[kernel.name].name
         return dataclasses.replace(
-            Vm.of(kernel, accelerator, *arguments),
+            Vm.of(kernel, self.accelerators[kernel.name].name, *arguments),
             memory=option.vm_memory,
             cpus=option.vm_cpus,
             boot_deadline=limits.boot,
             qemu=option.qemu,
             profile=option.profile,
-            cpu=kernel.cpu(option.profile or accelerator, option.cpu),
+            cpu=",".join([*[option.cpu] * bool(option.cpu), *axes.without(kernel.axes)]),
             sandbox=self.features.sandbox,
             command=shlex.split(option.vm_command) if option.vm_command else None,
         )
@@ -435,7 +434,7 @@ def _exact(kernel: Kernel) -> str:
     """Return a spec that means this kernel and no newer one: ``6.12`` may be another tomorrow."""
     if kernel.axes:
         plain, names = axes.split(kernel.spec)
-        return _exact(dataclasses.replace(kernel, spec=plain, axes=())) + "".join(axes.SIGN + name for name in names)
+        return _exact(dataclasses.replace(kernel, spec=plain, axes=())) + axes.suffix(names)
     path, plus, fragments = kernel.spec.partition("+")
     if path and Path(path).exists():
         return f"{Path(path).absolute()}{plus}{fragments}"

@@ -9,7 +9,7 @@ import pytest
 from vm.base.errors import UsageError
 from vm.kernels import axes
 from vm.kernels.resolve import resolve
-from vm.kernels.spec import Kernel
+from vm.machine import profile
 from vm.machine.vm import Vm
 from vm.tests.archive import bzimage
 from vm.tests.harness import Project
@@ -53,16 +53,16 @@ def test_its_machines_are_told(tmp_path: Path) -> None:
     assert Vm.of(plain, "tcg").cpu == ""
     vm = Vm.of(varied, "tcg", "more=1")
     assert vm.kernel_arguments == ["fips=1", "more=1"]
-    usual = plain.architecture.profiles["tcg"].cpu
-    assert vm.cpu.startswith(f"{usual},-avx2,")
-    assert varied.cpu("tcg", "Haswell").startswith("Haswell,-avx2,")
+    assert vm.cpu.startswith("-avx2,")
+    usual = profile.cpu(varied.architecture, "tcg", "tcg")
+    assert profile.cpu(varied.architecture, "tcg", "tcg", vm.cpu) == f"{usual},{vm.cpu}"
+    assert profile.cpu(varied.architecture, "tcg", "tcg", f"Haswell,{vm.cpu}").startswith("Haswell,-avx2,")
 
 
 def test_features_that_two_axes_leave_out_are_named_once() -> None:
     """QEMU takes the last word about a feature, and warns of none."""
     left = axes.without(("no-avx", "no-avx2"))
     assert len(left) == len(set(left))
-    assert Kernel("k", "k", "1", None).cpu("tcg", "host") == "host"
 
 
 def test_a_run_names_the_axes_and_so_does_what_runs_it_again(tmp_path: Path) -> None:
