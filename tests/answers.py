@@ -118,6 +118,4 @@ def _check_form(answer: Answer) -> None:
             raise ValueError(f"'issue' of {answer.question!r} has to be a known one, which has its versions")
     elif not re.match(r"[0-9a-f]{12}$|Documentation/", answer.commit) or not answer.since:
         raise ValueError(f"{answer.question!r} says neither by 'issue' nor by 'commit' and 'since' what changed it")
-    for version in (*answer.since, *answer.without):
-        if not known.series_of(version):
-            raise ValueError(f"{version!r} of {answer.question!r} is no version")
+    known.require_versions((*answer.since, *answer.without), answer.question)

@@ -34,7 +34,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -142,6 +142,13 @@ def series_of(version: str) -> str:
     return found[0] if found else ""
 
 
+def require_versions(words: Iterable[str], of: str) -> None:
+    """Raise ValueError unless each word of a table, that of the entry ``of``, is a version."""
+    for word in words:
+        if not series_of(word):
+            raise ValueError(f"{word!r} of {of!r} is no version")
+
+
 def reached(since: Sequence[str], version: str) -> bool:
     """Say whether ``version`` is at or after the point ``since`` names in its series, or its line of mainline."""
     here = versions.key(versions.upstream(version))
@@ -242,9 +249,7 @@ def summary(version: str, issues: Mapping[str, Issue], shown: Mapping[str, int])
 def _check(issue: Issue) -> None:
     if not re.fullmatch(r"[0-9a-f]{12}", issue.fix) or not issue.title:
         raise ValueError(f"expected 12 digits of a commit as 'fix' and its subject as 'title', found {issue}")
-    for version in (*issue.introduced, *issue.fixed, *issue.packages, *issue.unfixed, *issue.seen):
-        if not series_of(version):
-            raise ValueError(f"{version!r} of {issue.fix!r} is no version")
+    require_versions((*issue.introduced, *issue.fixed, *issue.packages, *issue.unfixed, *issue.seen), issue.fix)
     if not issue.fails and not issue.crashes:
         raise ValueError(f"{issue.fix!r} says neither as 'fails' nor as 'crashes' what it looks like")
     for look in (*issue.fails, *issue.crashes):

@@ -238,6 +238,4 @@ def _check(rule: Rule) -> None:
     by_lists = (rule.config, rule.built_in, rule.since, rule.until, rule.modules, rule.sysctls, rule.arguments)
     if not any(by_lists) and rule.guest is None and rule.fips is None:
         raise ValueError(f"nothing proves the skips of {rule.reason.pattern!r}")
-    for version in (*rule.since, *rule.until):
-        if not known.series_of(version):
-            raise ValueError(f"{version!r} of {rule.reason.pattern!r} is no version")
+    known.require_versions((*rule.since, *rule.until), rule.reason.pattern)
