@@ -21,7 +21,7 @@ def load_all() -> tuple[str, ...]:
     Once a process. A module that this machine has no hardware for fails to load, which is no fault; on a
     kernel without modules there is nothing to do.
     """
-    modprobe = _modprobe()
+    modprobe = program("modprobe")
     if modprobe is None:
         return ()
     listed = subprocess.run([modprobe, "--showconfig"], capture_output=True, text=True, timeout=120)
@@ -34,13 +34,14 @@ def load_all() -> tuple[str, ...]:
 
 def load_templates(*names: str) -> None:
     """Load the modules of these templates (``hmac``, ``cbc``), those that are modules."""
-    if modprobe := _modprobe():
+    if modprobe := program("modprobe"):
         aliases = [f"crypto-{name}" for name in names]
         subprocess.run([modprobe, "--all", "--quiet", *aliases], capture_output=True, timeout=120)
 
 
-def _modprobe() -> str | None:
-    return shutil.which("modprobe", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+def program(name: str) -> str | None:
+    """Return the path of a program of kmod, which only root's PATH may have; None where there is none."""
+    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 
 
 @contextlib.contextmanager

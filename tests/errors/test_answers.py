@@ -17,6 +17,8 @@ from tests.errors import probes
 from tests.need import need, need_key
 from tests.requests.traits import traits
 
+Record = Callable[[str, object], None]
+
 PROBES: dict[str, Callable[[], bool]] = {
     "passes_on_template_errors": probes.passes_on_template_errors,
     "ignores_lookup_flags": probes.ignores_lookup_flags,
@@ -25,28 +27,29 @@ PROBES: dict[str, Callable[[], bool]] = {
 }
 
 
-@pytest.mark.parametrize("name", PROBES)
-def test_probe_answers_as_its_version_should(name: str, record_property: Callable[[str, object], None]) -> None:
-    """A probe's answer is what tests/answers.toml says of this version, with the commit that changed it."""
-    answer = "yes" if PROBES[name]() else "no"
+def told(record_property: Record, question: str, yes: bool) -> None:
+    """Keep an answer for the results, and compare it with that of this version."""
+    answer = "yes" if yes else "no"
     record_property("answer", answer)
-    answers.check(name, answer)
+    answers.check(question, answer)
 
 
-def test_key_serials_are_there_where_they_should_be(record_property: Callable[[str, object], None]) -> None:
+@pytest.mark.parametrize("name", PROBES)
+def test_probe_answers_as_its_version_should(name: str, record_property: Record) -> None:
+    """A probe's answer is what tests/answers.toml says of this version, with the commit that changed it."""
+    told(record_property, name, PROBES[name]())
+
+
+def test_key_serials_are_there_where_they_should_be(record_property: Record) -> None:
     """Without keyrings (CONFIG_KEYS) no version has them."""
     with need_key("user", "af-alg-answers", b"payload"):
         pass
-    answer = "yes" if probes.has_key_serials() else "no"
-    record_property("answer", answer)
-    answers.check("has_key_serials", answer)
+    told(record_property, "has_key_serials", probes.has_key_serials())
 
 
 @pytest.mark.parametrize("name", ["splice_begins", "short_recv_is_refused", "short_open_keeps", "aead_iv_goes_on"])
-def test_trait_is_that_of_its_version(name: str, record_property: Callable[[str, object], None]) -> None:
+def test_trait_is_that_of_its_version(name: str, record_property: Record) -> None:
     """A trait that models rely on is what tests/answers.toml says of this version, with the commit that changed it."""
     if name == "aead_iv_goes_on":
         need(Aead, "authenc(hmac(sha256),cbc(aes))").close()
-    answer = "yes" if dataclasses.asdict(traits())[name] else "no"
-    record_property("answer", answer)
-    answers.check(f"traits: {name}", answer)
+    told(record_property, f"traits: {name}", dataclasses.asdict(traits())[name])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.afalg import Socket
+from tests.algorithms.modules import program
 from tests.doctor import absence
 from tests.errors import probes
 from tests.errors.subjects import EVERY, SKCIPHER, Subject, each_type
@@ -38,8 +38,9 @@ def _modules_again() -> Iterator[None]:
 
 def run(*command: str) -> int:
     """Return the exit status of a program of kmod."""
-    program = shutil.which(command[0]) or f"/usr/sbin/{command[0]}"
-    return subprocess.run([program, *command[1:]], timeout=60, capture_output=True).returncode
+    path = program(command[0])
+    assert path is not None, f"no {command[0]} (kmod)"
+    return subprocess.run([path, *command[1:]], timeout=60, capture_output=True).returncode
 
 
 def loaded(name: str) -> bool:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.afalg import Aead, Hash, Skcipher, Socket
+from tests.afalg import Aead, Hash, Skcipher, Socket, sockaddr_alg
+from tests.afalg.constants import NAME_OFFSET
 from tests.algorithms.modules import load_templates, no_autoload
 from tests.doctor.absence import has_type
 from tests.errors import probes
@@ -166,7 +167,7 @@ def test_name_of_64_bytes_that_is_padded_with_nul(name: str) -> None:
     """The field of struct sockaddr_alg as programs fill it: 64 bytes, all but the name zero, and no more."""
     for size in (len(name) + 1, 32, 63, 64):
         with Socket.create() as tfm:
-            tfm.bind_raw(b"\x26\0" + b"hash".ljust(14, b"\0") + bytes(8) + name.encode().ljust(size, b"\0"))
+            tfm.bind_raw(sockaddr_alg("hash", name)[: NAME_OFFSET + size])
             if "hmac" in name:
                 tfm.set_key(b"key of 16 bytes.")
             with tfm.accept() as op:
@@ -180,8 +181,8 @@ def test_name_of_64_bytes_that_is_padded_with_nul(name: str) -> None:
 def test_name_as_long_as_its_field(size: int) -> None:
     """64 bytes without a NUL lose the last one (alg_bind): cryptsetup copies names with strncpy into such a field."""
     with socket_of("unbound") as tfm:
-        address = b"\x26\0" + b"hash".ljust(14, b"\0") + bytes(8) + b"sha256".ljust(size, b"x")
+        address = sockaddr_alg("hash", "sha256".ljust(size, "x"))[: NAME_OFFSET + size]
         with raises_errno(errno.ENOENT):
             tfm.bind_raw(address)
         # The same length with a name that ends in time is taken.
-        tfm.bind_raw(address[: 24 + 6] + bytes(size - 6))
+        tfm.bind_raw(address[: NAME_OFFSET + 6] + bytes(size - 6))

@@ -13,9 +13,10 @@ import struct
 
 import pytest
 
-from tests.afalg import Aead, Hash, Pipe, Skcipher, Socket, cmsg, sendfile, set_iv, set_op, splice
+from tests.afalg import Aead, Hash, Pipe, Skcipher, Socket, cmsg, sendfile, set_iv, set_op, sockaddr_alg, splice
 from tests.afalg import constants as c
 from tests.afalg.aio import IOCB_CMD_PREAD, Iocb
+from tests.afalg.constants import SIZEOF_SOCKADDR_ALG
 from tests.afalg.memory import PAGE, Memory
 from tests.afalg.pipes import vmsplice
 from tests.errors.raises import outcome, raises_errno
@@ -27,11 +28,6 @@ from tests.splice.files import tmpfs_file
 KEY, IV = bytes(range(16)), bytes(range(0x30, 0x40))
 SPLICE_F_GIFT = 8
 DATA = bytes(i * 11 % 253 for i in range(5 * PAGE))
-
-
-def address(type_: bytes, name: bytes, size: int = 64) -> bytes:
-    """Return a struct sockaddr_alg whose name was copied by strncpy(3) into a field of so many bytes."""
-    return struct.pack("@H14sII", c.AF_ALG, type_, 0, 0) + name[:size].ljust(size, b"\0")
 
 
 CHECKED = [
@@ -52,7 +48,7 @@ def test_cryptsetup_asks_whether_a_cipher_is_there(type_: str, name: str, size: 
     need({"skcipher": Skcipher, "aead": Aead}[type_], name).close()
     key = b"\xef" + b"\xab" * (size - 1)
     with Socket.create() as tfm:
-        tfm.bind_raw(address(type_.encode(), name.encode()), 88)
+        tfm.bind_raw(sockaddr_alg(type_, name), SIZEOF_SOCKADDR_ALG)
         tfm.set_key(key)
         for wrong in (size - 1, size + 1):
             with raises_errno(errno.EINVAL, why=f"key of {wrong} bytes"):
@@ -67,8 +63,8 @@ def test_cryptsetup_fills_the_name_to_its_end() -> None:
     need(Hash, "sha256").close()
     with Socket.create() as tfm:
         with raises_errno(errno.ENOENT):
-            tfm.bind_raw(address(b"hash", b"sha256" + b"x" * 58), 88)
-        tfm.bind_raw(address(b"hash", b"sha256"), 88)
+            tfm.bind_raw(sockaddr_alg("hash", "sha256" + "x" * 58)[:SIZEOF_SOCKADDR_ALG], SIZEOF_SOCKADDR_ALG)
+        tfm.bind_raw(sockaddr_alg("hash", "sha256"), SIZEOF_SOCKADDR_ALG)
         with tfm.accept() as op:
             op.send(b"abc")
             assert op.recv(32) == hashes.digest("sha256", b"abc")
