@@ -12,8 +12,8 @@ BAD ?=
 TREE ?=
 REPEAT ?=
 A ?=
-N ?=
 B ?=
+N ?=
 SUITE ?=
 
 # make takes what exists as a file for done, and a variable that it does not know for nobody's.

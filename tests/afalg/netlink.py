@@ -5,6 +5,7 @@ Source: include/uapi/linux/cryptouser.h and include/uapi/linux/netlink.h.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import struct
@@ -183,3 +184,12 @@ def _text(padded: bytes) -> str:
 
 def _after_nul(padded: bytes) -> bytes:
     return padded.partition(b"\0")[2]
+
+
+def drop_default_generator() -> None:
+    """Have the kernel let go of the generator that templates take IVs from, and of its modules (CRYPTO_MSG_DELRNG).
+
+    One that is in use stays, and so does one that nobody can ask to go: without CONFIG_CRYPTO_USER, or privilege.
+    """
+    with contextlib.suppress(OSError), CryptoNetlink() as crypto:
+        crypto.request(CRYPTO_MSG_DELRNG)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.afalg import Aead, Socket
-from tests.afalg.netlink import CRYPTO_MSG_DELRNG, CryptoNetlink
+from tests.afalg.netlink import drop_default_generator
 from tests.errors.held import Held, difference, held, sockets_in_use
 from tests.errors.raises import outcome
 
@@ -160,8 +160,7 @@ def _default_generator() -> None:
     One that it has from booting may be another than what it would take now, so that is dropped.
     """
     before = sockets_in_use()
-    with contextlib.suppress(OSError), CryptoNetlink() as crypto:
-        crypto.request(CRYPTO_MSG_DELRNG)
+    drop_default_generator()
     outcome(lambda: Aead("seqiv(rfc4106(gcm(aes)))").close())
     # A socket of netlink is counted until some time after its close.
     end = time.monotonic() + _SETTLE_SECONDS

@@ -134,6 +134,11 @@ def reason_of(report: pytest.TestReport) -> str:
     return lines[0] if lines else ""
 
 
+def fixes_of(item: pytest.Item) -> list[str]:
+    """Return the commits that fixed the bugs a test guards against, as its markers name them, the nearest first."""
+    return list(dict.fromkeys(marker.args[0] for marker in item.iter_markers(MARKER)))
+
+
 def may_take_it_down(item: pytest.Item, expected: Mapping[str, Expectation]) -> bool:
     """Say whether a test may take this kernel down: an issue of it does, and the kernel is not known to be without."""
     return any(each.crashes and each.state != State.ABSENT.value for each in _expectations(item, expected))
@@ -150,8 +155,7 @@ def last_those_that_crash(items: list[pytest.Item], expected: Mapping[str, Expec
 
 def _expectations(item: pytest.Item, expected: Mapping[str, Expectation]) -> list[Expectation]:
     """Return what to expect of each issue that a test names, the nearest first."""
-    fixes = dict.fromkeys(marker.args[0] for marker in item.iter_markers(MARKER))
-    return [expected[fix] for fix in fixes if fix in expected]
+    return [expected[fix] for fix in fixes_of(item) if fix in expected]
 
 
 def _judge_failure(

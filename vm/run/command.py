@@ -51,17 +51,12 @@ def main(arguments: Sequence[str]) -> int:
     if "vm.results.diff" in views and len(kernels) < 2:
         raise UsageError("a difference takes two kernels that are not the same: make diff A=6.1 B=6.12")
     run = Run()
-    status = started(words, run)
+    status = int(pytest.main(words, plugins=[run]))
     for module in views if status <= pytest.ExitCode.TESTS_FAILED and run.directory else ():
         print(flush=True)
         viewed = importlib.import_module(module).main([f"{run.directory}/results.json"])
         status = status or int(viewed or 0)
     return status
-
-
-def started(words: Sequence[str], run: Run) -> int:
-    """Run pytest on words that may have ``--kernels TEXT``; return its exit status."""
-    return int(pytest.main([word for given in joined(words) for word in _each_kernel(given)], plugins=[run]))
 
 
 class Run:

@@ -8,7 +8,7 @@ process that runs the tests on the kernel it is on, with the worker's half only.
 from __future__ import annotations
 
 import argparse
-import importlib
+import pkgutil
 import platform
 from collections.abc import Callable
 from pathlib import Path
@@ -168,8 +168,7 @@ def _kernel_check(named: str) -> Callable[[], str]:
     """Return the function of the ini setting ``kernel_check``, imported when it is called."""
 
     def check() -> str:
-        module, _, function = named.partition(":")
-        said: str = getattr(importlib.import_module(module), function)()
+        said: str = pkgutil.resolve_name(named)()
         return said
 
     return check if named else str

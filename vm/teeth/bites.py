@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pkgutil
 import select
 import signal
 import subprocess
@@ -22,18 +23,20 @@ from typing import Any
 
 import pytest
 
+from vm.guest.worker import GuestPlugin
 from vm.klog import taint
 from vm.teeth import zygote
+from vm.teeth.changes import Mutant
 from vm.teeth.modules import Spent, replaced
 from vm.teeth.plan import Bite, Bites, Order, load
+
+Record = Callable[[str, object], None]
 
 # Under KVM, like every deadline: until the suite is collected, and what one test may take with its fixtures.
 _COLLECT = 60.0
 _ONE_TEST = 20.0
 # Until a killed process is gone.
 _DIES = 10.0
-
-FAILED, HUNG, PASSED, CUT = "failed", "hung", "passed", "cut"
 
 
 @dataclass
@@ -77,7 +80,7 @@ class Forker:
         self.child = 0
         said = self._next(_COLLECT * factor)
         self.tests: list[str] = [nodeid for nodeid, _ in said[1]]
-        self.guards: list[str] = [fix for _, fix in said[1]]
+        self.fixes: list[list[str]] = [fixes for _, fixes in said[1]]
 
     def run(self, numbers: Sequence[int], stop: bool, seconds: float) -> Outcome:
         """Run tests in a fork, until the first failure when ``stop``, and for at most ``seconds``.
@@ -153,7 +156,8 @@ class Forker:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test a mutant."""
     plan = load(Path(metafunc.config.getoption("vm_teeth")))
-    metafunc.parametrize("bite", [pytest.param(bite, id=bite.name, marks=_deadline(plan)) for bite in plan.bites])
+    marks = _deadline(plan)
+    metafunc.parametrize("bite", [pytest.param(bite, id=bite.mutant.name, marks=marks) for bite in plan.bites])
 
 
 def _deadline(plan: Bites) -> pytest.MarkDecorator:
@@ -167,23 +171,21 @@ def plan(request: pytest.FixtureRequest) -> Bites:
 
 
 @pytest.fixture(scope="session")
-def factor(request: pytest.FixtureRequest) -> float:
-    """What deadlines are multiplied by."""
-    guest: Any = request.config.pluginmanager.get_plugin("vm-guest")
-    return float(guest.factor)
+def guest(request: pytest.FixtureRequest) -> GuestPlugin:
+    """The plugin of this worker: modules, sysctls, and what deadlines are multiplied by."""
+    found: Any = request.config.pluginmanager.get_plugin("vm-guest")
+    assert isinstance(found, GuestPlugin)
+    return found
 
 
 @pytest.fixture(scope="session")
-def forker(plan: Bites, factor: float) -> Iterator[Forker]:
+def forker(plan: Bites, guest: GuestPlugin) -> Iterator[Forker]:
     """The suite: whatever some mutant's tests are."""
-    folders = dict.fromkeys(place.partition("::")[0] for bite in plan.bites for place in bite.tests)
-    every = Forker(_outermost(folders), factor)
+    places = {place.partition("::")[0] for bite in plan.bites for place in bite.mutant.tests}
+    outermost = [one for one in places if not any(one.startswith(f"{other}/") for other in places)]
+    every = Forker(sorted(outermost), guest.factor)
     yield every
     every.close()
-
-
-def _outermost(folders: Sequence[str] | dict[str, None]) -> list[str]:
-    return [one for one in folders if not any(one.startswith(f"{other}/") for other in folders)]
 
 
 @pytest.fixture(scope="session")
@@ -192,17 +194,21 @@ def order(forker: Forker) -> Order:
     return Order(forker.tests)
 
 
+@pytest.fixture(autouse=True)
+def _complaints_are_theirs(guest: GuestPlugin) -> Iterator[None]:
+    """What the kernel says when a mutant is taken out is not this test's failure either."""
+    yield
+    guest.log.read()
+
+
 @pytest.fixture
-def changed(plan: Bites) -> Iterator[Callable[[Bite], None]]:
+def _changed(bite: Bite, plan: Bites, guest: GuestPlugin) -> Iterator[None]:
     """Put a mutant in. A machine that cannot let go of it ends here: its result is known by then."""
+    before = taint.read()
+    files = {name: Path(file) for name, file in bite.files}
     with contextlib.ExitStack() as stack:
-
-        def put(bite: Bite) -> None:
-            files = {name: Path(file) for name, file in bite.files}
-            stack.enter_context(replaced(files, plan.modules, plan.sysctls))
-
-        before = taint.read()
-        yield put
+        stack.enter_context(replaced(files, guest.modules, guest.sysctls, pkgutil.resolve_name(plan.release)))
+        yield
         try:
             if taint.read() & ~before:
                 raise Spent("the kernel complained, and may be broken for the next")
@@ -212,57 +218,47 @@ def changed(plan: Bites) -> Iterator[Callable[[Bite], None]]:
             Path("/proc/sysrq-trigger").write_text("c")
 
 
-@pytest.fixture(autouse=True)
-def _complaints_are_theirs(request: pytest.FixtureRequest) -> Iterator[None]:
-    """What the kernel says of a mutant was the inner test's failure, and is not this one's."""
-    yield
-    guest: Any = request.config.pluginmanager.get_plugin("vm-guest")
-    guest.log.read()
-
-
+@pytest.mark.usefixtures("_changed")
 def test_mutant(
-    bite: Bite, plan: Bites, factor: float, forker: Forker, order: Order,
-    changed: Callable[[Bite], None], record_property: Callable[[str, object], None], request: pytest.FixtureRequest,
-) -> None:  # fmt: skip
-    """Some test notices; for a fix, each that claims it; for an equivalent change and for none, no test."""
-    changed(bite)
-    numbers = _claiming(bite, forker, order) if bite.fix else order.of(bite)
+    bite: Bite, plan: Bites, guest: GuestPlugin, forker: Forker, order: Order, record_property: Record
+) -> None:
+    """Some test notices; for a fix, each that claims it; for an equivalent change and for none, no test.
+
+    The kernel is changed after the suite, a fixture of the session, was collected.
+    """
+    mutant = bite.mutant
+    claim = [number for number, fixes in enumerate(forker.fixes) if mutant.fix in fixes]
     outcome = forker.run(
-        numbers, stop=not plan.whole and bool(bite.function) and not bite.fix, seconds=plan.seconds * factor
+        list(dict.fromkeys([*claim, *order.of(bite)])),
+        stop=not plan.whole and bool(mutant.changes) and not mutant.fix,
+        seconds=plan.seconds * guest.factor,
     )
     for number in outcome.failures:
-        order.learn(bite, number)
+        order.learn(mutant, number)
     for number, seconds in outcome.seconds.items():
-        order.took(number, seconds / factor)
+        order.took(number, seconds / guest.factor)
     noticed = {forker.tests[number]: reason for number, reason in outcome.failures.items()}
     record_property("ran", outcome.ran)
     record_property("cut", int(outcome.cut))
     record_property("noticed", json.dumps(noticed))
-    guest: Any = request.config.pluginmanager.get_plugin("vm-guest")
+    # It was an inner test's failure, and is not this one's.
     guest.log.read()
     guest.taint = -1
-    if bite.fix:
-        _judge_fix(bite, forker, outcome, record_property)
-    elif bite.equivalent or not bite.function:
+    if mutant.fix:
+        _judge_fix(mutant, {forker.tests[number] for number in claim}, set(noticed), outcome.cut)
+    elif mutant.equivalent or not mutant.changes:
         assert not noticed, f"{next(iter(noticed))} notices: {next(iter(noticed.values()))}"
     else:
         assert noticed, f"no test notices, of {outcome.ran}"
+    # Told apart from the verdict: that of a machine which then ends is worse.
+    record_property("as_expected", 1)
 
 
-def _claiming(bite: Bite, forker: Forker, order: Order) -> list[int]:
-    own = [number for number, fix in enumerate(forker.guards) if fix == bite.fix]
-    return list(dict.fromkeys([*own, *order.of(bite)]))
-
-
-def _judge_fix(bite: Bite, forker: Forker, outcome: Outcome, record_property: Callable[[str, object], None]) -> None:
-    claim = {forker.tests[number] for number, fix in enumerate(forker.guards) if fix == bite.fix}
-    failed = {forker.tests[number] for number in outcome.failures}
-    unshown = {nodeid for nodeid in claim for case, _ in bite.unshown if nodeid.endswith(f"::{case}")}
+def _judge_fix(mutant: Mutant, claim: set[str], failed: set[str], cut: bool) -> None:
+    unshown = {nodeid for nodeid in claim for case, _ in mutant.unshown if nodeid.endswith(f"::{case}")}
     silent = sorted(claim - failed - unshown)
-    others = sorted(nodeid for nodeid in failed - claim if not nodeid.startswith(bite.also or ("\0",)))
-    record_property("silent", json.dumps(silent))
-    record_property("others", json.dumps(others))
-    assert claim, f"no test is marked with {bite.fix}"
+    others = sorted(nodeid for nodeid in failed - claim if not nodeid.startswith(mutant.also))
+    assert claim, f"no test is marked with {mutant.fix}"
     assert not silent, f"does not notice: {silent[0]}" + (f", and {len(silent) - 1} more" if len(silent) > 1 else "")
     assert not others, f"notices as well: {others[0]}" + (f", and {len(others) - 1} more" if len(others) > 1 else "")
-    assert not outcome.cut, "time was up before all tests had run"
+    assert not cut, "time was up before all tests had run"

@@ -2,7 +2,7 @@
 
 The kernel itself was built by ``kernels/build`` and stays as it is. A changed source file is compiled by the command
 that kbuild noted for it (``.X.o.cmd``), and linked with what modpost made for the module: that is half a second, where
-make would take five. So a change must not use symbols that the module did not use.
+make would take five. So what a change refers to must be in the kernel or in modules that this one needs anyway.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from vm.base import cache, process, room
 from vm.base.errors import BuildFailed
@@ -23,8 +24,17 @@ from vm.teeth.changes import Change, DoesNotApply, Mutant, apply
 
 DEADLINE = 300.0
 
-Owners = dict[str, tuple[str, tuple[str, ...]]]
-"""Each source file's module, and all source files of that module."""
+
+class Module(NamedTuple):
+    """A module, by its path below ``kernel/`` without suffix (``crypto/af_alg``), and its source files."""
+
+    path: str
+    sources: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """``af_alg``."""
+        return Path(self.path).name
 
 
 @dataclass(frozen=True)
@@ -51,12 +61,11 @@ def build(plan: Plan, mutants: Sequence[Mutant], base: Sequence[Change], progres
         plan: of the kernel, which is built.
         mutants: in any order.
         base: changes that are in each kernel besides.
-        progress: told now and then how far it is.
+        progress: told how many there are.
     """
     owners = _owners(plan)
-    workers = room.processors()
     progress(f"{plan.label}: building {len(mutants)} mutants")
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(room.processors()) as pool:
         return list(pool.map(lambda mutant: _one(plan, owners, mutant, base), mutants))
 
 
@@ -67,24 +76,22 @@ def directory() -> Path:
     return path
 
 
-def _one(plan: Plan, owners: Owners, mutant: Mutant, base: Sequence[Change]) -> Built:
+def _one(plan: Plan, owners: dict[str, Module], mutant: Mutant, base: Sequence[Change]) -> Built:
     try:
         changed = _changed(plan.tree.path, mutant, base)
     except DoesNotApply as error:
         return Built(mutant, {}, str(error), applies=False)
-    modules: dict[str, Path] = {}
-    for source in changed:
-        if source not in owners:
-            return Built(mutant, {}, f"{source} is in no module of this kernel", applies=False)
-    for module in dict.fromkeys(owners[source][0] for source in changed):
-        try:
-            modules[module] = _module(plan, module, owners, changed)
-        except BuildFailed as error:
-            return Built(mutant, {}, str(error))
-    return Built(mutant, modules)
+    if strays := [source for source in changed if source not in owners]:
+        return Built(mutant, {}, f"{strays[0]} is in no module of this kernel", applies=False)
+    try:
+        modules = dict.fromkeys(owners[source] for source in changed)
+        return Built(mutant, {module.path: _module(plan, module, changed) for module in modules})
+    except BuildFailed as error:
+        return Built(mutant, {}, str(error))
 
 
 def _changed(tree: Path, mutant: Mutant, base: Sequence[Change]) -> dict[str, str]:
+    """Return the new text of each source file that is compiled anew."""
     texts: dict[str, str] = {}
     for source in dict.fromkeys([*mutant.sources, *(change.source for change in base)]):
         if not (tree / source).is_file():
@@ -95,50 +102,42 @@ def _changed(tree: Path, mutant: Mutant, base: Sequence[Change]) -> dict[str, st
     return texts
 
 
-def _owners(plan: Plan) -> Owners:
-    """Return each source file's module and all of that module's source files, as kbuild noted them (``X.mod``)."""
-    owners = {}
+def _owners(plan: Plan) -> dict[str, Module]:
+    """Return each source file's module, as kbuild noted them (``X.mod``)."""
+    owners: dict[str, Module] = {}
     for noted in sorted((plan.out / "crypto").glob("*.mod")):
-        sources = tuple(word.removesuffix(".o") + ".c" for word in noted.read_text().split() if word.endswith(".o"))
-        for source in sources:
-            owners[source] = (f"crypto/{noted.stem}", sources)
+        objects = [word for word in noted.read_text().split() if word.endswith(".o")]
+        module = Module(f"crypto/{noted.stem}", tuple(f"{word.removesuffix('.o')}.c" for word in objects))
+        owners |= dict.fromkeys(module.sources, module)
     return owners
 
 
-def _module(plan: Plan, module: str, owners: Owners, changed: dict[str, str]) -> Path:
-    sources = next(all_ for owner, all_ in owners.values() if owner == module)
-    texts = {
-        source: changed.get(source, (plan.tree.path / source).read_text(errors="surrogateescape")) for source in sources
-    }
-    for source in changed:
-        if source in texts and not texts[source].endswith("\n\n"):
-            texts[source] += "\n"  # Compiled anew even where nothing else is changed.
+def _module(plan: Plan, module: Module, changed: dict[str, str]) -> Path:
+    texts = {source: changed[source] for source in module.sources if source in changed}
     digest = hashlib.sha256()
-    for part in (str(plan.out), (plan.out / "done.json").read_text(), *sorted(texts), *texts.values()):
+    for part in (str(plan.out), (plan.out / "done.json").read_text(), *texts, *texts.values()):
         digest.update(part.encode(errors="surrogateescape") + b"\0")
-    entry = directory() / f"{Path(module).name}-{digest.hexdigest()[:16]}"
-    made = cache.entry(entry, lambda directory: _compile(plan, module, texts, directory))
-    return made / f"{Path(module).name}.ko"
+    entry = directory() / f"{module.name}-{digest.hexdigest()[:16]}"
+    return cache.entry(entry, lambda made: _compile(plan, module, texts, made)) / f"{module.name}.ko"
 
 
-def _compile(plan: Plan, module: str, texts: dict[str, str], directory: Path) -> None:
-    name = Path(module).name
-    commands = []
-    objects = [f"crypto/{Path(source).stem}.o" for source in texts]
-    for source, text in texts.items():
+def _compile(plan: Plan, module: Module, texts: dict[str, str], made: Path) -> None:
+    """Fill a directory with the module, its files in ``texts`` compiled anew and the others as they are."""
+    commands, objects = [], []
+    for source in module.sources:
         stem = Path(source).stem
-        if text == (plan.tree.path / source).read_text(errors="surrogateescape"):
-            continue
-        (directory / f"{stem}.c").write_text(text, errors="surrogateescape")
-        own = {f"crypto/{stem}.o": directory / f"{stem}.o", f"../{source}": directory / f"{stem}.c"}
-        own[f"crypto/.{stem}.o.d"] = directory / f"{stem}.d"
-        commands.append(_moved(_saved(plan, f"crypto/{stem}.o"), own) + " -I../crypto")
-        objects[objects.index(f"crypto/{stem}.o")] = str(directory / f"{stem}.o")
+        objects.append(f"crypto/{stem}.o")
+        if source in texts:
+            (made / f"{stem}.c").write_text(texts[source], errors="surrogateescape")
+            own = {f"crypto/{stem}.o": made / f"{stem}.o", f"../{source}": made / f"{stem}.c"}
+            own[f"crypto/.{stem}.o.d"] = made / f"{stem}.d"
+            commands.append(_moved(_saved(plan, f"crypto/{stem}.o"), own) + " -I../crypto")
+            objects[-1] = str(made / f"{stem}.o")
     if len(objects) > 1:
-        commands.append(f"ld -z noexecstack -r -o {directory}/{name}.o {' '.join(objects)}")
-    own = {f"{module}.ko": directory / f"{name}.ko", f"{module}.o": directory / f"{name}.o"}
-    commands.append(_moved(_saved(plan, f"{module}.ko"), own))
-    commands.append(f"strip --strip-debug {directory}/{name}.ko")
+        commands.append(f"ld -z noexecstack -r -o {made}/{module.name}.o {' '.join(objects)}")
+    target = made / f"{module.name}.ko"
+    own = {f"{module.path}.ko": target, f"{module.path}.o": made / f"{module.name}.o"}
+    commands += [_moved(_saved(plan, f"{module.path}.ko"), own), f"strip --strip-debug {target}"]
     done = process.run(["sh", "-c", " && ".join(commands)], deadline=DEADLINE, cwd=plan.out)
     if done.status:
         raise BuildFailed(make.first_error(done.errors + done.output))

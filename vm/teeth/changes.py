@@ -86,18 +86,26 @@ class Mutant:
         """The files that it changes, or has built anew."""
         return tuple(dict.fromkeys(change.source for change in self.changes)) or (self.unchanged,)
 
+    @property
+    def function(self) -> str:
+        """The function of its first change; empty for none."""
+        return self.changes[0].function if self.changes else ""
 
-def base(file: Path) -> tuple[Change, ...]:
-    """Read the changes that are in every kernel of a run: what the unchanged one does wrong, and tests notice.
+
+def base(file: Path) -> tuple[tuple[Change, ...], str]:
+    """Read what is the same for all mutants: changes of every kernel, and how one lets go of its modules.
+
+    The changes are of what the unchanged kernel does wrong, and tests notice: ``changes = [[source, function, old,
+    new], …]``; ``release = "MODULE:FUNCTION"`` is called in a guest before modules are taken out.
 
     Raises:
-        UsageError: the file cannot be read, or is not ``changes = [[source, function, old, new], …]``.
+        UsageError: the file cannot be read, or is not like that.
     """
     try:
-        changes = toml.read(file)["changes"]
-        return tuple(Change(*words) for words in changes)
+        table = toml.read(file)
+        return tuple(Change(*words) for words in table["changes"]), str(table["release"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"cannot use the changes of every kernel, {file}: {error}") from error
+        raise UsageError(f"cannot use what all mutants have, {file}: {error}; see vm/teeth/changes.py") from error
 
 
 def mutants(file: Path) -> list[Mutant]:

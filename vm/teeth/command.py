@@ -9,15 +9,16 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pytest
+
 from vm.base.command import Parser, command, say
 from vm.base.errors import UsageError
 from vm.base.files import ROOT
-from vm.base.toml import read
 from vm.kernels.build import build as kernels
 from vm.run import command as run
 from vm.teeth import build, report
 from vm.teeth.changes import Mutant, base, fixes, mutants
-from vm.teeth.plan import Bite, Bites, bite
+from vm.teeth.plan import Bite, Bites
 
 DATA = ROOT / "tests" / "teeth"
 VARIANT = "mutants"
@@ -43,15 +44,14 @@ def main(arguments: Sequence[str]) -> int:
     spec = f"{options.kernel}+{VARIANT}"
     tree, variants = kernels.tree_of(spec, say)
     kernels.build(tree, variants, say)
-    built = build.build(kernels.planned(tree, variants, say), chosen, base(DATA / "base.toml"), say)
+    always, release = base(DATA / "base.toml")
+    built = build.build(kernels.planned(tree, variants, say), chosen, always, say)
     killers = report.recorded(DATA)
-    settings = read(ROOT / "pyproject.toml")["tool"]["pytest"]["ini_options"]
     # Mixed, so that what was done of a run that is ended early is a fair sample; and always alike.
     mixed = sorted(built, key=lambda one: hashlib.sha256(one.mutant.name.encode()).digest())
     plan = Bites(
         bites=tuple(_bite(one, killers) for one in mixed if one.modules),
-        modules=tuple(settings["guest_modules"]),
-        sysctls=tuple(settings["guest_sysctls"]),
+        release=release,
         seconds=options.seconds or (_WHOLE if options.whole else _SECONDS),
         whole=options.whole,
     )
@@ -60,24 +60,24 @@ def main(arguments: Sequence[str]) -> int:
         plan.save(path)
         last = run.Run()
         if plan.bites:
-            run.started(_words(spec, path, further), last)
+            pytest.main(_words(spec, path, further), plugins=[last])
         return report.main(built, last.directory, DATA if options.record else None)
 
 
 def _bite(one: build.Built, killers: Mapping[str, tuple[str, ...]]) -> Bite:
     """Return a mutant for a guest. Without a change, what noticed any mutant of the file must not notice anything."""
-    if one.mutant.changes:
-        return bite(one.mutant, one.modules, killers.get(one.mutant.name, ()))
-    own = f"{one.mutant.name.partition(':')[0]}:"
-    noticed = [test for name, tests in killers.items() if name.startswith(own) for test in tests]
-    found = bite(one.mutant, one.modules, tuple(dict.fromkeys(noticed)))
-    return dataclasses.replace(found, tests=()) if noticed else found
+    mutant, files = one.mutant, tuple((name, str(file)) for name, file in one.modules.items())
+    if mutant.changes:
+        return Bite(mutant, files, killers.get(mutant.name, ()))
+    own = f"{mutant.name.partition(':')[0]}:"
+    noticed = dict.fromkeys(test for name, tests in killers.items() if name.startswith(own) for test in tests)
+    return Bite(dataclasses.replace(mutant, tests=()) if noticed else mutant, files, tuple(noticed))
 
 
 def _words(spec: str, path: Path, further: Sequence[str]) -> list[str]:
     """Return the words of the run: machines may end as often as a mutant ends them, and stalls are seen early."""
     return [
-        *("-p", "vm.teeth.plugin", f"--teeth={path}", f"--kernels={spec}", "--vm-restarts=100000", "-q", "--tb=line"),
+        *("-p", "vm.teeth.plugin", f"--teeth={path}", f"--kernel={spec}", "--vm-restarts=100000", "-q", "--tb=line"),
         *("--vm-memory=1536", "-p", "no:cacheprovider", "-r", "fE", "--no-known-issues"),
         *(f"--kernel-argument={word}" for word in ("slub_debug=FZPU", "sysctl.kernel.panic_on_rcu_stall=1")),
         *further,

@@ -6,11 +6,9 @@ import contextlib
 import ctypes
 import os
 import platform
-import socket
-import struct
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from vm.guest import prepare
@@ -21,8 +19,6 @@ _MODULES = Path("/run/vm/root/usr/lib/modules")
 _DELETE_MODULE = 176
 # What a test left is let go by workqueues and RCU.
 _PATIENCE = 20.0
-# linux/cryptouser.h, linux/netlink.h
-_NETLINK_CRYPTO, _DELRNG, _REQUEST, _ACK = 21, 0x14, 1, 4
 
 
 class Spent(Exception):
@@ -30,44 +26,38 @@ class Spent(Exception):
 
 
 @contextlib.contextmanager
-def replaced(files: Mapping[str, Path], modules: Sequence[str], sysctls: Sequence[str]) -> Iterator[None]:
+def replaced(
+    files: Mapping[str, Path], modules: Sequence[str], sysctls: Sequence[str], release: Callable[[], None]
+) -> Iterator[None]:
     """Have the kernel load ``files`` in the place of its own modules for the duration of the block.
 
     Args:
         files: file of each, by the module's path below ``kernel/`` without suffix (``crypto/af_alg``).
         modules: to be loaded again, if need be with what they need: the changed ones are among that.
         sysctls: ``NAME=VALUE`` to be set again, where there is such a sysctl.
+        release: has the kernel let go of what it keeps of these modules for later.
 
     Raises:
         Spent: a module that is to be replaced, or was, is in use and stays so.
     """
     tree = _MODULES / platform.release() / "kernel"
-    own = {str(tree / f"{name}.ko"): file for name, file in files.items()}
-    drop_default_generator()
-    for name in files:
-        unload(Path(name).name)
-    for place, file in own.items():
-        subprocess.run(["mount", "--bind", str(file), place], check=True, timeout=60)
+    _take_out(files, release)
+    for name, file in files.items():
+        subprocess.run(["mount", "--bind", str(file), str(tree / f"{name}.ko")], check=True, timeout=60)
     try:
         subprocess.run(["sh", "-ec", prepare.lines(modules, sysctls)], stdin=subprocess.DEVNULL, check=True, timeout=60)
         yield
         # Else the next one, of another module, would be tested with this one as well.
-        drop_default_generator()
-        for name in files:
-            unload(Path(name).name)
+        _take_out(files, release)
     finally:
-        for place in own:
-            subprocess.run(["umount", place], check=True, timeout=60)
+        for name in files:
+            subprocess.run(["umount", str(tree / f"{name}.ko")], check=True, timeout=60)
 
 
-def drop_default_generator() -> None:
-    """Have the kernel let go of the generator that templates take IVs from; with it, of its module.
-
-    CRYPTO_MSG_DELRNG (crypto/crypto_user.c); one that is in use stays, and so do the modules behind it.
-    """
-    with contextlib.suppress(OSError), socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_CRYPTO) as netlink:
-        netlink.sendto(struct.pack("=IHHII", 16, _DELRNG, _REQUEST | _ACK, 1, 0), (0, 0))
-        netlink.recv(4096)
+def _take_out(files: Iterable[str], release: Callable[[], None]) -> None:
+    release()
+    for name in files:
+        unload(Path(name).name)
 
 
 def unload(module: str) -> None:

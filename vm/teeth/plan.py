@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,31 +15,17 @@ from vm.teeth.changes import Mutant
 
 @dataclass(frozen=True)
 class Bite:
-    """One mutant, as a guest is told of it.
+    """One mutant, built, as a guest is told of it.
 
     Attributes:
-        name: the mutant's.
-        source: the first file it changes.
-        function: in which its first change is.
+        mutant: what was changed, and which tests should notice.
         files: pairs of a module's path below ``kernel/`` without suffix and the changed file.
-        tests: files and folders to run.
         first: ids of the tests to begin with: those that noticed earlier.
-        equivalent: why no test can notice.
-        fix: the commit whose tests must all notice, and no others.
-        unshown: pairs of a case of these and why it passes with the bug.
-        also: further tests that may notice.
     """
 
-    name: str
-    source: str
-    function: str
-    files: tuple[tuple[str, ...], ...]
-    tests: tuple[str, ...]
+    mutant: Mutant
+    files: tuple[tuple[str, ...], ...] = ()
     first: tuple[str, ...] = ()
-    equivalent: str = ""
-    fix: str = ""
-    unshown: tuple[tuple[str, ...], ...] = ()
-    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,15 +34,13 @@ class Bites:
 
     Attributes:
         bites: the mutants.
-        modules: to be loaded after a change.
-        sysctls: ``NAME=VALUE`` to be set after a change.
+        release: ``MODULE:FUNCTION`` that has a kernel let go of what it keeps of modules.
         seconds: that the tests of a mutant may take together under KVM; they are scaled like any deadline.
         whole: whether all of a mutant's tests are run, and not only until the first that notices.
     """
 
     bites: tuple[Bite, ...]
-    modules: tuple[str, ...]
-    sysctls: tuple[str, ...]
+    release: str
     seconds: float
     whole: bool
 
@@ -69,22 +53,6 @@ def load(path: Path) -> Bites:
     """Read what ``save`` wrote."""
     found: Bites = decode(Bites, json.loads(path.read_text()), str(path))
     return found
-
-
-def bite(mutant: Mutant, modules: Mapping[str, Path], first: tuple[str, ...]) -> Bite:
-    """Return a mutant that was built, for a guest."""
-    return Bite(
-        name=mutant.name,
-        source=mutant.sources[0],
-        function=mutant.changes[0].function if mutant.changes else "",
-        files=tuple((name, str(file)) for name, file in modules.items()),
-        tests=mutant.tests,
-        first=first,
-        equivalent=mutant.equivalent,
-        fix=mutant.fix,
-        unshown=mutant.unshown,
-        also=mutant.also,
-    )
 
 
 @dataclass
@@ -103,6 +71,11 @@ class Order:
     useless: set[int] = field(default_factory=set)
     seconds: dict[str, float] = field(default_factory=dict)
 
+    @functools.cached_property
+    def numbers(self) -> dict[str, int]:
+        """Of each test its place among all."""
+        return {nodeid: number for number, nodeid in enumerate(self.tests)}
+
     def of(self, bite: Bite) -> list[int]:
         """Return the numbers of a mutant's tests.
 
@@ -110,20 +83,21 @@ class Order:
         those whose ids have the name of the file (``gcm``) before others, and quick ones before slow ones. Of a fix
         only its own.
         """
-        numbers = {nodeid: number for number, nodeid in enumerate(self.tests)}
-        first = [numbers[nodeid] for nodeid in bite.first if nodeid in numbers]
-        for near in () if bite.fix else (bite.function, bite.source):
+        mutant = bite.mutant
+        first = [self.numbers[nodeid] for nodeid in bite.first if nodeid in self.numbers]
+        for near in () if mutant.fix else (mutant.function, mutant.sources[0]):
             counts = self.noticed.get(near, {})
             first += sorted(counts, key=lambda number: -counts[number])
-        own = [number for nodeid, number in numbers.items() if _below(nodeid, bite.tests)]
-        word = re.sub(r"^(algif|crypto)_|_(alg|user)$", "", Path(bite.source).stem)
+        word = re.sub(r"^(algif|crypto)_|_(alg|user)$", "", Path(mutant.sources[0]).stem)
         seen: dict[tuple[bool, str], int] = {}
         rounds = []
-        for number in own:
-            key = word not in self.tests[number], self.tests[number].partition("[")[0]
-            seen[key] = seen.get(key, 0) + 1
+        for nodeid, number in self.numbers.items():
+            if not _below(nodeid, mutant.tests):
+                continue
+            elsewhere, function = word not in nodeid, nodeid.partition("[")[0]
+            turn = seen[elsewhere, function] = seen.get((elsewhere, function), 0) + 1
             # Three cases of what has the name, for one of the others.
-            rounds.append((seen[key] * (3 if key[0] else 1) * (1 + self.seconds.get(key[1], 0.0)), number))
+            rounds.append((turn * (3 if elsewhere else 1) * (1 + self.seconds.get(function, 0.0)), number))
         ordered = dict.fromkeys([*first, *(number for _, number in sorted(rounds))])
         return [number for number in ordered if number not in self.useless]
 
@@ -132,12 +106,12 @@ class Order:
         function = self.tests[number].partition("[")[0]
         self.seconds[function] = max(seconds, self.seconds.get(function, 0.0))
 
-    def learn(self, bite: Bite, number: int) -> None:
+    def learn(self, mutant: Mutant, number: int) -> None:
         """A test noticed; where nothing was changed, it is of no use any more."""
-        if not bite.function:
+        if not mutant.changes:
             self.useless.add(number)
             return
-        for key in (bite.function, bite.source):
+        for key in (mutant.function, mutant.sources[0]):
             counts = self.noticed.setdefault(key, {})
             counts[number] = counts.get(number, 0) + 1
 

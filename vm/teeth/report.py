@@ -9,11 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm.base import toml
+from vm.base import files, toml
 from vm.base.words import plural
-from vm.results import model
+from vm.klog import console
+from vm.results import events
 from vm.results.model import TestResult, Verdict
 from vm.teeth.build import Built
+from vm.teeth.changes import Mutant
 
 KILLERS = "killers.toml"
 _HEADER = "# Which tests noticed a change, by `python -m vm teeth --record`: the next run begins with them.\n\n"
@@ -39,6 +41,7 @@ class Finding:
     noticed: tuple[str, ...] = ()
 
 
+_DIED = (Verdict.CRASHED, Verdict.HUNG)
 GOOD = ("killed", "equivalent", "proven", "quiet", "does not apply")
 ORDER = (*GOOD, "survived", "wrong", "not built", "not run")
 
@@ -66,42 +69,53 @@ def main(built: Sequence[Built], directory: Path | None, record: Path | None) ->
 
 def findings(built: Iterable[Built], directory: Path | None) -> list[Finding]:
     """Return what became of each mutant."""
-    tests: dict[str, TestResult] = {}
-    if directory is not None:
-        run = model.load(directory / "results.json")
-        tests = {_name(test.test): test for kernel in run.kernels for test in kernel.tests}
-    return [_finding(one, tests.get(one.mutant.name)) for one in built]
+    if directory is None:
+        return [_finding(one, None, "") for one in built]
+    found = {}
+    for kernel in events.load(directory).kernels:
+        consoles = {vm.name: directory / vm.console for vm in kernel.vms if vm.console}
+        for test in kernel.tests:
+            found[_name(test.test)] = test, _last_words(consoles, test)
+    return [_finding(one, *found.get(one.mutant.name, (None, ""))) for one in built]
+
+
+def _last_words(consoles: Mapping[str, Path], test: TestResult) -> str:
+    """Return what was on the console of a machine while it ran a test that was its last; else nothing."""
+    if test.verdict not in _DIED or test.vm not in consoles:
+        return ""
+    return console.split(files.text_of(consoles[test.vm])).tests.get(test.nodeid, "")
 
 
 def _name(test: str) -> str:
     return test.partition("[")[2].removesuffix("]")
 
 
-def _finding(one: Built, test: TestResult | None) -> Finding:
-    mutant = one.mutant
-    said = {each.name: each.value for each in test.properties} if test else {}
-    noticed = tuple(json.loads(said.get("noticed", "{}")))
+def _finding(one: Built, test: TestResult | None, last_words: str) -> Finding:
+    name, source = one.mutant.name, one.mutant.sources[0]
     if not one.modules:
-        return Finding(mutant.name, mutant.sources[0], "not built" if one.applies else "does not apply", one.trouble)
+        return Finding(name, source, "not built" if one.applies else "does not apply", one.trouble)
     if test is None or not test.verdict.ran:
-        return Finding(mutant.name, mutant.sources[0], "not run", test.reason if test else "")
-    why = test.reason
-    crashed = test.verdict in (Verdict.CRASHED, Verdict.HUNG)
-    if crashed and not said:
-        last = re.findall(r"teeth: (tests/\S.*)", test.kernel_log + test.details)
-        noticed = tuple(last[-1:])
+        return Finding(name, source, "not run", test.reason if test else "")
+    said = {each.name: each.value for each in test.properties}
+    # A machine that ends after it told what noticed is spent, and no more.
+    died = not said and test.verdict in _DIED
+    noticed = tuple(json.loads(said.get("noticed", "{}")))
+    if died:
+        noticed = tuple(re.findall(r"teeth: (\S+\.py::.*)", last_words)[-1:])
+    outcome = _outcome(one.mutant, said, died, noticed)
+    return Finding(name, source, outcome, one.mutant.equivalent if outcome == "equivalent" else test.reason, noticed)
+
+
+def _outcome(mutant: Mutant, said: Mapping[str, str], died: bool, noticed: Sequence[str]) -> str:
+    expected = "as_expected" in said
     if mutant.fix:
-        # A crash ends the run of its tests; that it came in one of them is all there is to know.
-        outcome = "proven" if test.verdict is Verdict.PASSED or (crashed and (noticed or said)) else "wrong"
-    elif mutant.equivalent or not mutant.changes:
-        good = "equivalent" if mutant.equivalent else "quiet"
-        outcome = good if test.verdict is Verdict.PASSED else "wrong"
-        why = mutant.equivalent if outcome == "equivalent" else why
-    else:
-        outcome = "killed" if noticed or (crashed and not said) else "survived"
-        if not crashed and not said:
-            outcome = "wrong"  # an error before any test ran: of the machinery, not of the mutant
-    return Finding(mutant.name, mutant.sources[0], outcome, why, noticed)
+        # A crash ends the run of its tests: that it came in one of them is all there is to know.
+        return "proven" if expected or (died and noticed) else "wrong"
+    if mutant.equivalent or not mutant.changes:
+        return ("equivalent" if mutant.equivalent else "quiet") if expected else "wrong"
+    if not said and not died:
+        return "wrong"  # an error before any test ran: of the machinery, not of the mutant
+    return "killed" if noticed or died else "survived"
 
 
 def table(found: Sequence[Finding]) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from vm.guest import internals
-from vm.guest.expect import MARKER, reason_of
+from vm.guest.expect import fixes_of, reason_of
 from vm.guest.worker import KernelLog, Watchdog
 from vm.klog import taint
 
@@ -33,8 +33,7 @@ class Zygote:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Tell the tests, and serve."""
-        tests = [(item.nodeid, self._guards(item)) for item in session.items]
-        self.say(["tests", tests])
+        self.say(["tests", [(item.nodeid, fixes_of(item)) for item in session.items]])
         for line in self.commands:
             order = json.loads(line)
             child = os.fork()
@@ -46,11 +45,6 @@ class Zygote:
             os.waitpid(child, 0)
             self.say(["end"])
         return True
-
-    @staticmethod
-    def _guards(item: pytest.Item) -> str:
-        marker = item.get_closest_marker(MARKER)
-        return str(marker.args[0]) if marker else ""
 
     def say(self, words: list[Any]) -> None:
         """Write one line, whole."""
@@ -66,11 +60,13 @@ class Zygote:
         # Threads do not outlive a fork, and the log's position is the parent's too.
         guest.watchdog, guest.log, guest.taint = Watchdog(), KernelLog(marking=False), taint.read()
         guest.factor = self.factor
+        # So that the console of a machine that dies tells in which test; the plugin's own marks are of this one's test.
+        console = KernelLog(marking=True)
         failures = _Failures()
         session.config.pluginmanager.register(failures)
         for place, (number, item) in enumerate(tests):
             self.say(["start", number])
-            guest.log.mark(f"teeth: {item.nodeid}")
+            console.mark(f"teeth: {item.nodeid}")
             following = tests[place + 1][1] if place + 1 < len(tests) else None
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             if failures.reason is not None:

@@ -72,7 +72,6 @@ def make(
     arguments: Sequence[str],
     watch: Callable[[float], None] = lambda _elapsed: None,
     log: Path | None = None,
-    deadline: float = BUILD_DEADLINE,
 ) -> int:
     """Run make in the build directory, its output appended to the log; return its status."""
     compiler = "gcc"
@@ -88,7 +87,7 @@ def make(
     argv = ["sh", "-c", script, str(log or plan.log), *command, *plan.make_variables, *arguments]
     with plan.log.open("a") as file:
         file.write(f"$ {' '.join([*command, *plan.make_variables, *arguments])}\n")
-    return process.run(argv, deadline=deadline, environment=environment, watch=watch).status
+    return process.run(argv, deadline=BUILD_DEADLINE, environment=environment, watch=watch).status
 
 
 # A file compiled or assembled: the lines of kbuild with V=0.

@@ -14,6 +14,7 @@ import pytest
 from vm.base.files import ROOT
 from vm.results import events
 from vm.teeth.bites import Forker
+from vm.teeth.changes import Change, Mutant
 from vm.teeth.plan import Bite, Bites
 from vm.tests.harness import Project
 
@@ -26,6 +27,7 @@ def test_bad():
     assert os.environ.get("MENDED"), "it is bad"
 
 @pytest.mark.fixed_by("abc", "a fix")
+@pytest.mark.fixed_by("def", "another")
 def test_claims():
     assert 0, "the bug"
 
@@ -43,8 +45,9 @@ def test_after():
 BAD = "t/test_it.py::test_bad"
 
 
-def _bite(name: str, *tests: str, **members: object) -> Bite:
-    return Bite(name, f"{name}.c", name, (), tuple(f"t/test_it.py::{test}" for test in tests), **members)  # type: ignore[arg-type]
+def _bite(name: str, *tests: str, equivalent: str = "", fix: str = "") -> Bite:
+    places = tuple(f"t/test_it.py::{test}" for test in tests)
+    return Bite(Mutant(name, (Change(f"{name}.c", name, "a", "b"),), places, equivalent, fix))
 
 
 @pytest.mark.deadline(120)
@@ -59,7 +62,7 @@ def test_what_noticed_is_in_the_properties(tmp_path: Path) -> None:
         _bite("fix:abc", "test_good", fix="abc"),
         _bite("fix:abc.2", "test_bad", fix="abc"),
     )
-    Bites(bites, (), (), 10.0, whole=False).save(tmp_path / "bites.json")
+    Bites(bites, "builtins:dict", 10.0, whole=False).save(tmp_path / "bites.json")
     place = ROOT / "vm" / "teeth" / "bites.py"
     run = project.run(
         "-c", str(tmp_path / "pytest.ini"), "-p", "vm.teeth.plugin", f"--teeth={tmp_path / 'bites.json'}", str(place)
@@ -103,7 +106,7 @@ def test_forks_run_what_they_are_told(forker: Forker) -> None:
     whole = forker.run([after, good, bad], stop=False, seconds=30)
     assert (whole.ran, list(whole.failures)) == (3, [after, bad])
     assert forker.run([good, bad], stop=False, seconds=0).cut
-    assert forker.guards[numbers["test_claims"]] == "abc"
+    assert forker.fixes[numbers["test_claims"]] == ["def", "abc"]
 
 
 @pytest.mark.deadline(60)

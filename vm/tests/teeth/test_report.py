@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vm.results.model import KernelRun, Property, Run, TestResult, Verdict, dump
+from vm.results.model import VM, KernelRun, Property, Run, TestResult, Verdict, dump
 from vm.teeth.build import Built
 from vm.teeth.changes import Change, Mutant
 from vm.teeth.report import findings, main, recorded, table
@@ -18,12 +18,21 @@ EQUIVALENT = Mutant("x:f.m", (CHANGE,), ("tests/a",), equivalent="same")
 UNCHANGED = Mutant("x:f.m", (), ("tests/a",), unchanged="crypto/x.c")
 FIX = Mutant("x:f.m", (CHANGE,), ("tests/a",), fix="abc")
 TEST = "tests/a/test_x.py::test_one[1]"
+OTHER = "tests/a/test_x.py::test_of_another_mutant"
 
 
-def _run(directory: Path, verdict: Verdict, noticed: dict[str, str] | None, log: str = "") -> Path:
-    said = () if noticed is None else (Property("ran", "9"), Property("noticed", json.dumps(noticed)))
-    test = TestResult("vm/teeth/bites.py::test_mutant[x:f.m]", "n", verdict, kernel_log=log, properties=said)
-    run = Run("r", "now", kernels=(KernelRun("k", "k", tests=(test,)),))
+def _run(
+    directory: Path, verdict: Verdict, noticed: dict[str, str] | None, log: str = "", expected: bool | None = None
+) -> Path:
+    said: tuple[Property, ...] = (
+        () if noticed is None else (Property("ran", "9"), Property("noticed", json.dumps(noticed)))
+    )
+    # By default it is what the verdict says; a machine that ends afterwards has another.
+    said += (Property("as_expected", "1"),) * (verdict is Verdict.PASSED if expected is None else expected)
+    test = TestResult("vm/teeth/bites.py::test_mutant[x:f.m]", "n", verdict, vm="k-1", properties=said)
+    run = Run("r", "now", kernels=(KernelRun("k", "k", vms=(VM("k-1", "console.log"),), tests=(test,)),))
+    others = f"[    0.100000] vm-test: begin m\n[    0.200000] teeth: {OTHER}\n[    0.300000] vm-test: end m\n"
+    (directory / "console.log").write_text(f"{others}[    0.400000] vm-test: begin n\n{log}\n")
     (directory / "results.json").write_text(dump(run))
     return directory
 
@@ -57,9 +66,37 @@ def test_a_verdict_is_an_outcome(
     assert found.outcome == outcome
 
 
+@pytest.mark.parametrize(
+    ("mutant", "expected", "outcome"),
+    [
+        pytest.param(FIX, True, "proven", id="fix"),
+        pytest.param(FIX, False, "wrong", id="fix-not-noticed"),
+        pytest.param(EQUIVALENT, True, "equivalent", id="equivalent"),
+        pytest.param(UNCHANGED, False, "wrong", id="unchanged"),
+    ],
+)
+def test_a_machine_that_ends_afterwards_changes_no_outcome(
+    tmp_path: Path, mutant: Mutant, expected: bool, outcome: str
+) -> None:
+    """What was found was told before."""
+    built = Built(mutant, {"crypto/x": Path("x.ko")})
+    (found,) = findings([built], _run(tmp_path, Verdict.CRASHED, {TEST: "wrong"}, expected=expected))
+    assert found.outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("log", "outcome"), [("", "wrong"), (f"[    1.000000] teeth: {TEST}", "proven")], ids=["before", "in"]
+)
+def test_a_crash_proves_a_fix_only_in_a_test(tmp_path: Path, log: str, outcome: str) -> None:
+    """One that came before any was begun may be the change's fault."""
+    built = Built(FIX, {"crypto/x": Path("x.ko")})
+    (found,) = findings([built], _run(tmp_path, Verdict.CRASHED, None, log))
+    assert found.outcome == outcome
+
+
 def test_a_crash_names_the_test_it_came_in(tmp_path: Path) -> None:
     """The last one that was announced in the kernel's log."""
-    log = "[1.0] teeth: tests/a/test_x.py::test_zero\n[1.1] teeth: tests/a/test_x.py::test_one[1]\nBUG: at"
+    log = f"[    1.000000] teeth: {OTHER}\n[    1.100000] teeth: {TEST}\nBUG: at"
     built = Built(MUTANT, {"crypto/x": Path("x.ko")})
     (found,) = findings([built], _run(tmp_path, Verdict.CRASHED, None, log))
     assert found.noticed == (TEST,)
