@@ -195,12 +195,15 @@ def commits(options: argparse.Namespace, hunt: Hunt) -> int:
         if found.commit is None:
             print(f"not found: {found.words}")
             return NOT_FOUND
-        bisection.notebook.save(finished=True)
         bad_is_new = work.bad_is_newer
-        print(f"{'first bad' if bad_is_new else 'first good'} commit: {work.oneline(found.commit)}")
-        print(f"test: {' '.join(hunt.tests)}")
-        print(f"again: {_step_command(hunt, options.tree, found.commit, bad_is_new)}")
-        print(f"sure: {certainty(bisection, 0)}")
+        said = [
+            f"{'first bad' if bad_is_new else 'first good'} commit: {work.oneline(found.commit)}",
+            f"test: {' '.join(hunt.tests)}",
+            f"again: {_step_command(hunt, options.tree, found.commit, bad_is_new)}",
+            f"sure: {certainty(bisection, 0)}",
+        ]
+        bisection.notebook.save(finished=True, found=said)
+        print("\n".join(said))
     return FOUND
 
 
@@ -266,16 +269,16 @@ def _conclude(
         _, last = bisection.notebook.steps[-1]
         print(f"stopped: {last.reason}; give the same command again to go on")
         return NOT_FOUND
-    bisection.notebook.save(finished=True)
     before, after = labels[change.before], labels[change.after]
     words = ("is the last good one", "is the first bad one") if good_first else (
         "is the last bad one", "is the first good one"
     )  # fmt: skip
-    print(f"{before} {words[0]}, {after} {words[1]}")
+    said = [f"{before} {words[0]}, {after} {words[1]}"]
     if change.unknown:
-        print(f"between them, and could not be judged: {', '.join(labels[index] for index in change.unknown)}")
-    print(f"test: {' '.join(bisection.hunt.tests)}")
-    print(f"sure: {certainty(bisection, len(change.unknown))}")
+        said.append(f"between them, and could not be judged: {', '.join(labels[index] for index in change.unknown)}")
+    said += [f"test: {' '.join(bisection.hunt.tests)}", f"sure: {certainty(bisection, len(change.unknown))}"]
+    bisection.notebook.save(finished=True, found=said)
+    print("\n".join(said))
     print(f"logs: {files.shown(bisection.notebook.directory)}")
     return FOUND
 

@@ -52,9 +52,18 @@ class Notebook:
         self.steps.append((label, said))
         self.save(finished=False)
 
-    def save(self, *, finished: bool) -> None:
-        """Write the file, whole or not at all."""
-        data = {"finished": finished, "steps": [[label, said.dump()] for label, said in self.steps]}
+    def save(self, *, finished: bool, found: Sequence[str] = ()) -> None:
+        """Write the file, whole or not at all.
+
+        Args:
+            finished: whether the question is answered.
+            found: the answer, in the lines that are printed; a report of the test quotes them (vm/results/mail.py).
+        """
+        data = {
+            "finished": finished,
+            "found": list(found),
+            "steps": [[label, said.dump()] for label, said in self.steps],
+        }
         files.replace_text(self.directory / "bisect.json", json.dumps(data, indent=1) + "\n")
 
     def place(self, label: str) -> Path:

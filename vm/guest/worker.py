@@ -268,6 +268,7 @@ def facts(sysctls: Sequence[str] = (), in_machine: bool = True) -> dict[str, Any
         "release": platform.release(),
         "version": platform.version(),
         "machine": platform.machine(),
+        "banner": text_of(Path("/proc/version")).strip(),
         "cmdline": text_of(Path("/proc/cmdline")).strip(),
         "proc_crypto": text_of(Path("/proc/crypto"))[:_MOST_CRYPTO],
         "modules": sorted(line.split()[0] for line in text_of(Path("/proc/modules")).splitlines()),

@@ -41,6 +41,7 @@ class RunBegan:
     command: tuple[str, ...] = ()
     host: Host = field(default_factory=Host)
     revision: str = ""
+    shard: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,16 @@ class Collected:
     kernel: str
     tests: tuple[str, ...]
     nodeids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Selected:
+    """Of a run that takes a part of the tests (``--shard``): the ids of all parts, without the kernel."""
+
+    event: ClassVar[str] = "selected"
+
+    kernel: str
+    tests: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -133,10 +144,10 @@ class RunEnded:
     exit_status: int
 
 
-Event = RunBegan | KernelSeen | Collected | VmSeen | TestBegan | TestEnded | Stalled | Refused | RunEnded
+Event = RunBegan | KernelSeen | Collected | Selected | VmSeen | TestBegan | TestEnded | Stalled | Refused | RunEnded
 _KINDS: Mapping[str, type[Event]] = {
     kind.event: kind
-    for kind in (RunBegan, KernelSeen, Collected, VmSeen, TestBegan, TestEnded, Stalled, Refused, RunEnded)
+    for kind in (RunBegan, KernelSeen, Collected, Selected, VmSeen, TestBegan, TestEnded, Stalled, Refused, RunEnded)
 }
 
 
@@ -148,7 +159,9 @@ class Fold:
         self.ended: RunEnded | None = None
         self.kernels: dict[str, KernelRun] = {}
         self.expected: dict[str, dict[str, str]] = {}
+        self.selected: dict[str, tuple[str, ...]] = {}
         self.running: dict[str, TestBegan] = {}
+        self.began_at: dict[str, str] = {}
         self.tests: dict[str, dict[str, TestResult]] = {}
         self.vms: dict[str, dict[str, VM]] = {}
         self.stalls: dict[str, list[Stall]] = {}
@@ -165,10 +178,13 @@ class Fold:
                 self.kernels[event.kernel.name] = event.kernel
             case Collected():
                 self.expected.setdefault(event.kernel, {}).update(zip(event.nodeids, event.tests, strict=False))
+            case Selected():
+                self.selected[event.kernel] = event.tests
             case VmSeen():
                 self.vms.setdefault(event.kernel, {})[event.vm.name] = event.vm
             case TestBegan():
                 self.running[event.nodeid] = event
+                self.began_at[event.nodeid] = event.time
             case TestEnded():
                 self.running.pop(event.result.nodeid, None)
                 self.tests.setdefault(event.kernel, {})[event.result.nodeid] = event.result
@@ -190,6 +206,7 @@ class Fold:
             exit_status=ended.exit_status if ended else None,
             host=began.host,
             revision=began.revision,
+            shard=began.shard,
             kernels=tuple(self._kernel(self.kernels.get(name) or KernelRun(name, name)) for name in names),
         )
 
@@ -200,10 +217,15 @@ class Fold:
                 tests[nodeid] = self._missing(nodeid, test)
         return dataclasses.replace(
             kernel,
+            selected=() if kernel.name in self.refused else self.selected.get(kernel.name, ()),
             vms=tuple(self.vms.get(kernel.name, {}).values()),
-            tests=tuple(tests.values()),
+            tests=tuple(map(self._timed, tests.values())),
             stalls=tuple(self.stalls.get(kernel.name, ())),
         )
+
+    def _timed(self, test: TestResult) -> TestResult:
+        began = self.began_at.get(test.nodeid, "")
+        return dataclasses.replace(test, began=began) if began and not test.began else test
 
     def _missing(self, nodeid: str, test: str) -> TestResult:
         if (begun := self.running.get(nodeid)) is not None:

@@ -27,6 +27,23 @@ def render(run: Run) -> str:
     return "".join(f"{_harmless(line)}\n" for line in lines)
 
 
+def render_tap(run: Run) -> str:
+    """Return ``run`` as TAP, version 13, for runners that look for that line: one flat list, and no subtests.
+
+    Each name begins with the kernel. Directives and diagnostic lines are those of KTAP, which are comments to others.
+    """
+    tests = [(kernel, test) for kernel in run.kernels for test in kernel.tests]
+    lines = ["TAP version 13", f"1..{len(tests)}" if tests else "1..0 # SKIP no test was run"]
+    for kernel in run.kernels:
+        lines += [f"# {_name(kernel.name)}: {line}" for line in _about(kernel)]
+    for number, (kernel, test) in enumerate(tests, 1):
+        lines += [f"# {line}" for line in _diagnosis(test)]
+        lines.append(_result(number, test, f"{_name(kernel.name)}: "))
+    if not run.kernels or any(not kernel.tests and not run.left_out(kernel) for kernel in run.kernels):
+        lines.append("Bail out! a kernel has no result")
+    return "".join(f"{_harmless(line)}\n" for line in lines)
+
+
 def _kernel(kernel: KernelRun) -> Iterator[str]:
     yield "  KTAP version 1"
     yield f"  # Subtest: {_name(kernel.name)}"
@@ -37,8 +54,8 @@ def _kernel(kernel: KernelRun) -> Iterator[str]:
         yield f"  {_result(number, test)}"
 
 
-def _result(number: int, test: TestResult) -> str:
-    line = f"{'ok' if test.verdict.good else 'not ok'} {number} {_name(test.test)}"
+def _result(number: int, test: TestResult, before: str = "") -> str:
+    line = f"{'ok' if test.verdict.good else 'not ok'} {number} {before}{_name(test.test)}"
     if test.verdict is Verdict.SKIPPED:
         line += f" # SKIP {_one_line(test.reason)}"
     if test.verdict is Verdict.KNOWN:

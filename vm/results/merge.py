@@ -10,6 +10,12 @@ from pathlib import Path
 from vm.base.errors import UsageError
 from vm.results.model import KernelRun, Run, TestResult, Verdict
 
+# What a run did not get to know, another may.
+_FACTS = (
+    *("release", "version", "config", "proc_crypto", "processor", "processor_flags", "cmdline"),
+    *("architecture", "banner", "commit"),
+)
+
 
 def merge(runs: Sequence[Run]) -> Run:
     """Return one run with the kernels and tests of all.
@@ -23,7 +29,7 @@ def merge(runs: Sequence[Run]) -> Run:
     Raises:
         UsageError: two have kernels of one name that are not the same.
     """
-    if len(runs) == 1:
+    if len(runs) == 1 and not runs[0].shard:
         return runs[0]
     kernels: dict[str, KernelRun] = {}
     for run in runs:
@@ -37,9 +43,36 @@ def merge(runs: Sequence[Run]) -> Run:
         exit_status=0,
         host=runs[0].host,
         revision=" ".join(dict.fromkeys(run.revision for run in runs)),
-        kernels=tuple(kernels.values()),
+        kernels=tuple(_with_missing(kernel, runs) for kernel in kernels.values()),
     )
     return dataclasses.replace(merged, exit_status=merged.status)
+
+
+def absent_shards(runs: Sequence[Run], kernel: str) -> list[str]:
+    """Return the shards of a kernel that are in none of the runs: ``3/5``."""
+    there = {run.shard for run in runs if run.shard and any(each.name == kernel for each in run.kernels)}
+    counts = sorted({int(shard.partition("/")[2]) for shard in there})
+    return [f"{n}/{count}" for count in counts for n in range(1, count + 1) if f"{n}/{count}" not in there]
+
+
+def _with_missing(kernel: KernelRun, runs: Sequence[Run]) -> KernelRun:
+    """Return a kernel with a bad verdict on each test that is in no shard."""
+    there = {test.test for test in kernel.tests}
+    absent = ", ".join(absent_shards(runs, kernel.name))
+    reason = f"not run: shard {absent} is not among these runs" if absent else "not run: in no shard of these runs"
+    missing = [
+        TestResult(test, _nodeid(test, kernel.name), Verdict.NOT_RUN, reason=reason)
+        for test in kernel.selected
+        if test not in there
+    ]
+    return dataclasses.replace(kernel, tests=(*kernel.tests, *missing), selected=())
+
+
+def _nodeid(test: str, kernel: str) -> str:
+    """Return pytest's id of a test on a kernel, which is its first parameter."""
+    path, separator, name = test.partition("::")
+    function, bracket, parameters = name.partition("[")
+    return f"{path}{separator}{function}[{kernel}{'-' if bracket else ''}{parameters or ']'}"
 
 
 def placed(run: Run, place: str) -> Run:
@@ -112,8 +145,8 @@ def _together(a: KernelRun, b: KernelRun) -> KernelRun:
         tests[test.test] = max(tests.get(test.test, test), test, key=_weight)
     return dataclasses.replace(
         a,
-        # What a run did not get to know, another may.
-        **{field: getattr(a, field) or getattr(b, field) for field in ("release", "version", "config", "proc_crypto")},
+        **{field: getattr(a, field) or getattr(b, field) for field in _FACTS},
+        selected=tuple(dict.fromkeys(a.selected + b.selected)),
         boot_seconds=a.boot_seconds + b.boot_seconds,
         taint=a.taint | b.taint,
         reason=a.reason and b.reason,

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import typing
 from collections import Counter
 from dataclasses import dataclass
@@ -109,6 +110,7 @@ class TestResult:
         vm: name of the :class:`VM` it ran in.
         known_issue: the known issue that explains it, empty when none does.
         properties: what the test recorded.
+        began: time of day, empty when nobody said that it began.
     """
 
     __test__: ClassVar[bool] = False  # pytest: not a class of tests
@@ -127,6 +129,7 @@ class TestResult:
     vm: str = ""
     known_issue: str = ""
     properties: tuple[Property, ...] = ()
+    began: str = ""
 
 
 @dataclass(frozen=True)
@@ -183,6 +186,11 @@ class KernelRun:
         proc_crypto: path of its ``/proc/crypto``, or that text itself; of all its machines together.
         taint: ``/proc/sys/kernel/tainted`` at the end, a bit mask; of all its machines together.
         reason: one line: why it could not be built or booted, empty when it could.
+        architecture: Debian's name of it: ``amd64``.
+        banner: ``/proc/version`` of the guest, which has the compiler.
+        commit: that it was built from, as its own release tells (CONFIG_LOCALVERSION_AUTO): its digits, all 40 where
+            the tree was at hand, with ``-dirty`` where that had changes. Empty when the release does not tell.
+        selected: of a run that took a part of the tests (``--shard``), the ids of all parts; else empty.
         vms: every machine that was started for it.
         tests: every test expected on it, in order.
         stalls: of the host, in order.
@@ -202,9 +210,19 @@ class KernelRun:
     proc_crypto: str = ""
     taint: int = 0
     reason: str = ""
+    architecture: str = ""
+    banner: str = ""
+    commit: str = ""
+    selected: tuple[str, ...] = ()
     vms: tuple[VM, ...] = ()
     tests: tuple[TestResult, ...] = ()
     stalls: tuple[Stall, ...] = ()
+
+    @property
+    def compiler(self) -> str:
+        """Name and version of the compiler it was built by, empty when its banner does not tell."""
+        found = re.search(r"\) \((.*), (?:GNU ld|LLD|ld)\b", self.banner)
+        return found[1] if found else ""
 
     def counts(self) -> Counter[Verdict]:
         """Return how many tests have each verdict."""
@@ -240,6 +258,7 @@ class Run:
         exit_status: pytest's, None when it did not come to one.
         host: what it ran on.
         revision: of this suite, as ``git describe`` says.
+        shard: which part of the tests it took, ``2/5``; empty for all, and for the parts together.
         kernels: in the order asked for.
     """
 
@@ -250,6 +269,7 @@ class Run:
     exit_status: int | None = None
     host: Host = Host()
     revision: str = ""
+    shard: str = ""
     kernels: tuple[KernelRun, ...] = ()
 
     @property

@@ -26,7 +26,7 @@ VALUED = (
         "--cpu",
     ),
     *("--boot-deadline", "--test-deadline", "--vm-deadline", "--vm-restarts", "--kernel-argument"),
-    *("--qemu", "--results", "--vm-command"),
+    *("--qemu", "--results", "--shard", "--vm-command"),
 )
 """The runner's options that take a value (vm/run/plugin.py, and main below). pytest takes a word that is an existing
 path for a test, even where it is the value of an option that it does not know yet, and moves its root there."""

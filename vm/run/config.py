@@ -19,6 +19,9 @@ JUNIT = pytest.StashKey[str | None]()
 LABELS = pytest.StashKey[list[str]]()
 """Names of the kernels; in the controller only."""
 
+SELECTED = pytest.StashKey[dict[str, list[str]]]()
+"""With ``--shard``, ids of the tests of all parts, without the kernel, by the name of the kernel."""
+
 # Options by which pytest tells something of itself, and runs no test.
 _ASKS = ("help", "version", "markers", "showfixtures", "show_fixtures_per_test", "cacheshow")
 
@@ -40,3 +43,8 @@ def labels(config: pytest.Config) -> list[str]:
         case "worker", {"vm_kernel": str(label)}:
             return [label]
     return []
+
+
+def without_kernel(nodeid: str, label: str) -> str:
+    """Return a test's id as it is on every kernel: without ``label``, the first of its parameters."""
+    return nodeid.replace(f"[{label}-", "[", 1).replace(f"[{label}]", "", 1)

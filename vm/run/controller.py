@@ -34,7 +34,7 @@ from vm.results import clean, junit, table, write
 from vm.results.model import Run, Verdict
 from vm.run import known, lost_log, skipped, skips, stop
 from vm.run.command import joined
-from vm.run.config import EXPECTED, JUNIT, LABELS, RUN_DIRECTORY
+from vm.run.config import EXPECTED, JUNIT, LABELS, RUN_DIRECTORY, SELECTED
 from vm.run.deadlines import Deadlines, deadlines
 from vm.run.machines import Machine, Plan, kernel_of_id
 from vm.run.record import Recorder
@@ -124,7 +124,8 @@ class Controller(KernelList):
         # Which tests come last is the same for all kernels.
         config.stash[EXPECTED] = known.expectations(issues, "")
         plan = self._plan()
-        self.recorder = Recorder(plan, [Path(sys.argv[0]).name, *map(str, config.invocation_params.args)])
+        command = [Path(sys.argv[0]).name, *map(str, config.invocation_params.args)]
+        self.recorder = Recorder(plan, command, str(config.option.shard or ""))
         self.session = VmSession(config, plan, self.recorder)
         config.pluginmanager.register(self.session, "dsession")
         # Lines per file make no sense when several machines answer at once.
@@ -217,6 +218,9 @@ class Controller(KernelList):
         for item in session.items:
             if (label := kernel_of_id(item.nodeid, labels)) is not None:
                 found[label].append(item.nodeid)
+        for label, tests in session.config.stash.get(SELECTED, {}).items():
+            if label in found:
+                self.recorder.selected(label, tests)
         for label, nodeids in found.items():
             self.recorder.collected(label, nodeids)
 
@@ -290,6 +294,8 @@ class Controller(KernelList):
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Write the results."""
+        if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and any(self.config.stash.get(SELECTED, {}).values()):
+            exitstatus = pytest.ExitCode.OK  # There are more parts than tests: one without any is well.
         session.exitstatus = self._finish(int(exitstatus)).status
         if self.trouble:
             session.exitstatus = session.exitstatus or pytest.ExitCode.INTERNAL_ERROR

@@ -18,6 +18,7 @@ import pytest
 
 from vm.base.errors import UsageError
 from vm.guest import expect, internals
+from vm.run import shard
 from vm.run.config import EXPECTED, NOTHING_KNOWN, labels, role
 
 # Made by vm/machine/init.sh; without a worker's input, it tells a guest's shell from somebody's machine.
@@ -70,6 +71,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "expect no failure of any kernel: a known issue fails its tests"
     ))  # fmt: skip
     add("--thorough", action="store_true", help="also what is marked thorough, and every case of tests that sample")
+    add("--shard", type=shard.parse, default=None, metavar="I/N", help=(
+        "only the part I of N of the tests, about as long as the others; python -m vm results merge puts parts together"
+    ))  # fmt: skip
     add("--qemu", default=None, metavar="PATH", help="the QEMU to use (default: that of each kernel's architecture)")
     add("--results", default=None, metavar="DIR", help="where results go (default: results/ in the project)")
     # For the tests of the runner: a command that plays the guest, and what it is to do.
@@ -81,6 +85,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addini(
         "coverage_reasons", "TOML file of lines no test can reach, and why (vm/coverage/unreached.py)", default=""
+    )
+    parser.addini(
+        "timings",
+        "JSON file of the seconds that tests took, by which --shard deals them out (vm/run/shard.py)",
+        default="",
     )
     parser.addini(
         "kernel_check", "MODULE:FUNCTION, in a guest: why no test makes sense on its kernel, or ''", default=""
@@ -140,6 +149,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not config.option.thorough and (left := [item for item in items if item.get_closest_marker("thorough")]):
         config.hook.pytest_deselected(items=left)
         items[:] = [item for item in items if not item.get_closest_marker("thorough")]
+    # A machine that is for one test does not ask whose part it is in.
+    if config.option.shard is not None and not (internals.workerinput(config) or {}).get("vm_only"):
+        shard.leave_out_others(config, items, config.option.shard)
     expect.last_those_that_crash(items, config.stash.get(EXPECTED, NOTHING_KNOWN))
 
 

@@ -27,6 +27,7 @@ from vm.klog.splats import Splat
 from vm.results import absence, events
 from vm.results.events import Stream
 from vm.results.model import VM, Host, KernelRun, Property, Run, Stall, TestResult, Verdict
+from vm.run.config import without_kernel
 from vm.run.machines import Machine, Plan
 
 
@@ -54,14 +55,15 @@ class Recorder:
     Args:
         plan: what is run on.
         command: of this run.
+        shard: which part of the tests it takes, empty for all.
     """
 
-    def __init__(self, plan: Plan, command: Sequence[str]) -> None:
+    def __init__(self, plan: Plan, command: Sequence[str], shard: str = "") -> None:
         self.plan = plan
         self.tests: dict[str, dict[str, _Test]] = {kernel.name: {} for kernel in plan.kernels}
         self.told: set[str] = set()
         self.stream = Stream(plan.directory / events.NAME)
-        began = events.RunBegan(plan.directory.name, _now(), tuple(command), _host(plan), _revision())
+        began = events.RunBegan(plan.directory.name, _now(), tuple(command), _host(plan), _revision(), shard)
         self.stream.add(began)
         for kernel in plan.kernels:
             self.stream.add(events.KernelSeen(self._kernel_run(kernel, [])))
@@ -70,6 +72,10 @@ class Recorder:
         """Take the ids of tests that a kernel should report."""
         tests = tuple(without_kernel(nodeid, label) for nodeid in nodeids)
         self.stream.add(events.Collected(label, tests, tuple(nodeids)))
+
+    def selected(self, label: str, tests: Sequence[str]) -> None:
+        """Take the ids, without the kernel, of all tests of which this run takes a part."""
+        self.stream.add(events.Selected(label, tuple(tests)))
 
     def not_collected(self, nodeid: str, details: str) -> None:
         """What holds tests cannot be collected: that is a failure on every kernel."""
@@ -199,13 +205,11 @@ class Recorder:
             config=files.get("config", ""),
             proc_crypto=files.get("proc_crypto", ""),
             taint=facts.get("taint", 0),
+            architecture=kernel.architecture.name,
+            banner=facts.get("banner", ""),
+            commit=_commit(facts.get("release", kernel.release), kernel.spec),
             reason=kernel.trouble or next((m.reason for m in machines if m.verdict is Verdict.BOOT_FAILED), ""),
         )
-
-
-def without_kernel(nodeid: str, label: str) -> str:
-    """Return a test's id as it is on every kernel: without ``label``, the first of its parameters."""
-    return nodeid.replace(f"[{label}-", "[", 1).replace(f"[{label}]", "", 1)
 
 
 def _result(test: _Test, label: str) -> TestResult:
@@ -314,8 +318,31 @@ def _host(plan: Plan) -> Host:
         qemu=said.splitlines()[0] if said else "",
         pytest=importlib.metadata.version("pytest"),
         xdist=importlib.metadata.version("pytest-xdist"),
-        virtme_ng=importlib.metadata.version("virtme-ng"),
+        virtme_ng=_version("virtme-ng"),
     )
+
+
+def _version(distribution: str) -> str:
+    """Return the version of what need not be installed: the running kernel is tested without."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _commit(release: str, spec: str) -> str:
+    """Return the commit that a release names, with all its digits where ``spec`` is of a tree that has it."""
+    found = re.search(r"-g([0-9a-f]{7,40})(-dirty)?(?![0-9a-z])", release)
+    if found is None:
+        return ""
+    digits = found[1]
+    tree = Path(spec.partition("+")[0])
+    if tree.is_dir():
+        words = ["git", "-C", str(tree), "rev-parse", "--verify", "--quiet", f"{digits}^{{commit}}"]
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            said = subprocess.run(words, capture_output=True, text=True, timeout=10)
+            digits = said.stdout.strip() if said.returncode == 0 else digits
+    return digits + (found[2] or "")
 
 
 def _operating_system() -> str:

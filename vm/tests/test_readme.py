@@ -56,7 +56,9 @@ FAKED: dict[str, tuple[int, bool] | None] = {
     f"make bisect GOOD=bullseye-security/5.10.262 BAD=bullseye/5.10.223 {PAGE_CACHE}": None,
     ".venv/bin/python -m vm results results/latest": None,
     ".venv/bin/python -m vm results results/latest --format junit": None,
-    ".venv/bin/python -m vm results results/* --merge all": None,
+    ".venv/bin/python -m vm results results/latest --markdown": None,
+    ".venv/bin/python -m vm results merge results/* --into all": None,
+    ".venv/bin/python -m vm results history results/*": None,
     ".venv/bin/python -m vm results results/* --format diff": None,
 }
 # What their output has.
@@ -78,6 +80,7 @@ ELSEWHERE = {
     'make teeth TEST="gcm:*"': "vm/tests/teeth/test_bites.py",
     "make flakes N=20 KERNEL=6.12": "vm/tests/bench/test_flakes.py",
     "make gdb KERNEL=6.1": "vm/tests/shell/test_shell.py",
+    ".venv/bin/python -m vm results mail test_that_failed": "vm/tests/results/test_mail.py",
 }
 
 # Of a kernel with a bug, where README looks for one.

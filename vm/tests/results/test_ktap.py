@@ -115,3 +115,23 @@ def test_the_validator_itself_refuses_what_is_wrong() -> None:
         assert old in good
         with pytest.raises((AssertionError, StopIteration, IndexError)):
             read_ktap(good.replace(old, new, 1))
+
+
+def test_tap_13_is_one_flat_list() -> None:
+    lines = ktap.render_tap(EVERYTHING).splitlines()
+    tests = [(kernel.name, test) for kernel in EVERYTHING.kernels for test in kernel.tests]
+    assert lines[:2] == ["TAP version 13", f"1..{len(tests)}"]
+    results = [line for line in lines if line.startswith(("ok ", "not ok "))]
+    assert len(results) == len(tests)
+    for number, (line, (kernel_name, test)) in enumerate(zip(results, tests, strict=True), 1):
+        status = "ok" if test.verdict.good else "not ok"
+        assert line.startswith(f"{status} {number} {kernel_name}: {test.test.replace('#', '_')}")
+    assert all(line.startswith(("ok ", "not ok ", "# ", "1..", "TAP ", "Bail out!")) for line in lines)
+
+
+def test_a_kernel_without_a_result_is_no_success_in_tap_13() -> None:
+    cut = dataclasses.replace(run(kernel("6.12", Verdict.PASSED), kernel("7.3")), exit_status=2)
+    assert ktap.render_tap(cut).splitlines()[-1] == "Bail out! a kernel has no result"
+    empty = ktap.render_tap(run()).splitlines()
+    assert empty == ["TAP version 13", "1..0 # SKIP no test was run", "Bail out! a kernel has no result"]
+    assert "Bail out" not in ktap.render_tap(run(kernel("6.12", Verdict.PASSED)))
