@@ -73,6 +73,12 @@ case " $* " in *" build "*)
     ;;
 esac
 
+# The page of a run is tried in a real browser.
+case " $* " in *" check "*)
+    need chromium chromium
+    ;;
+esac
+
 if [ -n "$missing" ]; then
     if ! command -v apt-get >/dev/null 2>&1; then
         fail "this is not Debian: install by your package manager what Debian calls$missing, then call make again"

@@ -17,7 +17,7 @@ from vm.base.command import Parser, command
 from vm.base.errors import UsageError
 from vm.base.words import plural
 from vm.results import events
-from vm.results.model import KernelRun, Verdict
+from vm.results.model import KernelRun, Run, Verdict
 
 ABSENT = "absent"
 """Stands for the verdict of a test that a kernel was not asked for."""
@@ -146,12 +146,17 @@ def load(paths: Sequence[Path]) -> list[tuple[Path, KernelRun]]:
     Raises:
         UsageError: one of them cannot be read.
     """
-    found = [(place, run.id, kernel) for place, run in events.load_all(paths) for kernel in run.kernels]
+    found = [(place, run, kernel) for place, run in events.load_all(paths) for kernel in run.kernels]
+    return [(place, replace(kernel, name=name)) for name, place, _, kernel in named(found)]
+
+
+def named(found: Sequence[tuple[Path, Run, KernelRun]]) -> list[tuple[str, Path, Run, KernelRun]]:
+    """Return kernels, each behind a name that no other has: ``NAME@RUN`` where several have one name."""
     count = Counter(kernel.name for _, _, kernel in found)
-    named = [f"{kernel.name}@{run}" if count[kernel.name] > 1 else kernel.name for _, run, kernel in found]
+    names = [f"{kernel.name}@{run.id}" if count[kernel.name] > 1 else kernel.name for _, run, kernel in found]
     # Two machines may have begun a run in the same second.
-    named = [f"{name}#{named[:at].count(name) + 1}" if named.count(name) > 1 else name for at, name in enumerate(named)]
-    return [(place, replace(kernel, name=name)) for (place, _, kernel), name in zip(found, named, strict=True)]
+    names = [f"{name}#{names[:at].count(name) + 1}" if names.count(name) > 1 else name for at, name in enumerate(names)]
+    return [(name, *each) for name, each in zip(names, found, strict=True)]
 
 
 @command

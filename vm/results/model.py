@@ -186,7 +186,7 @@ class KernelRun:
         proc_crypto: path of its ``/proc/crypto``, or that text itself; of all its machines together.
         taint: ``/proc/sys/kernel/tainted`` at the end, a bit mask; of all its machines together.
         reason: one line: why it could not be built or booted, empty when it could.
-        architecture: Debian's name of it: ``amd64``.
+        architecture: ``uname -m`` of it: ``x86_64``.
         banner: ``/proc/version`` of the guest, which has the compiler.
         commit: that it was built from, as its own release tells (CONFIG_LOCALVERSION_AUTO): its digits, all 40 where
             the tree was at hand, with ``-dirty`` where that had changes. Empty when the release does not tell.

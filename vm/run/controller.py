@@ -30,6 +30,7 @@ from vm.klog.splats import Splat
 from vm.machine import features
 from vm.machine.accel import Accelerator, probe
 from vm.machine.vm import Vm
+from vm.report import files as report
 from vm.results import clean, junit, table, write
 from vm.results.model import Run, Verdict
 from vm.run import known, lost_log, skipped, skips, stop
@@ -112,6 +113,7 @@ class Controller(KernelList):
         self.run: Run | None = None
         self.broken: dict[str, str] = {}
         self.trouble = ""
+        self.notes: list[str] = []
         # Fingerprints of what the kernel complained of in each test.
         self.told: dict[str, set[str]] = {}
         self.configs = {kernel.name: skips.read_config(kernel.config) for kernel in self.kernels}
@@ -325,7 +327,7 @@ class Controller(KernelList):
             self.trouble = f"--junitxml: {error}"
             run = self.run = dataclasses.replace(run, exit_status=run.status or int(pytest.ExitCode.INTERNAL_ERROR))
         try:
-            write.write(run, self.session.plan.directory)
+            self.notes = report.write(run, self.session.plan.directory)
         except UsageError as error:
             self.trouble = str(error)
         return run
@@ -363,6 +365,8 @@ class Controller(KernelList):
         terminalreporter.write_sep("=", "kernels")
         terminalreporter.write_line(table.table(self.run))
         terminalreporter.write_line(self.trouble or f"results: {files.shown(self.session.plan.directory)}")
+        for note in self.notes:
+            terminalreporter.write_line(note)
         if many := clean.hint(ROOT / "results"):
             terminalreporter.write_line(many)
 

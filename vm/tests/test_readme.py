@@ -57,6 +57,8 @@ FAKED: dict[str, tuple[int, bool] | None] = {
     ".venv/bin/python -m vm results results/latest": None,
     ".venv/bin/python -m vm results results/latest --format junit": None,
     ".venv/bin/python -m vm results results/latest --markdown": None,
+    ".venv/bin/python -m vm results results/* --html all.html": None,
+    ".venv/bin/python -m vm results results/latest --kcidb kcidb.json --origin lab": None,
     ".venv/bin/python -m vm results merge results/* --into all": None,
     ".venv/bin/python -m vm results history results/*": None,
     ".venv/bin/python -m vm results results/* --format diff": None,

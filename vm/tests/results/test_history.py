@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from vm.results import command, model
+from vm.report import command
+from vm.results import model
 from vm.results.history import History, histories, render
 from vm.results.model import KernelRun, Run, TestResult, Verdict
 

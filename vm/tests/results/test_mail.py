@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from vm.base import files
-from vm.results import command, mail, model
+from vm.report import command
+from vm.results import mail, model
 from vm.results.model import KernelRun, Run, TestResult, Verdict
 from vm.tests.records import kernel, run
 

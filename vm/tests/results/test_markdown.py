@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
-from vm.results import command, markdown, model
+from vm.report import command
+from vm.results import markdown, model
 from vm.results.model import KernelRun, Run, TestResult, Verdict
 from vm.tests.records import EVERYTHING, kernel, run
 

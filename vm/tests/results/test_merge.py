@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from vm.base.errors import UsageError
-from vm.results import command, events, model, write
+from vm.report import command
+from vm.results import events, model, write
 from vm.results.merge import merge, placed
 from vm.results.model import VM, KernelRun, Run, TestResult, Verdict
 

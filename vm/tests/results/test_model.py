@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from vm.base.errors import UsageError
-from vm.results import command, ktap, model, table, write
+from vm.report import command
+from vm.results import ktap, model, table, write
 from vm.results.model import KernelRun, Run, Verdict
 from vm.tests.ktap_reader import read_ktap
 from vm.tests.records import EVERYTHING, kernel, run

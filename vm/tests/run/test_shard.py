@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from vm.results import command, events
+from vm.report import command
+from vm.results import events
 from vm.results.model import Verdict
 from vm.run.shard import Shard, parse, part
 from vm.tests.harness import Project, Run

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import io
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from pathlib import Path
 from vm.base.command import Parser, command
 from vm.base.errors import UsageError
 from vm.base.words import plural
+from vm.report import files, kcidb, page
 from vm.results import diff, events, junit, ktap, markdown, matrix, model, timings, write
 from vm.results.merge import absent_shards, keep_files, merge, placed
 from vm.results.table import summary_lines, table
@@ -43,6 +45,10 @@ def main(argv: Sequence[str]) -> int:
         return _COMPARISONS[options.format]([str(path) for path in options.results])
     if options.base and options.format != "markdown":
         raise UsageError("--base is what --markdown compares with; two runs side by side: --format diff")
+    if options.kcidb:
+        return _kcidb(_merged(options.results, None), options)
+    if options.html:
+        return _page(options.results, options.html)
     run = _merged(options.results, options.merge)
     if options.merge:
         pass
@@ -62,10 +68,42 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--markdown", action="store_const", dest="format", const="markdown", help=(
         "the run in short, for a summary on GitHub or a mail: --format markdown"
     ))  # fmt: skip
+    parser.add_argument("--html", metavar="FILE", type=Path, help=(
+        "write the page of these runs to FILE: kernels side by side, or runs of one kernel"
+    ))  # fmt: skip
+    parser.add_argument("--kcidb", metavar="FILE", type=Path, help=(
+        "write the run for KCIDB (schema 5.3) to FILE, and say which kernels the dashboard will not list"
+    ))  # fmt: skip
+    parser.add_argument("--origin", default="", metavar="NAME", help=(
+        f"kcidb: who submits, as KernelCI knows it (default: ${kcidb.ORIGIN_VARIABLE}, or {kcidb.ORIGIN})"
+    ))  # fmt: skip
+    parser.add_argument("--tree", metavar="DIR", type=Path, help=(
+        "kcidb: a clone of the kernel, to look up the commits of packaged kernels' upstream versions"
+    ))  # fmt: skip
     parser.add_argument("--base", metavar="RUN", type=Path, help="markdown: an earlier run; say what changed since")
     parser.add_argument("--merge", metavar="DIR", type=Path, help="write one run's files into DIR, print nothing")
     parser.add_argument("--status", action="store_true", help="end with the exit status that the run has")
     return parser.parse_args(argv)
+
+
+def _page(paths: Sequence[Path], target: Path) -> int:
+    if why := page.available():
+        raise UsageError(why)
+    try:
+        page.write(events.load_all(paths), target)
+    except OSError as error:
+        raise UsageError(f"cannot write {target}: {error.strerror}; give --html a file in a directory") from error
+    print(target)
+    return 0
+
+
+def _kcidb(run: model.Run, options: argparse.Namespace) -> int:
+    said = kcidb.document(run, options.origin, options.tree)
+    write.put(options.kcidb, json.dumps(said) + "\n")
+    for comment in kcidb.unlisted(said):
+        print(f"no commit is known, the dashboard will not list it: {comment}")
+    print(options.kcidb)
+    return 0
 
 
 def merge_command(argv: Sequence[str]) -> int:
@@ -119,7 +157,7 @@ def _merged(paths: Sequence[Path], target: Path | None, *, alone: bool = True) -
         raise UsageError(f"cannot write {target}: {error.strerror}") from error
     for (place, each), name in zip(found, names, strict=True):
         keep_files(each, place, target / name)
-    write.write(run, target)
+    files.write(run, target)
     return run
 
 

@@ -1,0 +1,1 @@
+"""What a run is handed on as: the page, and the command that shows runs."""
