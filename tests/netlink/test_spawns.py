@@ -22,13 +22,13 @@ from tests.oracle import aeads, hashes, skciphers
 KEY, IV, DATA = bytes(range(16)), bytes(range(16, 32)), bytes(range(64)) * 5
 AUTHENC = b"\x08\0\x01\0\0\0\0\x10" + bytes(range(20)) + KEY
 
-# What is used, and the part of it that is changed.
+# What is used, and the part of it that is changed; all but the first two in a thorough run.
 STACKS = [
     ("cts(cbc(camellia))", "camellia"),
+    ("authenc(hmac(md5),cbc(camellia))", "md5"),
     ("xcbc(camellia)", "camellia"),
     ("hmac(md5)", "md5"),
     ("authenc(hmac(md5),cbc(camellia))", "camellia"),
-    ("authenc(hmac(md5),cbc(camellia))", "md5"),
 ]
 HASHES = ("hmac", "cmac", "xcbc")
 
@@ -76,7 +76,13 @@ def change(crypto: CryptoNetlink, driver: str) -> None:
     assert changed.priority == found.priority
 
 
-@pytest.mark.parametrize(("name", "part"), STACKS, ids=[f"{part}-of-{name}" for name, part in STACKS])
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        pytest.param(name, part, id=f"{part}-of-{name}", marks=[] if place < 2 else pytest.mark.thorough)
+        for place, (name, part) in enumerate(STACKS)
+    ],
+)
 def test_updated_spawn_of_an_instance_in_use(crypto: CryptoNetlink, name: str, part: str) -> None:
     """Who has the transform goes on, with new op sockets too; a new bind makes a new instance, and both work.
 
@@ -132,7 +138,7 @@ def test_part_changed_again_and_again_while_it_is_used(crypto: CryptoNetlink) ->
     """Every generation of an instance stays usable for those who have it (crypto_remove_spawns)."""
     name, held = "cbc(camellia)", []
     try:
-        for _ in range(3):
+        for _ in range(2):
             held.append(opened(name))
             change(crypto, driver_of("camellia"))
             for transform in held:

@@ -23,6 +23,19 @@ IV = bytes(range(0x40, 0x50))
 BOTH = pytest.mark.parametrize("operation", [ALG_OP_ENCRYPT, ALG_OP_DECRYPT], ids=["encrypt", "decrypt"])
 CIPHERS = pytest.mark.parametrize("name", ["cbc(aes)", "ctr(aes)", "ecb(aes)"])
 LENGTHS = (0, 1, 15, 16, 17, 31, 32, 33, 48)
+FEW = (0, 1, 16, 33)
+
+
+@pytest.fixture
+def thorough(pytestconfig: pytest.Config) -> bool:
+    """Tell whether there is time for every size."""
+    return bool(pytestconfig.getoption("thorough", False))
+
+
+def rooms(whole: int, edges: tuple[int, ...], thorough: bool) -> list[int]:
+    """Return sizes of a first buffer, 1 to ``whole``: every one, or those one off an edge, a block or the end."""
+    near = {edge + step for edge in (0, *edges, CHUNK, whole) for step in (-1, 0, 1)}
+    return [room for room in range(1, whole + 1) if thorough or room in near]
 
 
 def cipher_request(name: str, operation: int, size: int) -> tuple[bytes, bytes, bytes]:
@@ -42,7 +55,7 @@ def nothing(op: Socket, size: int) -> None:
 
 @BOTH
 @CIPHERS
-def test_cipher_with_room_for_a_part(name: str, operation: int) -> None:
+def test_cipher_with_room_for_a_part(name: str, operation: int, thorough: bool) -> None:
     """Whole chunks as far as there is room, the rest later: every size of a first recv, over messages of several.
 
     Source: _skcipher_recvmsg.
@@ -50,7 +63,7 @@ def test_cipher_with_room_for_a_part(name: str, operation: int) -> None:
     with need(Skcipher, name, KEY) as cipher:
         for whole in (16, 32, 80):
             control, source, expected = cipher_request(name, operation, whole)
-            for room in range(1, whole + 1):
+            for room in rooms(whole, (2 * CHUNK, 4 * CHUNK), thorough):
                 cipher.op.sendmsg([source], control)
                 first = room // CHUNK * CHUNK
                 if first:
@@ -95,7 +108,7 @@ AEADS = pytest.mark.parametrize("name", ["gcm(aes)", "ccm(aes)", "authenc(hmac(s
 
 @AEADS
 @pytest.mark.parametrize("assoclen", [0, 1, 20])
-def test_sealing_with_room_for_a_part(name: str, assoclen: int) -> None:
+def test_sealing_with_room_for_a_part(name: str, assoclen: int, thorough: bool) -> None:
     """Of less than AAD and tag EINVAL, and all is there still; else as much payload as fits is sealed, the rest waits.
 
     Without AAD the rest is a message of its own; with, its first bytes would be that, and fewer of them are EINVAL.
@@ -104,9 +117,9 @@ def test_sealing_with_room_for_a_part(name: str, assoclen: int) -> None:
     key, iv, aad = aead_key(name), aead_iv(name), DATA[300 : 300 + assoclen]
     control = set_op(ALG_OP_ENCRYPT) + set_iv(iv) + set_assoclen(assoclen)
     with need(Aead, name, key, TAG) as aead:
-        for size in LENGTHS:
+        for size in LENGTHS if thorough else FEW:
             plaintext, whole = DATA[:size], assoclen + size + TAG
-            for room in range(1, whole + 1):
+            for room in rooms(whole, (assoclen, assoclen + TAG, assoclen + TAG + CHUNK), thorough):
                 with aead.tfm.accept() as op:
                     op.sendmsg([aad, plaintext], control)
                     if room < assoclen + TAG:
@@ -134,7 +147,7 @@ def seals_the_rest(op: Socket, name: str, iv: bytes, rest: bytes, assoclen: int)
 
 @AEADS
 @pytest.mark.parametrize("assoclen", [0, 1, 20])
-def test_opening_with_room_for_a_part(name: str, assoclen: int) -> None:
+def test_opening_with_room_for_a_part(name: str, assoclen: int, thorough: bool) -> None:
     """No plaintext without all of it: EBADMSG, since what fits does not end with the tag (_aead_recvmsg).
 
     Room for less than the AAD is EINVAL, and all is there still.
@@ -142,9 +155,9 @@ def test_opening_with_room_for_a_part(name: str, assoclen: int) -> None:
     key, iv, aad = aead_key(name), aead_iv(name), DATA[300 : 300 + assoclen]
     control = set_op(ALG_OP_DECRYPT) + set_iv(iv) + set_assoclen(assoclen)
     with need(Aead, name, key, TAG) as aead:
-        for size in LENGTHS:
+        for size in LENGTHS if thorough else FEW:
             sealed, whole = aeads.seal(name, key, iv, aad, DATA[:size], TAG), assoclen + size
-            for room in range(1, whole + 1):
+            for room in rooms(whole, (assoclen, assoclen + size - TAG), thorough):
                 with aead.tfm.accept() as op:
                     op.sendmsg([aad, sealed], control)
                     if room < whole:

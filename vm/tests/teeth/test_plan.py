@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vm.teeth.build import Built
 from vm.teeth.changes import Change, Mutant
+from vm.teeth.command import _bite
 from vm.teeth.plan import Bite, Bites, Order, load
 
 TESTS = [
@@ -62,3 +64,17 @@ def test_what_fails_without_a_change_is_not_asked_again() -> None:
     order = Order(TESTS)
     order.learn(Mutant("m", (), ("tests/a",), unchanged="s.c"), 2)
     assert order.of(Bite(_mutant())) == [0, 1]
+
+
+def test_a_mutant_begins_with_what_noticed_others_near_it() -> None:
+    """Its own first, then those of its function, then those of its file: the ones that noticed most."""
+    killers = {
+        "x:f.m": ("own",),
+        "x:f.other": ("near",),
+        "x:g.a": ("far", "far often"),
+        "x:g.b": ("far often",),
+        "y:f.m": ("of another file",),
+    }
+    mutant = Mutant("x:f.m", (Change("crypto/x.c", "f", "a", "b"),), ("tests/a",))
+    assert _bite(Built(mutant, {}), killers).first == ("own", "near", "far often", "far")
+    assert _bite(Built(Mutant("fix:abc", mutant.changes, (), fix="abc"), {}), killers).first == ()
