@@ -171,7 +171,19 @@ def loadable_module() -> str:
     """Return a module that modprobe would load by its name, has not loaded, and that has nothing to do with crypto."""
     if not Path("/proc/modules").exists():
         lacking(absence.MODULES)
-    for name in ("dummy", "minix", "isofs", "raid0", "sctp", "bridge", "dm_mod", "loop", "tun"):
+    for name in (
+        "dummy",
+        "minix",
+        "isofs",
+        "raid0",
+        "sctp",
+        "bridge",
+        "dm_mod",
+        "loop",
+        "tun",
+        "encrypted_keys",
+        "crc64",
+    ):
         known = subprocess.run(["modprobe", "--show-depends", name], timeout=60, capture_output=True, text=True)
         if name not in loaded_modules() and known.returncode == 0 and "insmod " in known.stdout:
             return name

@@ -35,6 +35,8 @@ Record = Callable[[str, object], None]
 # Under KVM, like every deadline: until the suite is collected, and what one test may take with its fixtures.
 _COLLECT = 60.0
 _ONE_TEST = 20.0
+# All tests of a proof's folders have to run, and those of a bug that hangs do so until their deadline.
+_PROOF = 60.0
 # Until a killed process is gone.
 _DIES = 10.0
 
@@ -156,12 +158,16 @@ class Forker:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test a mutant."""
     plan = load(Path(metafunc.config.getoption("vm_teeth")))
-    marks = _deadline(plan)
-    metafunc.parametrize("bite", [pytest.param(bite, id=bite.mutant.name, marks=marks) for bite in plan.bites])
+    params = [pytest.param(bite, id=bite.mutant.name, marks=_deadline(bite, plan)) for bite in plan.bites]
+    metafunc.parametrize("bite", params)
 
 
-def _deadline(plan: Bites) -> pytest.MarkDecorator:
-    return pytest.mark.deadline(plan.seconds + _ONE_TEST + 2 * _DIES + _COLLECT)
+def _deadline(bite: Bite, plan: Bites) -> pytest.MarkDecorator:
+    return pytest.mark.deadline(_seconds(bite, plan) + _ONE_TEST + 2 * _DIES + _COLLECT)
+
+
+def _seconds(bite: Bite, plan: Bites) -> float:
+    return max(plan.seconds, _PROOF) if bite.mutant.fix else plan.seconds
 
 
 @pytest.fixture(scope="session")
@@ -231,7 +237,7 @@ def test_mutant(
     outcome = forker.run(
         list(dict.fromkeys([*claim, *order.of(bite)])),
         stop=not plan.whole and bool(mutant.changes) and not mutant.fix,
-        seconds=plan.seconds * guest.factor,
+        seconds=_seconds(bite, plan) * guest.factor,
     )
     for number in outcome.failures:
         order.learn(mutant, number)
