@@ -1,0 +1,83 @@
+"""Kernel memory that is given out: objects of the general slab caches, and pages that no counter accounts for."""
+
+from __future__ import annotations
+
+import errno
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.doctor import absence
+from tests.need import lacking
+
+_SLABINFO, _CACHES = Path("/proc/slabinfo"), Path("/sys/kernel/slab")
+_REFRESH = Path("/proc/sys/vm/stat_refresh")
+_GENERAL = re.compile(r"(kmalloc-\S+|skbuff_\S+|sock_inode_cache|filp)\s+(\d+)", re.ASCII)
+_KNOWN = (
+    "nr_free_pages", "nr_anon_pages", "nr_file_pages", "nr_slab_reclaimable", "nr_slab_unreclaimable",
+    "nr_page_table_pages",
+)  # fmt: skip
+ROUNDS = 32
+"""How often each call is made: so many objects or pages are lost by one that loses one."""
+_LOOKS = 4
+_SETTLE_SECONDS = 2.0
+
+
+class Given(NamedTuple):
+    """What is given out: objects by cache, and pages that are nobody's."""
+
+    objects: dict[str, int]
+    pages: int
+
+
+def given() -> Given:
+    """Count, exactly: caches are shrunk first, counters of all processors are summed up.
+
+    Source: Documentation/ABI/testing/sysfs-kernel-slab (shrink), admin-guide/sysctl/vm.rst (stat_refresh).
+    Skips the test where the kernel has no counters of slabs.
+    """
+    if not (_SLABINFO.exists() and _CACHES.exists()):
+        lacking(absence.SLAB_COUNTERS, errno.ENOENT)
+    for cache in _CACHES.iterdir():
+        if _GENERAL.match(f"{cache.name} 0"):
+            (cache / "shrink").write_text("1")
+    objects = {name: int(active) for name, active in _GENERAL.findall(_SLABINFO.read_text())}
+    _REFRESH.write_text("1")
+    counters = {name: int(value) for name, value in map(str.split, Path("/proc/vmstat").read_text().splitlines())}
+    # Free pages that a processor has for itself count neither as free nor as used.
+    own = sum(map(int, re.findall(r"^ +count: +(\d+)$", Path("/proc/zoneinfo").read_text(), re.MULTILINE)))
+    return Given(objects, -own - sum(counters[name] for name in _KNOWN))
+
+
+def lost(call: Callable[[], None], rounds: int = ROUNDS) -> list[str]:
+    """Return what a call loses each time it is made, in words: whatever grows by as much whenever it is repeated.
+
+    It is made once beforehand: caches of the kernel, modules and Python's own memory come with the first.
+    """
+    call()
+    before = given()
+    suspects: set[str] = set()
+    grown: dict[str, int] = {}
+    for look in range(_LOOKS):
+        for _ in range(rounds):
+            call()
+        now, grown = _settled(before, rounds * 3 // 4)
+        suspects = suspects & set(grown) if look else set(grown)
+        if not suspects:
+            return []
+        before = now
+    return [f"{name}: {grown[name]} more after {rounds} calls" for name in sorted(suspects)]
+
+
+def _settled(before: Given, suspicious: int) -> tuple[Given, dict[str, int]]:
+    """Count until nothing has grown any more, or for a while: RCU and work queues free later."""
+    end = time.monotonic() + _SETTLE_SECONDS
+    while True:
+        now = given()
+        grown = {name: count - before.objects.get(name, 0) for name, count in now.objects.items()}
+        grown["pages"] = now.pages - before.pages
+        grown = {name: more for name, more in grown.items() if more >= suspicious}
+        if not grown or time.monotonic() > end:
+            return now, grown
