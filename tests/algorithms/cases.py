@@ -35,6 +35,17 @@ def chosen(rows: Iterable[_AnyRow], default: Callable[[_AnyRow], bool]) -> pytes
     return pytest.mark.parametrize("row", params)
 
 
+def each_template(rows: Iterable[_AnyRow]) -> pytest.MarkDecorator:
+    """Parametrise over the first row of each template, or plain name; the others in a thorough run."""
+    seen, params = set[str](), []
+    for row in rows:
+        head = parse(row.name).head
+        marks = [pytest.mark.thorough] if head in seen else []
+        params.append(pytest.param(row, id=row.name, marks=marks))
+        seen.add(head)
+    return pytest.mark.parametrize("row", params)
+
+
 def only_combines(name: Name) -> bool:
     """Tell whether all that works here is a template's generic code, which other rows go through as well."""
     if name.head in ("authenc", "echainiv"):

@@ -9,14 +9,14 @@ Kernels give the processor away between the pages of a request, so long ones mee
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Callable
 
 import pytest
 
 from tests.afalg import Aead, Hash, Skcipher, Socket, Transform, set_assoclen, set_iv, set_op
 from tests.afalg.constants import ALG_OP_DECRYPT, ALG_OP_ENCRYPT, MSG_MORE
 from tests.algorithms import catalogue
+from tests.algorithms.cases import each_template
 from tests.algorithms.catalogue import AeadRow, HashRow, Row, SkcipherRow
 from tests.algorithms.data import PAGE, data, longest
 from tests.algorithms.independent import need_independent_requests
@@ -24,26 +24,13 @@ from tests.algorithms.keys import aad_of, default_aad, iv_of, key_of
 from tests.algorithms.test_drivers import check_drivers
 from tests.need import need
 from tests.oracle import aeads, hashes, skciphers
-from tests.oracle.names import parse
 
 pytestmark = pytest.mark.usefixtures("everything_loaded")
 
-_AnyRow = TypeVar("_AnyRow", bound=Row)
 Work = Callable[[Socket], None]
 
 THREADS = 3
 ROUNDS = 4
-
-
-def one_of_each(rows: Iterable[_AnyRow]) -> pytest.MarkDecorator:
-    """Parametrise over the first row of each template, or plain name; the others in a thorough run."""
-    seen, params = set[str](), []
-    for row in rows:
-        head = parse(row.name).head
-        marks = [pytest.mark.thorough] if head in seen else []
-        params.append(pytest.param(row, id=row.name, marks=marks))
-        seen.add(head)
-    return pytest.mark.parametrize("row", params)
 
 
 def together(transform: Transform, works: list[Work]) -> None:
@@ -80,7 +67,7 @@ def check_together(type_: str, row: Row, make: Callable[[str], Transform], works
 
 
 @pytest.mark.deadline(30)
-@one_of_each(catalogue.HASHES)
+@each_template(catalogue.HASHES)
 def test_hashes_of_one_key(row: HashRow) -> None:
     """Each op socket has a request of its own behind its context (hash_accept_parent_nokey, crypto/algif_hash.c)."""
     need(Hash, row.name).close()
@@ -101,7 +88,7 @@ def test_hashes_of_one_key(row: HashRow) -> None:
 
 
 @pytest.mark.deadline(30)
-@one_of_each([row for row in catalogue.SKCIPHERS if not row.one_way])
+@each_template([row for row in catalogue.SKCIPHERS if not row.one_way])
 def test_ciphers_of_one_key(row: SkcipherRow) -> None:
     """One of them decrypts. Each recv has a request of its own (af_alg_alloc_areq, crypto/af_alg.c)."""
     need(Skcipher, row.name).close()
@@ -124,7 +111,7 @@ def test_ciphers_of_one_key(row: SkcipherRow) -> None:
 
 
 @pytest.mark.deadline(30)
-@one_of_each([row for row in catalogue.AEADS if row.generates_iv_for is None])
+@each_template([row for row in catalogue.AEADS if row.generates_iv_for is None])
 def test_aeads_of_one_key(row: AeadRow) -> None:
     """One of them decrypts; each has an IV and AAD of its own (af_alg_alloc_areq, crypto/af_alg.c)."""
     need(Aead, row.name).close()

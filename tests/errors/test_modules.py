@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.afalg import Socket
+from tests.afalg import Skcipher, Socket
+from tests.afalg.proc import implementations
 from tests.algorithms.modules import program
 from tests.doctor import absence
 from tests.errors import probes
+from tests.errors.kernel_memory import lost
 from tests.errors.subjects import EVERY, SKCIPHER, Subject, each_type
-from tests.need import lacking
+from tests.need import lacking, need
+from tests.oracle import skciphers
 
 CORE = "af_alg"
 TYPES = [f"algif_{subject.type_}" for subject in EVERY]
@@ -136,6 +139,28 @@ def test_references_come_back_whatever_was_done() -> None:
             with pytest.raises(OSError, match=r"\d"):
                 tfm.bind(subject.type_, name)
     assert {name: references(name) for name in (CORE, *TYPES)} == before
+
+
+def test_module_of_a_template_leaves_with_its_instances() -> None:
+    """Not while one is used; then they are gone with it, their memory too, and the next bind brings it back.
+
+    Source: crypto_unregister_template, crypto/algapi.c.
+    """
+    name = "lrw(aes)"
+
+    def cycle() -> None:
+        with need(Skcipher, name, bytes(32)) as cipher:
+            assert cipher.encrypt(bytes(16), bytes(16)) == skciphers.crypt(name, bytes(32), bytes(16), bytes(16))
+        assert unload("lrw")
+        assert not [entry.driver for entry in implementations() if entry.name == name]
+
+    with need(Skcipher, name, bytes(32)) as cipher:
+        if not loaded("lrw"):
+            pytest.skip("lrw is built into this kernel")
+        assert not unload("lrw")
+        assert cipher.decrypt(cipher.encrypt(bytes(16), bytes(16)), bytes(16)) == bytes(16)
+    assert lost(cycle, 6) == []
+    need(Skcipher, name).close()
 
 
 def test_restriction_is_on_until_somebody_sets_it() -> None:

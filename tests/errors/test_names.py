@@ -186,3 +186,43 @@ def test_name_as_long_as_its_field(size: int) -> None:
             tfm.bind_raw(address)
         # The same length with a name that ends in time is taken.
         tfm.bind_raw(address[: NAME_OFFSET + 6] + bytes(size - 6))
+
+
+REFUSED = [
+    ("skcipher", "essiv(ecb(aes),sha256)"),
+    ("aead", "essiv(gcm(aes),sha256)"),
+    ("aead", "gcm_base(cbc(aes),ghash)"),
+    ("aead", "gcm_base(ctr(aes),sha256)"),
+    ("aead", "ccm_base(ctr(aes),sha256)"),
+    ("aead", "ccm_base(cbc(aes),cbcmac(aes))"),
+    ("aead", "authenc(sha256,hmac(sha256))"),
+    ("aead", "authencesn(hmac(sha256),gcm(aes))"),
+    ("aead", "rfc4106(authenc(hmac(sha256),cbc(aes)))"),
+    ("aead", "rfc4543(ccm(aes))"),
+    ("aead", "rfc4309(gcm(aes))"),
+    ("skcipher", "cts(ctr(aes))"),
+    ("skcipher", "cts(ecb(aes))"),
+    ("skcipher", "xts(cbc(aes))"),
+    ("skcipher", "xts(des)"),
+    ("skcipher", "rfc3686(cbc(aes))"),
+    ("hash", "cmac(sha256)"),
+    ("hash", "hmac(cmac(aes))"),
+    ("hash", "cbcmac(des3_ede,x)"),
+]
+"""What the creating function of a template finds out when it holds a part, or two, already."""
+
+
+@returns("bind-template-refuses")
+@pytest.mark.parametrize(("type_", "name"), REFUSED, ids=[name for _, name in REFUSED])
+def test_refused_instance_holds_nothing(type_: str, name: str) -> None:
+    """Whatever was taken before the refusal is given back: the check around every test counts references and modules.
+
+    Source: the error paths of essiv_create, crypto_gcm_create_common, crypto_ccm_create_common and the others.
+    """
+    load_templates("essiv", "ccm", "lrw", "authencesn", "seqiv")
+    for name_of_a_part in ("sha1", "sha256", "hmac(sha256)", "cmac(aes)", "cbcmac(aes)", "ghash"):
+        outcome(lambda name_of_a_part=name_of_a_part: Socket.bound("hash", name_of_a_part).close())
+    for name_of_a_part in ("ecb(aes)", "cbc(aes)", "ctr(aes)"):
+        Socket.bound("skcipher", name_of_a_part).close()
+    for _ in range(3):
+        assert refused(type_, name) in (errno.ENOENT, errno.EINVAL, errno.ELOOP, errno.EEXIST)
