@@ -7,11 +7,12 @@ io_submit returns. Source: include/uapi/linux/aio_abi.h.
 from __future__ import annotations
 
 import ctypes
-import platform
+import sys
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from tests.afalg.calls import number
 from tests.afalg.deadline import DEFAULT_SECONDS, IDLE_SECONDS, Rest, bounded, check
 from tests.afalg.libc import checked
 from tests.afalg.sockets import Source, _libc, _locate, _vector
@@ -56,7 +57,7 @@ class Context:
 
     def __init__(self, size: int = 8) -> None:
         self._id = ctypes.c_ulong()
-        checked(_libc.syscall(_NUMBERS["io_setup"], size, ctypes.byref(self._id)), "io_setup")
+        checked(_libc.syscall(number("io_setup"), size, ctypes.byref(self._id)), "io_setup")
         self._kept: list[object] = []
         self._blocks: dict[int, _Iocb] = {}
 
@@ -70,7 +71,7 @@ class Context:
         blocks = [self._block(request) for request in requests]
         pointers = (ctypes.c_void_p * len(blocks))(*(ctypes.addressof(block) for block in blocks))
         outcome = bounded(
-            _libc.syscall, _NUMBERS["io_submit"], self._id, ctypes.c_long(len(blocks)), pointers, seconds=seconds
+            _libc.syscall, number("io_submit"), self._id, ctypes.c_long(len(blocks)), pointers, seconds=seconds
         )
         return check(outcome, "io_submit")
 
@@ -93,9 +94,8 @@ class Context:
     def _events(self, least: int, most: int, seconds: float) -> list[Event]:
         events = (_Event * most)()
         timeout = _Timespec(int(seconds), int(seconds % 1 * 1e9))
-        number = _NUMBERS["io_getevents"]
         arguments = (self._id, ctypes.c_long(least), ctypes.c_long(most), events, ctypes.byref(timeout))
-        count = check(bounded(_libc.syscall, number, *arguments, seconds=seconds + 5), "io_getevents")
+        count = check(bounded(_libc.syscall, number("io_getevents"), *arguments, seconds=seconds + 5), "io_getevents")
         return [Event(event.data, event.result) for event in events[:count]]
 
     def cancel(self, data: int) -> None:
@@ -105,11 +105,11 @@ class Context:
             OSError: EINPROGRESS when it is being cancelled and its event will come; EINVAL when it cannot be.
         """
         event = ctypes.byref(_Event())
-        checked(_libc.syscall(_NUMBERS["io_cancel"], self._id, ctypes.byref(self._blocks[data]), event), "io_cancel")
+        checked(_libc.syscall(number("io_cancel"), self._id, ctypes.byref(self._blocks[data]), event), "io_cancel")
 
     def close(self) -> None:
         if self._id.value:
-            _libc.syscall(_NUMBERS["io_destroy"], self._id)
+            _libc.syscall(number("io_destroy"), self._id)
             self._id.value = 0
 
     def __enter__(self) -> Context:
@@ -145,11 +145,14 @@ def _place(buffer: Source | list[Source] | int) -> tuple[int | None, int, object
     return ctypes.addressof(vector), len(buffer), [vector, keep]
 
 
+_WORDS = (("key", ctypes.c_uint32), ("rw_flags", ctypes.c_uint32))
+
+
 class _Iocb(ctypes.Structure):
     _fields_ = (
         ("data", ctypes.c_uint64),
-        ("key", ctypes.c_uint32),
-        ("rw_flags", ctypes.c_uint32),
+        # In the order of the machine's bytes (PADDED).
+        *(_WORDS if sys.byteorder == "little" else reversed(_WORDS)),
         ("opcode", ctypes.c_uint16),
         ("priority", ctypes.c_int16),
         ("fd", ctypes.c_uint32),
@@ -173,11 +176,3 @@ class _Event(ctypes.Structure):
 
 class _Timespec(ctypes.Structure):
     _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
-
-
-# arch/x86/entry/syscalls/syscall_64.tbl, and include/uapi/asm-generic/unistd.h for all newer architectures.
-_NUMBERS = (
-    {"io_setup": 206, "io_destroy": 207, "io_getevents": 208, "io_submit": 209, "io_cancel": 210}
-    if platform.machine() == "x86_64"
-    else {"io_setup": 0, "io_destroy": 1, "io_submit": 2, "io_cancel": 3, "io_getevents": 4}
-)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import platform
 import re
+import sys
 from pathlib import Path
 
+from tests.afalg.calls import number
 from tests.afalg.libc import checked
 
 KEY_SPEC_THREAD_KEYRING = -1
@@ -25,9 +26,6 @@ _KEYCTL_UNLINK = 9
 _KEYCTL_SET_TIMEOUT = 15
 _KEYCTL_INVALIDATE = 21
 
-# The C library has no functions for these; the numbers are the architecture's.
-_NUMBERS = {"x86_64": (248, 250), "aarch64": (217, 219), "riscv64": (217, 219)}
-
 
 class Key:
     """A key in a keyring of this process, unlinked from it at the end of the ``with`` block.
@@ -44,8 +42,7 @@ class Key:
 
     def __init__(self, type_: str, description: str, payload: bytes, keyring: int = KEY_SPEC_PROCESS_KEYRING) -> None:
         self.keyring = keyring
-        add_key, _ = _NUMBERS[platform.machine()]
-        self.serial = _syscall(add_key, type_.encode(), description.encode(), payload, len(payload), keyring)
+        self.serial = _syscall(number("add_key"), type_.encode(), description.encode(), payload, len(payload), keyring)
 
     @property
     def option(self) -> bytes:
@@ -86,17 +83,17 @@ class Key:
 
 def serial_option(serial: int) -> bytes:
     """Return a serial number, or one of KEY_SPEC_…, as ALG_SET_KEY_BY_KEY_SERIAL takes it."""
-    return serial.to_bytes(4, "little", signed=True)
+    return serial.to_bytes(4, sys.byteorder, signed=True)
 
 
 def _keyctl(operation: int, *arguments: int) -> int:
-    return _syscall(_NUMBERS[platform.machine()][1], operation, *arguments)
+    return _syscall(number("keyctl"), operation, *arguments)
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
 
-def _syscall(number: int, *arguments: int | bytes) -> int:
+def _syscall(call: int, *arguments: int | bytes) -> int:
     wide = (argument if isinstance(argument, bytes) else ctypes.c_long(argument) for argument in arguments)
-    return checked(_libc.syscall(ctypes.c_long(number), *wide), f"system call {number}")
+    return checked(_libc.syscall(ctypes.c_long(call), *wide), f"system call {call}")

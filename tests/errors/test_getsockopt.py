@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import sys
 
 import pytest
 
@@ -18,7 +19,7 @@ from tests.oracle import skciphers
 
 SO_RESERVE_MEM = 73
 SO_ZEROCOPY = 60
-TIMEVAL_1_MS = (0).to_bytes(8, "little") + (1000).to_bytes(8, "little")
+TIMEVAL_1_MS = (0).to_bytes(8, sys.byteorder) + (1000).to_bytes(8, sys.byteorder)
 
 
 @returns("getsockopt")
@@ -50,7 +51,7 @@ def test_what_the_socket_layer_tells(option: int, value: int) -> None:
     """socket(7): sk_getsockopt (net/core/sock.c) answers for every kind of AF_ALG socket, bound or not."""
     for kind in ("unbound", "hash-tfm", "hash-op", "aead-nokey"):
         with socket_of(kind) as sock:
-            assert int.from_bytes(sock.getsockopt(option), "little") == value, kind
+            assert int.from_bytes(sock.getsockopt(option), sys.byteorder) == value, kind
 
 
 @returns("getsockopt")
@@ -68,14 +69,14 @@ def test_zerocopy_is_not_supported() -> None:
     """Linux 6.1 gives user space's EOPNOTSUPP where 5.10 gave the kernel's own ENOTSUPP."""
     for kind in ("unbound", "hash-tfm", "skcipher-op"):
         with socket_of(kind) as sock, raises_errno(errno.EOPNOTSUPP, ENOTSUPP):
-            sock.setsockopt(SO_ZEROCOPY, (1).to_bytes(4, "little"), level=c.SOL_SOCKET)
+            sock.setsockopt(SO_ZEROCOPY, (1).to_bytes(4, sys.byteorder), level=c.SOL_SOCKET)
 
 
 @returns("setsockopt-generic")
 def test_memory_cannot_be_reserved() -> None:
     """SO_RESERVE_MEM is for protocols that account their memory; before Linux 5.17 it is unknown."""
     with socket_of("skcipher-op") as op, raises_errno(errno.EOPNOTSUPP, errno.ENOPROTOOPT):
-        op.setsockopt(SO_RESERVE_MEM, (4096).to_bytes(4, "little"), level=c.SOL_SOCKET)
+        op.setsockopt(SO_RESERVE_MEM, (4096).to_bytes(4, sys.byteorder), level=c.SOL_SOCKET)
 
 
 @returns("wait-for-data-signal")
@@ -110,7 +111,7 @@ def test_send_buffer_is_the_room_of_a_request(subject: Subject) -> None:
         assert transform.op.send(bytes(8192), MSG_DONTWAIT | MSG_MORE) == 4096
     with subject.open() as transform:
         set_send_buffer(transform.op, 20000)
-        assert int.from_bytes(transform.op.getsockopt(socket.SO_SNDBUF), "little") == 20000
+        assert int.from_bytes(transform.op.getsockopt(socket.SO_SNDBUF), sys.byteorder) == 20000
         assert transform.op.send(bytes(65536), MSG_DONTWAIT | MSG_MORE) == 16384
 
 
@@ -118,5 +119,5 @@ def test_receive_buffer_does_not_limit_a_skcipher() -> None:
     """Its requests are done in pieces, one recv long (skcipher_recvmsg, af_alg_readable)."""
     expected = skciphers.crypt(SKCIPHER.name, SKCIPHER.key or b"", bytes(16), bytes(65536))
     with SKCIPHER.open() as cipher:
-        cipher.op.setsockopt(socket.SO_RCVBUF, (1).to_bytes(4, "little"), level=c.SOL_SOCKET)
+        cipher.op.setsockopt(socket.SO_RCVBUF, (1).to_bytes(4, sys.byteorder), level=c.SOL_SOCKET)
         assert cipher.encrypt(bytes(65536), bytes(16)) == expected

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import sys
 import threading
 
 import pytest
@@ -160,7 +161,7 @@ def test_refused_control_data_changes_nothing(subject: Subject) -> None:
 @each_queued_type
 def test_control_messages_of_other_levels_are_passed_over(subject: Subject) -> None:
     """Even SCM_RIGHTS with a descriptor that is none."""
-    foreign = cmsg(c.SOL_SOCKET, 1, (-1).to_bytes(4, "little", signed=True)) + cmsg(0, 2, bytes(8))
+    foreign = cmsg(c.SOL_SOCKET, 1, (-1).to_bytes(4, sys.byteorder, signed=True)) + cmsg(0, 2, bytes(8))
     with subject.open() as transform:
         transform.op.sendmsg([subject.message], foreign + subject.control + foreign)
         subject.finish(transform.op)

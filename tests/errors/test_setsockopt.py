@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import hmac
+import sys
 
 import pytest
 
@@ -274,8 +275,8 @@ def test_key_serial_that_is_none(subject: Subject) -> None:
         (bytes(8), errno.EINVAL),
         (Pointer(0, 4), errno.EFAULT),
         (bytes(4), errno.EINVAL),
-        ((-100).to_bytes(4, "little", signed=True), errno.EINVAL),
-        ((0x7FFFFFF0).to_bytes(4, "little"), errno.ENOKEY),
+        ((-100).to_bytes(4, sys.byteorder, signed=True), errno.EINVAL),
+        ((0x7FFFFFF0).to_bytes(4, sys.byteorder), errno.ENOKEY),
     ]
     with subject.open() as transform:
         for value, error in wrong:

@@ -7,7 +7,7 @@ import threading
 import time
 from pathlib import Path
 
-from tests.afalg import Socket
+from tests.afalg import Socket, calls
 
 _ELSEWHERE = re.compile(r"lock_sock|mutex|rwsem|page|folio|alloc|fault")
 """In the name of the function that a thread sleeps in, when it is not one that waits for the other side."""
@@ -21,8 +21,6 @@ def wait_until_inside_a_call(thread: threading.Thread, sock: Socket) -> None:
     end = time.monotonic() + 20
     while True:
         task = Path(f"/proc/self/task/{thread.native_id}")
-        fields = (task / "syscall").read_text().split()
-        on_it = len(fields) > 1 and int(fields[1], 16) == sock.fd
-        if on_it and not _ELSEWHERE.search((task / "wchan").read_text()):
+        if calls.descriptor(task) == sock.fd and not _ELSEWHERE.search((task / "wchan").read_text()):
             return
-        assert time.monotonic() < end, f"the thread does not wait in a call: {fields}"
+        assert time.monotonic() < end, f"the thread does not wait in a call: {(task / 'syscall').read_text()}"

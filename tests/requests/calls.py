@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import threading
 import time
 from collections.abc import Callable
@@ -11,13 +10,14 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from tests.afalg import Socket
+from tests.afalg.calls import number
 from tests.afalg.deadline import IDLE_SECONDS, Rest, interrupt, patience
 from tests.errors.threads import wait_until_inside_a_call
 
 _T = TypeVar("_T")
 _SECONDS = 30.0
-_FUTEX = "202" if platform.machine() == "x86_64" else "98"
-"""Number of the system call by which a thread waits for the interpreter (arch/x86/entry/syscalls/syscall_64.tbl)."""
+_FUTEX = str(number("futex"))
+"""By this a thread waits for the interpreter."""
 
 
 class Call(Generic[_T]):

@@ -10,6 +10,7 @@ import errno
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from tests.afalg.constants import ALG_OP_ENCRYPT, RNG_MAX_READ
@@ -34,7 +35,9 @@ READABLE = 0x041
 WRITABLE = 0x304
 """EPOLLOUT, EPOLLWRNORM and EPOLLWRBAND."""
 
-DEFAULT_ROOM = 212992
+_WMEM_DEFAULT = Path("/proc/sys/net/core/wmem_default")
+"""SO_SNDBUF of a fresh socket (socket(7)): a multiple of what an sk_buff takes, which differs between architectures."""
+DEFAULT_ROOM = (int(_WMEM_DEFAULT.read_text()) if _WMEM_DEFAULT.exists() else 212992) // PAGE * PAGE
 """Bytes a queue takes: SO_SNDBUF of a fresh op socket, whole pages."""
 
 AGAIN = Failure(errno.EAGAIN)

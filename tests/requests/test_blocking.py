@@ -18,9 +18,10 @@ from tests.errors.subjects import AEAD, SKCIPHER, Subject, each_queued_type
 from tests.need import need
 from tests.oracle import skciphers
 from tests.requests.calls import Call
+from tests.requests.model import DEFAULT_ROOM
 from tests.requests.subjects import CTR, STREAM
 
-ROOM = 212992
+ROOM = DEFAULT_ROOM
 
 
 # Waiting for data ----------------------------------------------------------------------------------------------------

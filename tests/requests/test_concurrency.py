@@ -25,6 +25,7 @@ from tests.afalg import (
     Skcipher,
     Socket,
     Transform,
+    calls,
     set_assoclen,
     set_iv,
     set_op,
@@ -238,8 +239,7 @@ def in_child(work: Callable[[], None]) -> int:
 
 
 def sleeps_in_a_call_on(process: int, fd: int) -> bool:
-    fields = Path(f"/proc/{process}/syscall").read_text().split()
-    return len(fields) > 1 and int(fields[1], 16) == fd
+    return calls.descriptor(Path(f"/proc/{process}")) == fd
 
 
 @each_queued_type

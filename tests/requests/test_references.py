@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import gc
 import mmap
 import os
 from collections.abc import Iterator
@@ -49,6 +50,7 @@ def mapped(fd: int) -> Iterator[memoryview]:
         try:
             yield view
         finally:
+            gc.collect()  # what an error's frames hold would keep the memory from being let go
             view.release()
 
 

@@ -25,6 +25,7 @@ from tests.afalg.uring import (
 )
 from tests.errors.subjects import HASH, RNG, SKCIPHER, Subject, each_keyed_type, each_queued_type
 from tests.oracle import hashes, skciphers
+from tests.requests.model import DEFAULT_ROOM
 from tests.requests.rings import NO_OFFSET, completed, done, multishot_recv, need_multishot_recv, provide
 from tests.requests.subjects import CTR, STREAM
 from tests.splice.targets import TARGETS, check
@@ -283,7 +284,7 @@ def test_send_that_waits_for_room_goes_on_when_there_is_some(ring: Ring) -> None
 
     See test_readiness.py. Where a kernel announces what it means, it comes before that data.
     """
-    room, more = 212992, 5 * PAGE
+    room, more = DEFAULT_ROOM, 5 * PAGE
     head, body, data = (STREAM * 11)[:room], (STREAM * 2)[:more], STREAM[-16:]
     with CTR.open() as cipher:
         op = cipher.op

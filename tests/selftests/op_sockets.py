@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tests.requests.model import PAGE, Refused
+from tests.requests.model import DEFAULT_ROOM, PAGE, Refused
 from tests.requests.steps import Control
 
 QUEUE_BUGS = (
@@ -83,7 +83,7 @@ class FakeQueue:
     crypt: Callable[[bytes, bytes, bytes, bool], tuple[bytes, bytes]] | None = None
     seal: Callable[[bytes, bytes, bytes, bytes], bytes] | None = None
     unseal: Callable[[bytes, bytes, bytes, bytes], bytes] | None = None
-    sndbuf: int = 212992
+    sndbuf: int = DEFAULT_ROOM
     bug: str = ""
     op: bool = False
     pages: list[list[int | bytearray]] = field(default_factory=list)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.afalg import Aead, Pipe, Socket
+from tests.afalg import Aead, Pipe, Socket, calls
 from tests.afalg.constants import MSG_DONTWAIT, MSG_MORE
 from tests.algorithms import catalogue
 from tests.algorithms.catalogue import AeadRow
@@ -188,7 +188,6 @@ def wait_until_blocked(process: int, fd: int) -> None:
     """Wait until the process sleeps in a system call on that descriptor (proc(5), syscall)."""
     end = time.monotonic() + 20
     while True:
-        fields = Path(f"/proc/{process}/syscall").read_text().split()
-        if len(fields) > 1 and int(fields[1], 16) == fd:
+        if calls.descriptor(Path(f"/proc/{process}")) == fd:
             return
-        assert time.monotonic() < end, f"the process does not wait in a call: {fields}"
+        assert time.monotonic() < end, "the process does not wait in a call"
