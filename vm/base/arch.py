@@ -62,7 +62,7 @@ class Architecture:
         virtme: virtme-ng's name of it (``--arch``).
         bus: last part of the names of QEMU's virtio devices, and of the kernel's driver: ``pci``, ``ccw``.
         profiles: kinds of machines, by the accelerator whose machines have them: ``kvm`` and ``tcg``.
-        proof: shows that an accelerator runs its code.
+        proof: shows that an accelerator runs its code; None where none was written: TCG is taken, KVM believed.
         console: name in /dev of the serial console, on which shells run too.
         serial: QEMU's arguments for the console's device; the chardev is ``console``.
         console_arguments: have the kernel log there, from its first line.
@@ -81,6 +81,8 @@ class Architecture:
         calls_32_bit: whether its kernels can have 32-bit system calls that tests, which are 64-bit programs, can make.
         pointer: pattern of what precedes the function in the line of a trace that tells where it happened.
         registers: pattern of how the lines of a trace with registers begin.
+        wheels: its name in the platform tags of Python's wheels (PEP 600).
+        without_wheel: what requirements/guest.txt names and has no wheel for it: the Debian package that has it.
     """
 
     name: str
@@ -90,7 +92,7 @@ class Architecture:
     virtme: str
     bus: str
     profiles: Mapping[str, Profile] = field(hash=False)
-    proof: Proof
+    proof: Proof | None
     console: str
     serial: tuple[str, ...]
     console_arguments: tuple[str, ...]
@@ -109,6 +111,8 @@ class Architecture:
     calls_32_bit: bool
     pointer: str
     registers: str
+    wheels: str
+    without_wheel: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def directory(self) -> str:
@@ -188,9 +192,225 @@ _X86_64 = Architecture(
     calls_32_bit=True,
     pointer=r"RIP: [0-9a-f]{4}:",
     registers=r"RIP: |R[0-9A-Z]{2}: |Code: |RSP: |FS: |CS: |CR2: |DR\d: |PKRU: ",
+    wheels="x86_64",
 )
 
-ARCHITECTURES = (_X86_64,)
+_ARM64 = Architecture(
+    name="aarch64",
+    hosts=("aarch64",),
+    qemu="qemu-system-aarch64",
+    package="qemu-system-arm",
+    virtme="aarch64",
+    bus="pci",
+    profiles={
+        "kvm": Profile(board="virt,gic-version=host", cpu="host"),
+        # The architecture's own algorithm of pointer authentication takes half of the time under emulation.
+        "tcg": Profile(
+            board="virt",
+            cpu="max,pauth-impdef=on",
+            features="pauth-impdef=on",
+            kernel_arguments=("cryptomgr.notests",),
+        ),
+    },
+    proof=None,
+    console="ttyAMA0",
+    serial=("-serial", "chardev:console"),
+    console_arguments=("console=ttyAMA0", "earlycon=pl011,0x9000000"),
+    kernel_arguments=(),
+    nmi="",
+    nmi_arguments=(),
+    elf=(183,),
+    image=Path("arch/arm64/boot/Image"),
+    image_name="an arm64 Image",
+    image_format="flat",
+    make="arm64",
+    crypto=("arch/arm64/crypto/",),
+    config="ARM64",
+    debian="arm64",
+    flavours=("arm64", "arm64-16k"),
+    calls_32_bit=False,
+    pointer=r"pc : ",
+    registers=r"pc : |lr : |sp : |x\d+ ?: |pstate: |Code: ",
+    wheels="aarch64",
+)
+
+_ARMHF = Architecture(
+    name="armv7l",
+    hosts=("armv7l",),
+    qemu="qemu-system-arm",
+    package="qemu-system-arm",
+    virtme="arm",
+    bus="pci",
+    # Beyond 3 GiB nothing of a board with more is reached without LPAE, and the interrupt controller lies there.
+    profiles={
+        "kvm": Profile(board="virt,highmem=off", cpu="host"),
+        "tcg": Profile(board="virt,highmem=off", cpu="max", kernel_arguments=("cryptomgr.notests",)),
+    },
+    proof=None,
+    console="ttyAMA0",
+    serial=("-serial", "chardev:console"),
+    console_arguments=("console=ttyAMA0", "earlycon=pl011,0x9000000"),
+    kernel_arguments=(),
+    nmi="",
+    nmi_arguments=(),
+    elf=(40,),
+    image=Path("arch/arm/boot/zImage"),
+    image_name="an arm zImage",
+    image_format="flat",
+    make="arm",
+    crypto=("arch/arm/crypto/",),
+    config="ARM",
+    debian="armhf",
+    flavours=("armmp", "armmp-lpae"),
+    calls_32_bit=False,
+    pointer=r"PC is at ",
+    registers=r"PC is at |LR is at |pc : |sp : |r\d+ ?: |Flags: |Control: |Code: ",
+    wheels="armv7l",
+    without_wheel={"cffi": "python3-cffi-backend"},
+)
+
+_I386 = Architecture(
+    name="i686",
+    hosts=("i686", "x86_64"),
+    qemu="qemu-system-x86_64",
+    package="qemu-system-x86",
+    virtme="i386",
+    bus="pci",
+    profiles={
+        "kvm": Profile(board="q35", cpu="host,pmu=off,lm=off", features="pmu=off,lm=off"),
+        "tcg": Profile(
+            board="q35",
+            cpu="max,-lm,-cx16",
+            features="-lm",
+            kernel_arguments=("no_timer_check", "cryptomgr.notests"),
+        ),
+    },
+    proof=_X86_64.proof,
+    console="ttyS0",
+    serial=("-serial", "chardev:console"),
+    console_arguments=_X86_64.console_arguments,
+    kernel_arguments=_X86_64.kernel_arguments,
+    nmi=_X86_64.nmi,
+    nmi_arguments=_X86_64.nmi_arguments,
+    elf=(3,),
+    image=Path("arch/x86/boot/bzImage"),
+    image_name="an i386 bzImage",
+    image_format="bzimage",
+    make="i386",
+    crypto=("arch/x86/crypto/",),
+    config="X86_32",
+    debian="i386",
+    flavours=("686", "686-pae"),
+    calls_32_bit=False,
+    pointer=r"EIP: ",
+    registers=r"EIP: |EAX: |ESI: |DS: |CR0: |DR\d: |EFLAGS: |Code: ",
+    wheels="i686",
+    without_wheel={"cryptography": "python3-cryptography", "cffi": "python3-cffi-backend"},
+)
+
+_PPC64EL = Architecture(
+    name="ppc64le",
+    hosts=("ppc64le",),
+    qemu="qemu-system-ppc64",
+    package="qemu-system-ppc",
+    virtme="ppc64le",
+    bus="pci",
+    profiles={
+        "kvm": Profile(board="pseries", cpu="host"),
+        # Without the firmware's start-up code in Forth, which takes longer than the kernel's.
+        "tcg": Profile(board="pseries,x-vof=on", cpu="power9", kernel_arguments=("cryptomgr.notests",)),
+    },
+    proof=None,
+    console="hvc0",
+    serial=("-serial", "chardev:console"),
+    console_arguments=("console=hvc0",),
+    kernel_arguments=(),
+    nmi="inject-nmi",
+    nmi_arguments=(),
+    elf=(21,),
+    image=Path("arch/powerpc/boot/zImage"),
+    image_name="a ppc64el vmlinux",
+    image_format="flat",
+    make="powerpc",
+    crypto=("arch/powerpc/crypto/",),
+    config="PPC64",
+    debian="ppc64el",
+    flavours=("powerpc64le", "powerpc64le-64k"),
+    calls_32_bit=False,
+    pointer=r"NIP \[[0-9a-f]+\] ",
+    registers=r"NIP|REGS: |MSR: |GPR\d\d: |CFAR: |LR |Code: ",
+    wheels="ppc64le",
+)
+
+_RISCV64 = Architecture(
+    name="riscv64",
+    hosts=("riscv64",),
+    qemu="qemu-system-riscv64",
+    package="qemu-system-misc",
+    virtme="riscv64",
+    bus="pci",
+    profiles={
+        "kvm": Profile(board="virt", cpu="host"),
+        "tcg": Profile(board="virt", cpu="rv64", kernel_arguments=("cryptomgr.notests",)),
+    },
+    proof=None,
+    console="ttyS0",
+    serial=("-serial", "chardev:console"),
+    console_arguments=("console=ttyS0", "earlycon=sbi"),
+    kernel_arguments=(),
+    nmi="",
+    nmi_arguments=(),
+    elf=(243,),
+    image=Path("arch/riscv/boot/Image"),
+    image_name="a RISC-V Image",
+    image_format="flat",
+    make="riscv",
+    crypto=("arch/riscv/crypto/",),
+    config="RISCV",
+    debian="riscv64",
+    flavours=("riscv64",),
+    calls_32_bit=False,
+    pointer=r"epc : ",
+    registers=r"epc : | ra : | gp : | t\d : | s\d : | a\d : |status: |Code: ",
+    wheels="riscv64",
+    without_wheel={"cryptography": "python3-cryptography", "cffi": "python3-cffi-backend"},
+)
+
+_S390X = Architecture(
+    name="s390x",
+    hosts=("s390x",),
+    qemu="qemu-system-s390x",
+    package="qemu-system-misc",
+    virtme="s390x",
+    bus="ccw",
+    profiles={
+        "kvm": Profile(board="s390-ccw-virtio", cpu="host"),
+        "tcg": Profile(board="s390-ccw-virtio", cpu="max", kernel_arguments=("cryptomgr.notests",)),
+    },
+    proof=None,
+    console="ttysclp0",
+    serial=("-device", "sclpconsole,chardev=console"),
+    console_arguments=("console=ttysclp0", "earlyprintk=sclp"),
+    kernel_arguments=(),
+    nmi="inject-nmi",
+    nmi_arguments=(),
+    elf=(22,),
+    image=Path("arch/s390/boot/bzImage"),
+    image_name="an s390x bzImage",
+    image_format="flat",
+    make="s390",
+    crypto=("arch/s390/crypto/", "drivers/s390/crypto/"),
+    config="S390",
+    debian="s390x",
+    flavours=("s390x",),
+    calls_32_bit=False,
+    pointer=r"Krnl PSW : [0-9a-f]{16} [0-9a-f]{16} \(",
+    registers=r"Krnl (PSW|GPRS|Code)|           R:\d|           [0-9a-f]{16} ",
+    wheels="s390x",
+    without_wheel={"cryptography": "python3-cryptography", "cffi": "python3-cffi-backend"},
+)
+
+ARCHITECTURES = (_X86_64, _ARM64, _ARMHF, _I386, _PPC64EL, _RISCV64, _S390X)
 # A console does not say whose it is.
 POINTERS = "|".join(row.pointer for row in ARCHITECTURES)
 REGISTERS = "|".join(row.registers for row in ARCHITECTURES)
@@ -205,6 +425,11 @@ def default() -> Architecture:
 def named(name: str) -> Architecture | None:
     """Return the row of that name, None when there is none."""
     return next((row for row in ARCHITECTURES if row.name == name), None)
+
+
+def asked(word: str) -> Architecture | None:
+    """Return the one that people call ``word``: its own name or Debian's, None when there is none."""
+    return next((row for row in ARCHITECTURES if word in (row.name, row.debian)), None)
 
 
 def of_config(config: Mapping[str, str]) -> Architecture | None:

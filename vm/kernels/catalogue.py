@@ -29,6 +29,7 @@ class Candidate:
         version: package version: ``6.1.176-1``.
         packages: what its files are in.
         missing: packages it would need besides, that the index does not name.
+        architecture: Debian's name of it.
     """
 
     suite: str
@@ -36,6 +37,7 @@ class Candidate:
     version: str
     packages: tuple[apt.Package, ...]
     missing: tuple[str, ...] = ()
+    architecture: str = apt_get.ARCHITECTURE
 
     @property
     def size(self) -> int:
@@ -56,7 +58,7 @@ class Candidate:
         Raises:
             UsageError: no network, no space, broken packages.
         """
-        lists = apt.kept(self.suite, apt_sources.machine_sources())
+        lists = apt.kept(self.suite, apt_sources.machine_sources(), self.architecture)
         if lists is None:
             raise UsageError(f"the lists of {self.suite} are gone; run make kernels SUITE={self.suite}")
         with apt_get.workplace() as work:
@@ -74,12 +76,16 @@ class Entry:
         suite: the suite it was fetched from.
         release: ``uname -r`` of a kernel; empty for a source.
         version: package version.
+        architecture: Debian's name of it.
+        current: whether it was made by today's rules (vm/kernels/modules.py); what other ones made may lack modules.
     """
 
     directory: Path
     suite: str
     release: str
     version: str
+    architecture: str = apt_get.ARCHITECTURE
+    current: bool = True
 
     @property
     def image(self) -> Path:
@@ -112,7 +118,9 @@ class Catalogue:
     offers: Callable[[apt.Lists], Iterable[Candidate]]
     make: Callable[[Candidate, Path, Progress], None]
 
-    def resolve(self, suite: str | None, version: str, progress: Progress) -> Entry:
+    def resolve(
+        self, suite: str | None, version: str, progress: Progress, architecture: str = apt_get.ARCHITECTURE
+    ) -> Entry:
         """Return the newest of ``suite`` that matches ``version``, fetched into the cache when it must be.
 
         An exact version (``6.12.94``, ``6.1.192-2``) that is cached is taken without looking further. Anything
@@ -124,21 +132,30 @@ class Catalogue:
             suite: ``trixie-backports``; None for the suites of the machine's own sources.
             version: ``6.12``, ``6.12.94``, ``6.1.192-2``, ``6.1.0-50-amd64``; empty for the newest.
             progress: told in one line each what is waited for.
+            architecture: Debian's name of it.
 
         Raises:
             UsageError: no such suite or version, no network, no space, no apt, a signature that is not good.
         """
-        if versions.is_exact(version) and (hit := self._newest_cached(suite, version)):
+        if versions.is_exact(version) and (hit := self._newest_cached(suite, version, architecture)) and hit.current:
             return hit
         return apt.ask(
             lambda age: self.fetch(
-                self._choose(suite, version, self.candidates(suite, progress, older_than=age)), progress
+                self._choose(
+                    suite, version, self.candidates(suite, progress, older_than=age, architecture=architecture)
+                ),
+                progress,
             ),
-            lambda reason: self._offline(suite, version, reason, progress),
+            lambda reason: self._offline(suite, version, reason, progress, architecture),
         )
 
     def candidates(
-        self, suite: str | None, progress: Progress, *, older_than: float = apt.FRESH_SECONDS
+        self,
+        suite: str | None,
+        progress: Progress,
+        *,
+        older_than: float = apt.FRESH_SECONDS,
+        architecture: str = apt_get.ARCHITECTURE,
     ) -> list[Candidate]:
         """Return all that ``suite`` (None: the machine's own suites) names, newest first.
 
@@ -148,7 +165,7 @@ class Catalogue:
             UsageError: no such suite, no network, no apt.
         """
         found: list[Candidate] = []
-        for lists in apt.renewed(suite, progress, older_than=older_than):
+        for lists in apt.renewed(suite, progress, older_than=older_than, architecture=architecture):
             found += self.offers(lists)
         return sorted(found, key=lambda candidate: versions.key(candidate.version), reverse=True)
 
@@ -176,7 +193,9 @@ class Catalogue:
     def _read(self, directory: Path) -> Entry:
         try:
             raw = json.loads((directory / self.record).read_text())
-            return Entry(directory, raw["suite"], raw.get("release", ""), raw["version"])
+            machine = raw.get("architecture", apt_get.ARCHITECTURE)
+            current = raw.get("rules", modules.RULES) == modules.RULES
+            return Entry(directory, raw["suite"], raw.get("release", ""), raw["version"], machine, current)
         except (OSError, ValueError, KeyError) as error:
             raise UsageError(f"the cached {self.noun} {directory} is damaged; remove that directory") from error
 
@@ -206,20 +225,21 @@ class Catalogue:
             return f"nearest is {nearest}, newest is {newest} ({self.hint})"
         return f"newest is {newest} ({self.hint})"
 
-    def _newest_cached(self, suite: str | None, version: str) -> Entry | None:
+    def _newest_cached(self, suite: str | None, version: str, architecture: str) -> Entry | None:
         """Return the newest cached one that matches: by its own record, or by what the kept lists name."""
         sources = apt_sources.machine_sources() if apt_get.available() else ()
         suites = [suite] if suite is not None else apt_sources.own_suites(sources)
         # Without apt there are no suites of the machine's own: a cache brought along is all there is.
         here = [entry for entry in self.cached() if entry.suite in suites or not sources]
         for one in suites if sources else []:
-            if lists := apt.kept(one, sources):
+            if lists := apt.kept(one, sources, architecture):
                 here += [self._read(c.entry) for c in self.offers(lists) if c.entry.is_dir()]
+        here = [entry for entry in here if entry.architecture == architecture]
         fitting = [entry for entry in here if versions.matches(version, entry.version, entry.release)]
-        return max(fitting, key=lambda entry: versions.key(entry.version), default=None)
+        return max(fitting, key=lambda entry: (versions.key(entry.version), entry.current), default=None)
 
-    def _offline(self, suite: str | None, version: str, reason: str, progress: Progress) -> Entry:
-        if hit := self._newest_cached(suite, version):
+    def _offline(self, suite: str | None, version: str, reason: str, progress: Progress, architecture: str) -> Entry:
+        if hit := self._newest_cached(suite, version, architecture):
             progress(f"{reason}; taking the cached {hit.version} of {hit.suite}")
             return hit
         have = ", ".join(f"{entry.suite}/{versions.upstream(entry.version)}" for entry in self.cached()) or "nothing"

@@ -10,6 +10,8 @@ no 9p. It is told by its ABI name, which ends in the architecture (Debian) or in
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
 import re
 import shutil
@@ -27,7 +29,6 @@ from vm.kernels.catalogue import Candidate, Catalogue
 
 UNPACK_DEADLINE = 600.0
 
-ABI = re.compile(rf"(\d[\w.+~-]*-({'|'.join(arch.default().flavours)})|\d+\.\d+\.\d+-\d+-generic)$")
 OTHER_FLAVOURS = re.compile(r"-(cloud|rt)-")
 _NAME = re.compile(r"linux-(image|base|binary|modules-extra|modules)(-unsigned)?-(\d.*)")
 
@@ -38,23 +39,32 @@ _NAME = re.compile(r"linux-(image|base|binary|modules-extra|modules)(-unsigned)?
 def _candidates(lists: apt.Lists) -> Iterator[Candidate]:
     """Put the packages of ``lists`` together to kernels."""
     kernels: dict[tuple[str, str], dict[str, apt.Package]] = {}
+    pattern = _abi(lists.architecture)
     for package in lists.packages:
-        role, abi = _role(package.name)
+        role, abi = _role(package.name, pattern)
         if abi and not OTHER_FLAVOURS.search(abi):
             kernels.setdefault((abi, package.version), {})[role] = package
     for (abi, version), parts in kernels.items():
         if candidate := _candidate(lists.suite, abi, version, parts):
-            yield candidate
+            yield dataclasses.replace(candidate, architecture=lists.architecture)
 
 
-def _role(name: str) -> tuple[str, str]:
+@functools.cache
+def _abi(architecture: str) -> re.Pattern[str]:
+    """Return what the ABI names of general kernels of an architecture, by Debian's name, look like."""
+    row = arch.asked(architecture) or arch.default()
+    flavours = "|".join(map(re.escape, row.flavours))
+    return re.compile(rf"(\d[\w.+~-]*-({flavours})|\d+\.\d+\.\d+-\d+-generic)$")
+
+
+def _role(name: str, abi: re.Pattern[str]) -> tuple[str, str]:
     """Split a package name: ("image", "6.1.0-50-amd64"); the ABI is empty for what is no part of a kernel."""
     unsigned = name.endswith("-unsigned")
     found = _NAME.fullmatch(name.removesuffix("-unsigned"))
     if found is None:
         return "", ""
     role = found[1] + ("-unsigned" if unsigned or found[2] else "")
-    return role, found[3] if ABI.match(found[3]) else ""
+    return role, found[3] if abi.match(found[3]) else ""
 
 
 def _candidate(suite: str, abi: str, version: str, parts: dict[str, apt.Package]) -> Candidate | None:
@@ -104,7 +114,9 @@ def _lay_out(candidate: Candidate, tree: Path, entry: Path) -> None:
     if lib is None:
         raise UsageError(f"the packages of {candidate.version} hold no modules of {release}")
     for name in ("vmlinuz", "config", "System.map"):
-        found = first_existing([tree / "boot" / f"{name}-{release}", lib / name])
+        # Where the kernel is not compressed, its file is called vmlinux.
+        places = [tree / "boot" / f"{name}-{release}", lib / name]
+        found = first_existing([*places, *([tree / "boot" / f"vmlinux-{release}"] if name == "vmlinuz" else [])])
         if found:
             shutil.move(found, boot / f"{name}-{release}")
         elif name == "vmlinuz":

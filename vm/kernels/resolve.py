@@ -82,6 +82,9 @@ def _resolve_one(spec: str, progress: Progress) -> Kernel:
 def _resolve_plain(spec: str, progress: Progress) -> Kernel:
     if spec == RUNNING:
         return _running()
+    word, colon, rest = spec.partition(":")
+    if colon and (architecture := arch.asked(word)) is not None and not os.path.lexists(spec):
+        return _of_architecture(spec, architecture, rest, progress)
     path = Path(spec)
     with contextlib.suppress(RuntimeError):  # ~nobody-of-that-name: no such file, then
         path = path.expanduser()
@@ -99,6 +102,25 @@ def _resolve_plain(spec: str, progress: Progress) -> Kernel:
     raise UsageError(f"{spec!r} names no kernel; a kernel is {GRAMMAR}")
 
 
+def _of_architecture(spec: str, architecture: arch.Architecture, rest: str, progress: Progress) -> Kernel:
+    """Resolve ``ARCHITECTURE:REST``: a package of that architecture, or a file that must be of it."""
+    if rest == "" or (VERSION.match(rest) and not os.path.lexists(f"./{rest}")):
+        return _packaged(spec, None, rest, progress, architecture)
+    if (named := SUITE.match(rest)) and not os.path.lexists(Path(rest).expanduser()):
+        return _packaged(spec, named["suite"], named["version"] or "", progress, architecture)
+    if rest.startswith(SOURCE_PREFIX) or (VARIANTS.match(rest) and not os.path.lexists(rest)):
+        if architecture != arch.default():
+            raise UsageError(
+                f"{spec}: kernels are built for this machine's own architecture only; build it elsewhere, and give "
+                f"{architecture.debian}:path/to/{architecture.image.name}"
+            )
+        return replace(_resolve_plain(rest, progress), spec=spec)
+    kernel = _resolve_plain(rest, progress)
+    if kernel.architecture != architecture:
+        raise UsageError(f"{rest} is of {kernel.architecture.debian}, not of {architecture.debian}")
+    return replace(kernel, spec=spec)
+
+
 def _running() -> Kernel:
     release = os.uname().release
     configs = (f"/boot/config-{release}", "/proc/config.gz", f"/lib/modules/{release}/config")
@@ -107,17 +129,23 @@ def _running() -> Kernel:
     return Kernel(RUNNING, RUNNING, release, None, Path("/") if tree.is_dir() else None, config, release)
 
 
-def _packaged(spec: str, suite: str | None, version: str, progress: Progress) -> Kernel:
-    entry = packaged.KERNELS.resolve(suite, version, progress)
+def _packaged(
+    spec: str, suite: str | None, version: str, progress: Progress, architecture: arch.Architecture | None = None
+) -> Kernel:
+    architecture = architecture or arch.default()
+    entry = packaged.KERNELS.resolve(suite, version, progress, architecture.debian)
     cache.hold(entry.directory)
+    name = versions.printable(versions.upstream(entry.version))
     return Kernel(
-        name=versions.printable(versions.upstream(entry.version)),
+        # Another architecture's is another kernel: in ids of tests, in names of files.
+        name=name if architecture == arch.default() else f"{name}-{architecture.debian}",
         spec=spec,
         release=entry.release,
         image=entry.image,
         modules=entry.directory,
         config=entry.config if entry.config.exists() else None,
         version=entry.version,
+        architecture=architecture,
     )
 
 
@@ -204,7 +232,8 @@ def _build(spec: str, progress: Progress) -> Kernel:
 
 
 def _same(one: Kernel, other: Kernel) -> bool:
-    return (one.image, one.modules, one.release, one.axes) == (other.image, other.modules, other.release, other.axes)
+    mine, theirs = ((each.image, each.modules, each.release, each.axes, each.architecture) for each in (one, other))
+    return mine == theirs
 
 
 def _named(kernels: Sequence[Kernel]) -> list[Kernel]:

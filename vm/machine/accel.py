@@ -119,6 +119,8 @@ class _Attempt:
 def _decide(guest: _Guest, requested: str) -> Accelerator:
     if requested == "tcg":
         return _tcg(guest, "requested")
+    if guest.architecture.proof is None:
+        return _unproven(guest, requested)
     kvm = _Attempt(trouble, 0.0) if (trouble := _trouble_with_host(guest.architecture)) else _boot(guest, "kvm")
     if kvm.failure is None and (requested == "kvm" or kvm.seconds <= _SUSPICIOUS_SECONDS):
         return _accelerator("kvm", f"ran code in {kvm.seconds:.2f} s")
@@ -133,6 +135,16 @@ def _decide(guest: _Guest, requested: str) -> Accelerator:
     if tcg.failure is None and tcg.seconds < kvm.seconds:
         return _accelerator("tcg", f"KVM is slower than emulation: {times}, {tcg.seconds:.2f} s under TCG")
     return _accelerator("kvm", f"ran code, but slowly: {times}")
+
+
+def _unproven(guest: _Guest, requested: str) -> Accelerator:
+    """Choose where nothing was written that shows an accelerator at work: KVM when its device can be opened."""
+    trouble = _trouble_with_host(guest.architecture)
+    if trouble is None:
+        return _accelerator("kvm", f"{KVM_DEVICE} can be opened")
+    if requested == "kvm":
+        raise UsageError(f"expected KVM to run code here as requested: {trouble}; use tcg")
+    return _accelerator("tcg", f"no KVM: {trouble}")
 
 
 def _tcg(guest: _Guest, reason: str) -> Accelerator:
@@ -170,6 +182,7 @@ def _boot(guest: _Guest, accelerator: str) -> _Attempt:
     """Run the architecture's program under ``accelerator`` and wait a while for it to say that it ran."""
     started = time.monotonic()
     seconds, proof = guest.seconds * FACTORS[accelerator], guest.architecture.proof
+    assert proof is not None
     with _in_memory(proof.program) as program:
         command = [
             *_contained(),

@@ -27,6 +27,8 @@ SAY_EVERY_SECONDS = 5.0
 # Whatever the machine says otherwise: lists of this suite only, no hooks that look at the running system, no
 # unsigned archives (one that is meant to be trusted without a signature says so itself: trusted=yes).
 CONFIGURATION = """\
+APT::Architecture "{architecture}";
+APT::Architectures "{architecture}";
 Dir::State "{state}";
 Dir::State::lists "{lists}";
 Dir::State::status "/dev/null";
@@ -138,16 +140,17 @@ def workplace() -> Iterator[Path]:
         yield work
 
 
-def configure(work: Path, sources: Path, lists: Path) -> Path:
+def configure(work: Path, sources: Path, lists: Path, architecture: str = ARCHITECTURE) -> Path:
     """Write a configuration for apt to work in ``work``, and return its file.
 
     Args:
         work: a directory inside a workplace(), or one itself.
         sources: the file with the sources to ask.
         lists: the directory with their lists.
+        architecture: of the packages, by Debian's name.
     """
     configuration = work / "apt.conf"
-    configuration.write_text(CONFIGURATION.format(state=work, sources=sources, lists=lists))
+    configuration.write_text(CONFIGURATION.format(state=work, sources=sources, lists=lists, architecture=architecture))
     (work / "cache" / "archives" / "partial").mkdir(parents=True, exist_ok=True)
     return configuration
 

@@ -72,11 +72,13 @@ class Lists:
         suite: ``bookworm-security``.
         directory: this generation's directory.
         packages: every version the suite's index names.
+        architecture: Debian's name of that of the packages.
     """
 
     suite: str
     directory: Path
     packages: tuple[Package, ...]
+    architecture: str = ARCHITECTURE
 
     @property
     def age(self) -> float:
@@ -107,7 +109,9 @@ def ask(online: Callable[[float], _Answer], offline: Callable[[str], _Answer]) -
         return offline(str(error))
 
 
-def renewed(suite: str | None, progress: Progress, *, older_than: float) -> Iterator[Lists]:
+def renewed(
+    suite: str | None, progress: Progress, *, older_than: float, architecture: str = ARCHITECTURE
+) -> Iterator[Lists]:
     """Yield the lists of ``suite`` (None: of each of the machine's own), at most ``older_than`` seconds old.
 
     Raises:
@@ -119,43 +123,50 @@ def renewed(suite: str | None, progress: Progress, *, older_than: float) -> Iter
     if not suites:
         source_text("", sources)  # which explains what is missing
     for one in suites:
-        lists = kept(one, sources)
+        lists = kept(one, sources, architecture)
         if lists is None or lists.age > older_than:
-            lists = refresh(one, sources, progress, older_than=older_than)
+            lists = refresh(one, sources, progress, older_than=older_than, architecture=architecture)
         yield lists
 
 
-def kept(suite: str, sources: Sequence[Source]) -> Lists | None:
+def kept(suite: str, sources: Sequence[Source], architecture: str = ARCHITECTURE) -> Lists | None:
     """Return the newest kept lists of ``suite``, however old, without running anything; None without any."""
-    for generation in _generations(_home(suite, source_text(suite, sources))):
+    for generation in _generations(_home(suite, source_text(suite, sources, architecture))):
         with contextlib.suppress(FileNotFoundError):
             raw = json.loads((generation / "packages.json").read_text())
-            return Lists(suite, generation, tuple(Package(**package) for package in raw))
+            return Lists(suite, generation, tuple(Package(**package) for package in raw), architecture)
     return None
 
 
-def refresh(suite: str, sources: Sequence[Source], progress: Progress, *, older_than: float) -> Lists:
+def refresh(
+    suite: str,
+    sources: Sequence[Source],
+    progress: Progress,
+    *,
+    older_than: float,
+    architecture: str = ARCHITECTURE,
+) -> Lists:
     """Return lists of ``suite`` that are at most ``older_than`` seconds old, fetched when they must be.
 
     Raises:
         Unreachable: the mirror cannot be reached.
         UsageError: there is no such suite; its signature is not good; no space.
     """
-    text = source_text(suite, sources)
+    text = source_text(suite, sources, architecture)
     home = _home(suite, text)
     with contextlib.ExitStack() as stack:
         stack.enter_context(cache.explained(home, "keeping package lists"))
         stack.enter_context(cache.locked(home, lambda: progress(f"{suite}: waiting for another run")))
-        present = kept(suite, sources)
+        present = kept(suite, sources, architecture)
         if present and present.age <= older_than:
             return present
         progress(f"{suite}: asking the mirror what kernels there are")
         work = stack.enter_context(apt_get.workplace())
-        _update(suite, text, work, present, progress)
-        packages = _read_index(work)
+        _update(suite, text, work, present, progress, architecture)
+        packages = _read_index(work, architecture)
         (work / "packages.json").write_text(json.dumps([asdict(package) for package in packages]))
         _keep(work, home)
-    fresh = kept(suite, sources)
+    fresh = kept(suite, sources, architecture)
     assert fresh is not None
     return fresh
 
@@ -180,14 +191,44 @@ def download(lists: Lists, packages: Sequence[Package], into: Path, progress: Pr
     into.chmod(0o755)
     if os.geteuid() == 0:
         _give_to_sandbox(into)
-    configuration = apt_get.configure(into.parent, lists.directory / "source.sources", lists.directory / "lists")
-    wanted = [f"{package.name}:{ARCHITECTURE}={package.version}" for package in packages]
+    configuration = apt_get.configure(
+        into.parent, lists.directory / "source.sources", lists.directory / "lists", lists.architecture
+    )
+    wanted = [f"{package.name}:{lists.architecture}={package.version}" for package in packages]
     apt_get.run(lists.suite, configuration, ["download", *wanted], into, total, DOWNLOAD_DEADLINE, progress)
     fetched = [_only(into, package) for package in packages]
     for file, package in zip(fetched, packages, strict=True):
         if file.stat().st_size != package.size:
             raise UsageError(f"{file.name} has {file.stat().st_size} bytes, the index says {package.size}")
     return fetched
+
+
+def fetch_closure(lists: Lists, names: Sequence[str], work: Path, progress: Progress) -> list[Path]:
+    """Fetch packages with all that they depend on, checked by apt, and return the .deb files, sorted by name.
+
+    Args:
+        lists: the suite's, whose architecture counts.
+        names: of the packages; what they recommend is left out.
+        work: a workplace(), or an empty directory inside one.
+        progress: told what is fetched and how far it is.
+
+    Raises:
+        Unreachable: the mirror cannot be reached. Gone: it no longer has one of them.
+        UsageError: there is no such package; a file is not what the index says; no space.
+    """
+    configuration = apt_get.configure(
+        work, lists.directory / "source.sources", lists.directory / "lists", lists.architecture
+    )
+    archives = work / "cache" / "archives"
+    if os.geteuid() == 0:
+        _give_to_sandbox(archives / "partial")
+    progress(f"{lists.suite}: fetching packages of {lists.architecture}")
+    words = ["install", "--download-only", "-y", "--no-install-recommends", *names]
+    apt_get.run(lists.suite, configuration, words, archives, 0, DOWNLOAD_DEADLINE, progress)
+    found = sorted(archives.glob("*.deb"))
+    if missing := [name for name in names if not any(file.name.startswith(f"{name}_") for file in found)]:
+        raise UsageError(f"apt-get ended well without bringing {', '.join(missing)}; try again")
+    return found
 
 
 def _home(suite: str, text: str) -> Path:
@@ -202,7 +243,7 @@ def _generations(home: Path) -> list[Path]:
     return sorted(names, key=lambda path: (files.age(int(path.name)), -int(path.name)))
 
 
-def _update(suite: str, text: str, work: Path, present: Lists | None, progress: Progress) -> None:
+def _update(suite: str, text: str, work: Path, present: Lists | None, progress: Progress, architecture: str) -> None:
     (work / "source.sources").write_text(text)
     lists = work / "lists"
     (lists / "partial").mkdir(parents=True)
@@ -211,11 +252,11 @@ def _update(suite: str, text: str, work: Path, present: Lists | None, progress: 
         for file in (present.directory / "lists").iterdir():
             if file.is_file():
                 shutil.copy2(file, lists)
-    configuration = apt_get.configure(work, work / "source.sources", lists)
+    configuration = apt_get.configure(work, work / "source.sources", lists, architecture)
     apt_get.run(suite, configuration, ["update"], lists, 0, REFRESH_DEADLINE, progress)
 
 
-def _read_index(work: Path) -> list[Package]:
+def _read_index(work: Path, architecture: str) -> list[Package]:
     configuration = str(work / "apt.conf")
     indexes = process.run(
         ["apt-get", "-c", configuration, "indextargets", "--format", "$(FILENAME)", "Created-By: Packages"],
@@ -226,17 +267,17 @@ def _read_index(work: Path) -> list[Package]:
     index = process.run([str(HELPER), "-c", configuration, "cat-file", *indexes], deadline=120)
     if index.status:
         raise UsageError(f"apt cannot read the index it fetched: {apt_get.complaint(index)}")
-    return list(dict.fromkeys(_parse_index(index.output)))
+    return list(dict.fromkeys(_parse_index(index.output, architecture)))
 
 
-def _parse_index(text: str) -> Iterator[Package]:
+def _parse_index(text: str, architecture: str = ARCHITECTURE) -> Iterator[Package]:
     # Tens of megabytes, of which a few kilobytes matter: find those before taking anything apart.
     for match in re.finditer(r"^Package: (linux-\S+)$", text, re.MULTILINE):
         if KEPT_PACKAGES.match(match[1]):
             end = text.find("\n\n", match.start())
             stanza = text[match.start() : end if end >= 0 else len(text)]
             fields = dict(re.findall(r"^([\w-]+): (.*)$", stanza, re.MULTILINE))
-            if fields.get("Architecture") in (ARCHITECTURE, "all") and "SHA256" in fields:
+            if fields.get("Architecture") in (architecture, "all") and "SHA256" in fields:
                 size, depends = int(fields["Size"]), fields.get("Depends", "")
                 yield Package(match[1], fields["Version"], size, fields["SHA256"], depends)
 

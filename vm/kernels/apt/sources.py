@@ -68,23 +68,28 @@ def own_suites(sources: Sequence[Source]) -> list[str]:
     return list(dict.fromkeys(suite for source in _official(sources) for suite in source.suites))
 
 
-def source_text(suite: str, sources: Sequence[Source]) -> str:
+def source_text(suite: str, sources: Sequence[Source], architecture: str = ARCHITECTURE) -> str:
     """Return the deb822 source that asks for ``suite`` alone, made from what the machine has configured.
 
     A suite that is not configured is looked for on the mirror of the one that is, and a security suite on
     the archive of a configured security suite, with the keys of the distribution's keyring besides the
     configured ones. Kernels are in ``main``, which every release has.
 
+    Args:
+        suite: ``bookworm-security``.
+        sources: of the machine.
+        architecture: Debian's name of it.
+
     Raises:
         UsageError: no configured archive can have it.
     """
     usable = _official(sources)
     if own := [source for source in usable if suite in source.suites]:
-        return "\n".join(_paragraph(suite, source.uris, source.options) for source in own)
+        return "\n".join(_paragraph(suite, source.uris, source.options, architecture) for source in own)
     security = _is_security(suite)
     for source in usable:
         if any(_is_security(configured) == security for configured in source.suites):
-            return _paragraph(suite, source.uris, _foreign(source.options))
+            return _paragraph(suite, source.uris, _foreign(source.options), architecture)
     if security and usable:
         raise UsageError(
             f"{suite} is on the distribution's security archive, and this machine's apt sources name none; "
@@ -153,10 +158,10 @@ def _is_security(suite: str) -> bool:
     return suite.endswith(("-security", "/updates"))  # the latter up to buster
 
 
-def _paragraph(suite: str, uris: Sequence[str], options: Mapping[str, str]) -> str:
+def _paragraph(suite: str, uris: Sequence[str], options: Mapping[str, str], architecture: str) -> str:
     fixed = {
         "types": "deb", "uris": " ".join(uris), "suites": suite, "components": "main",
-        "architectures": ARCHITECTURE, "languages": "none", "targets": "Packages",
+        "architectures": architecture, "languages": "none", "targets": "Packages",
     }  # fmt: skip
     ours = {"arch", "lang", "target", *fixed}
     kept_options = {name: value for name, value in options.items() if name not in ours}

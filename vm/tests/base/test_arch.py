@@ -23,6 +23,8 @@ WORDS = re.compile(
         rf"(?<![A-Za-z0-9]){re.escape(word)}(?![A-Za-z0-9])"
         for row in arch.ARCHITECTURES
         for word in (row.name, row.directory, row.qemu, row.package, row.console, row.image.name, row.debian)
+        # What people call any kernel is no architecture's.
+        if word not in ("Image", "vmlinux")
     )
 )
 
@@ -46,7 +48,8 @@ def test_no_other_module_names_an_architecture() -> None:
         if not name.startswith("vm/tests/") and WORDS.search(text):
             found[name] = [each for each in said(ast.parse(text)) if WORDS.search(each[1])]
     guilty = {name: where for name, where in found.items() if where}
-    assert guilty.keys() == MAY, {name: where for name, where in guilty.items() if name not in MAY}
+    assert "vm/base/arch.py" in guilty
+    assert guilty.keys() <= MAY, {name: where for name, where in guilty.items() if name not in MAY}
 
 
 def test_scripts_name_none_but_what_is_installed() -> None:
@@ -63,8 +66,8 @@ def test_a_row_is_whole(row: arch.Architecture) -> None:
     assert set(row.profiles) == {"kvm", "tcg"}
     assert row.image_format in READERS
     assert row.name in row.hosts
-    assert any("{file}" in word for word in row.proof.arguments)
-    assert kconfig.chosen([], row)[0].name == row.name
+    assert row.proof is None or any("{file}" in word for word in row.proof.arguments)
+    assert row != arch.default() or kconfig.chosen([], row)[0].name == row.name
     assert arch.named(row.name) is row
     assert arch.of_config({row.config: "y"}) is row
 
