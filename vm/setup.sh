@@ -42,6 +42,8 @@ need binutils strings
 need zstd zstd
 need lz4 lz4
 need xz-utils xz
+# Packs the roots of guests.
+need squashfs-tools mksquashfs
 # For tests of full disks, and of package signatures (make check).
 need mount mount
 need gnupg gpg

@@ -173,6 +173,15 @@ def tell_interpreter(gateway: Any) -> None:
     gateway._cache_rinfo = RInfo({**facts, "cwd": str(Path.cwd()), "pid": 0})
 
 
+def keep_its_path(worker: WorkerController) -> None:
+    """Keep a worker from getting our sys.path: its Python is another one, with modules of its own.
+
+    ``WorkerController.setup`` (xdist 3.8) sends it where ``gateway.spec.popen`` is set, and asks for that after the
+    hook pytest_configure_node, from which this is called.
+    """
+    worker.gateway.spec.popen = None
+
+
 def process_of(worker: WorkerController) -> subprocess.Popen[bytes]:
     """Return the process that was started for a worker.
 

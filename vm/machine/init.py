@@ -11,8 +11,8 @@ from pathlib import Path
 from vm.base import process
 from vm.base.errors import UsageError
 from vm.base.files import ROOT
-from vm.machine import initramfs
-from vm.machine.vm import Vm
+from vm.machine import initramfs, own_root
+from vm.machine.vm import CONFIG_VARIABLE, Vm
 
 # Hidden in the guest by empty file systems, so that tests can write there and nothing of the host shows.
 COVERED = ("/tmp", "/var/tmp", "/run")
@@ -59,32 +59,36 @@ sleep 10""",
 
 def render(vm: Vm, directory: Path) -> str:
     """Return the guest's process 1: init.sh with the names of this VM filled in."""
-    kept = _kept_paths(vm, directory)
-    busybox = initramfs.busybox()
+    host = not vm.images
+    kept = _kept_paths(vm, directory) if host else []
     status = {"VM_STATUS_FD": "9"} if vm.mode == "worker" else {}
     environment = {**status, "PYTHONDONTWRITEBYTECODE": "1", **vm.environment}
+    if not host and CONFIG_VARIABLE in environment:
+        environment[CONFIG_VARIABLE] = f"{own_root.FILES}/{Path(environment[CONFIG_VARIABLE]).name}"
     values = {
-        "busybox": str(busybox),
+        "busybox": str(initramfs.busybox()) if host else "/usr/bin/busybox",
         "open_kept": "\n".join(f"exec {3 + n}<{shlex.quote(path)}" for n, path in enumerate(kept)),
         "bind_kept": "\n".join(
             f"mkdir -p {shlex.quote(path)} && mount --bind /proc/self/fd/{3 + n} {shlex.quote(path)}; exec {3 + n}<&-"
             for n, path in enumerate(kept)
         ),
-        "covered": " ".join(COVERED),
-        "overlaid": shlex.join(path for path in [*OVERLAID, *_writable(vm)] if Path(path).is_dir()),
-        "modules": shlex.quote(str(Path(vm.modules) / "lib/modules" / vm.release) if vm.modules else ""),
+        "covered": " ".join(COVERED if host else []),
+        "overlaid": shlex.join(path for path in [*(OVERLAID if host else ()), *_writable(vm)] if Path(path).is_dir()),
+        "modules": shlex.quote(_modules(vm)),
         "release": vm.release,
-        "modprobe": _modprobe(),
+        "modprobe": _modprobe() if host else "/usr/sbin/modprobe",
         "hostname": vm.name,
-        "path": shlex.quote(f"{sys.prefix}/bin:{os.environ.get('PATH', '')}:{process.SYSTEM_PATH}"),
+        "path": shlex.quote(
+            f"{sys.prefix}/bin:{os.environ.get('PATH', '')}:{process.SYSTEM_PATH}" if host else process.SYSTEM_PATH
+        ),
         "term": shlex.quote(os.environ.get("TERM", "linux")),
         "environment": "\n".join(f"export {name}={shlex.quote(value)}" for name, value in environment.items()),
         "cwd": shlex.quote(vm.cwd),
         "run": _RUN[vm.mode],
         "console": vm.architecture.console,
         # Last: what comes from the user may hold anything, also a name between two @.
-        "python": shlex.quote(sys.executable),
-        "shell": shlex.quote(shutil.which("bash") or "/bin/sh") + " --norc" * bool(shutil.which("bash")),
+        "python": shlex.quote(sys.executable if host else vm.python),
+        "shell": _shell() if host else "/usr/bin/bash --norc",
         "setup": vm.setup,
         "script": shlex.quote(vm.script),
     }
@@ -99,6 +103,18 @@ def write(vm: Vm, directory: Path) -> None:
     init = directory / "init"
     init.write_text(render(vm, directory))
     init.chmod(0o755)
+
+
+def _modules(vm: Vm) -> str:
+    """Return where the guest has the kernel's modules; empty for a kernel without any."""
+    if vm.modules is None:
+        return ""
+    return f"/usr/lib/modules/{vm.release}" if vm.images else str(Path(vm.modules) / "lib/modules" / vm.release)
+
+
+def _shell() -> str:
+    bash = shutil.which("bash")
+    return f"{shlex.quote(bash)} --norc" if bash else "/bin/sh"
 
 
 def _writable(vm: Vm) -> list[str]:

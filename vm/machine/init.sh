@@ -1,6 +1,6 @@
 #!@busybox@ sh
-# The guest's process 1, rendered for one VM by vm/machine/init.py. It makes a minimal system out of the host's
-# read-only root in well under a second (no udev, no systemd), runs one command and switches the VM off.
+# The guest's process 1, rendered for one VM by vm/machine/init.py. It makes a minimal system out of a root that was
+# mounted before, its own or the host's read-only one, in well under a second (no udev, no systemd), runs one command and switches the VM off.
 # Every tool is an applet of the host's static busybox: fork and exec are what costs time here.
 
 # Directories that are about to be covered by empty ones, but hold something the run needs (a clone under
@@ -43,7 +43,9 @@ if [ -n @modules@ ]; then
     printf '#!@busybox@ sh\nexec @modprobe@ -d /run/vm/root -C /run/vm/modprobe.d "$@"\n' >/run/vm/bin/modprobe
     chmod 755 /run/vm/bin/modprobe
     echo /run/vm/bin/modprobe >/proc/sys/kernel/modprobe
-    [ -d /lib/modules ] && mount -t tmpfs tmpfs /lib/modules && ln -s @modules@ /lib/modules/@release@
+    # A root of the guest's own has them there.
+    [ -e /lib/modules/@release@ ] || [ ! -d /lib/modules ] ||
+        { mount -t tmpfs tmpfs /lib/modules && ln -s @modules@ /lib/modules/@release@; }
 fi
 
 ifconfig lo up

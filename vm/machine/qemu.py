@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from vm.base.errors import UsageError
 from vm.kernels import vmlinux
-from vm.machine import features, initramfs, profile
+from vm.machine import features, initramfs, own_root, profile
 from vm.machine.vm import Vm
 
 # A panic ends the VM at once (-no-reboot turns the reboot into an exit); states a VM cannot leave
@@ -52,7 +53,8 @@ def command_line(vm: Vm, directory: Path, status_fd: int, qmp_fd: int) -> list[s
         *("-chardev", f"socket,id=qmp,fd={qmp_fd}", "-qmp", "chardev:qmp"),
         *("-device", f"virtio-serial-{vm.architecture.bus}", *output_port("vm.status", status_fd)),
         *_terminal(vm, directory),
-        *_images(vm),
+        *_images(vm, directory),
+        *_disks(vm),
         *vm.qemu_arguments,
     ]
 
@@ -73,26 +75,45 @@ def option_value(value: object) -> str:
 
 def _cmdline(vm: Vm, directory: Path, theirs: list[str]) -> list[str]:
     """Return the words of the kernel's command line; ``theirs`` are virtme-ng's."""
-    return [
-        *(word for word in theirs if not word.startswith(("console=", "virtme", "init=", "quiet"))),
+    host = [
         f"rootflags=version=9p2000.L,trans=virtio,access=any,msize=524288,cache={_CACHE[vm.mode]}",
+        # Quoted, as the kernel and our RAM disk understand it (Documentation/admin-guide/kernel-parameters.rst).
+        f'init="{directory}/init"',
+    ]
+    return [
+        *(
+            word
+            for word in theirs
+            if not word.startswith(("console=", "virtme", "init=", "quiet", "root=", "rootwait"))
+        ),
         *(*_PANICS, *vm.architecture.nmi_arguments, *vm.architecture.console_arguments, *_LOG),
         *(*_ABSENT, *vm.architecture.kernel_arguments),
         *vm.architecture.profiles[vm.profile or vm.accelerator].kernel_arguments,
         *vm.kernel_arguments,
-        # Quoted, as the kernel and our RAM disk understand it (Documentation/admin-guide/kernel-parameters.rst).
-        f'init="{directory}/init"',
+        *([] if vm.images else host),
     ]
 
 
-def _images(vm: Vm) -> list[str]:
+def _disks(vm: Vm) -> list[str]:
+    """Return QEMU's arguments for the guest's images: opened read-only, each with its name as the serial number."""
+    arguments: list[str] = []
+    for name, path in vm.images.items():
+        arguments += ["-drive", f"if=none,id=disk-{name},file={option_value(path)},format=raw,readonly=on"]
+        arguments += ["-device", f"virtio-blk-{vm.architecture.bus},drive=disk-{name},serial={name}"]
+    return arguments
+
+
+def _images(vm: Vm, directory: Path) -> list[str]:
     """Return what takes precedence over virtme-ng's choice of kernel, and our RAM disk."""
     arguments = []
     # A later -kernel wins.
     if vm.architecture.profiles[vm.profile or vm.accelerator].unpacked and vm.image:
         unpacked = vmlinux.cached(Path(vm.image), vm.architecture.image_format)
         arguments += ["-kernel", str(unpacked)] if unpacked is not None else []
-    if vm.modules is not None or vm.release:
+    if vm.images:
+        config = [directory / name for name in ("init", "config", "config.gz")]
+        arguments += ["-initrd", str(own_root.initramfs(vm, directory, config))]
+    elif vm.modules is not None or vm.release:
         image = initramfs.cached(Path(vm.modules) if vm.modules else None, vm.release)
         if image is not None:
             arguments += ["-initrd", str(image)]
@@ -107,6 +128,7 @@ def _virtme_command(vm: Vm) -> tuple[list[str], list[str]]:
     command += ["--kimg", vm.image, "--mods", "none"]
     # 9p is read-only at the device and needs no second process. virtiofsd has --readonly in newer versions only, and
     # virtme-ng does without where it is not (1.42: virtme/commands/run.py, _supports_readonly).
+    command += ["--root-disk", vm.images["root"]] if vm.images else []
     command += ["--force-9p", "--memory", f"{vm.memory}M", "--cpus", str(vm.cpus), "--qemu-bin", qemu_binary]
     command += ["--disable-kvm"] if vm.accelerator == "tcg" else []
     command += ["--dry-run", "--show-command"]
@@ -124,8 +146,14 @@ def _virtme_command(vm: Vm) -> tuple[list[str], list[str]]:
         flag = rest.pop(0)
         value = [rest.pop(0)] if rest and not rest[0].startswith("-") else []
         if flag == "-append":
-            cmdline = shlex.split(value[0]) if value else []
+            # Behind "--" are arguments for a process 1 of its own; the kernel ignores what is appended to them.
+            cmdline = list(itertools.takewhile(lambda word: word != "--", shlex.split(value[0]) if value else []))
         elif flag in ours or (flag == "-device" and re.match("virtio-serial|.*chardev=", value[0])):
+            continue
+        elif vm.images and (
+            flag in ("-drive", "-fsdev") or (flag == "-device" and re.match("virtio-(9p|blk)", value[0]))
+        ):
+            # Its tools by 9p, and a disk without a name.
             continue
         else:
             kept += [flag, *value]

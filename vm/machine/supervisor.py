@@ -186,8 +186,8 @@ class Supervisor:
             environment |= {"VM_STATUS_FD": str(kept[0]), "VM_CONSOLE": f"{self.directory}/console.log"}
             environment |= self.vm.environment
         else:
-            command = command_line(self.vm, self.directory, *kept[:2])
             guest_init.write(self.vm, self.directory)
+            command = command_line(self.vm, self.directory, *kept[:2])
         (self.directory / "command").write_text(shlex.join(command) + "\n")
         with open(self.directory / "qemu.log", "wb") as log:
             self._started = time.monotonic()

@@ -44,6 +44,11 @@ class Vm:
         setup: lines of shell that the guest runs before a shell or a command.
         sandbox: whether QEMU has one (vm/machine/features.py).
         architecture: the kernel's; in the file its name.
+        images: files that are its disks, by name: ``root``, ``project``, ``modules``; none when the guest has the
+            host's files by 9p (vm/machine/own_root.py).
+        busybox: the root's, on the host.
+        python: the root's, in the guest.
+        places: paths outside of the project that the image of the project has as well.
     """
 
     name: str
@@ -68,6 +73,10 @@ class Vm:
     setup: str = ""
     sandbox: bool = True
     architecture: arch.Architecture = field(default_factory=arch.default)
+    images: dict[str, str] = field(default_factory=dict)
+    busybox: str = ""
+    python: str = ""
+    places: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, kernel: Kernel, accelerator: str, *kernel_arguments: str) -> Vm:

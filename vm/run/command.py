@@ -24,6 +24,7 @@ VALUED = (
         "--accel",
         "--profile",
         "--cpu",
+        "--root",
     ),
     *("--boot-deadline", "--test-deadline", "--vm-deadline", "--vm-restarts", "--kernel-argument"),
     *("--qemu", "--results", "--shard", "--vm-command"),

@@ -27,7 +27,7 @@ from vm.kernels.resolve import resolve
 from vm.kernels.spec import Kernel
 from vm.klog import source_lines
 from vm.klog.splats import Splat
-from vm.machine import features
+from vm.machine import features, own_root
 from vm.machine.accel import Accelerator, probe
 from vm.machine.vm import Vm
 from vm.report import files as report
@@ -165,7 +165,7 @@ class Controller(KernelList):
     def _vm(self, kernel: Kernel, limits: Deadlines) -> Vm:
         option = self.config.option
         arguments = (*limits.kernel_arguments, *option.vm_kernel_arguments)
-        return dataclasses.replace(
+        vm = dataclasses.replace(
             Vm.of(kernel, self.accelerators[kernel.name].name, *arguments),
             memory=option.vm_memory,
             cpus=option.vm_cpus,
@@ -176,6 +176,17 @@ class Controller(KernelList):
             sandbox=self.features.sandbox,
             command=shlex.split(option.vm_command) if option.vm_command else None,
         )
+        try:
+            own = vm.image is not None and vm.command is None and own_root.wanted(option.vm_root, vm.architecture)
+            return own_root.prepare(vm, self._places(), say) if own else vm
+        except UsageError as error:
+            raise pytest.UsageError(str(error)) from None
+
+    def _places(self) -> list[Path]:
+        """Return what guests need besides the project: tests from elsewhere, modules by PYTHONPATH."""
+        named = [Path(str(word).partition("::")[0]).absolute() for word in self.config.args]
+        given = [Path(word) for word in os.environ["PYTHONPATH"].split(os.pathsep)]
+        return [path for path in dict.fromkeys([*named, *given]) if path.exists() and not path.is_relative_to(ROOT)]
 
     def _told(self, kernel: Kernel) -> dict[str, object]:
         """Return what a guest is told of its kernel: the known issues, and which sysctls account for skips."""

@@ -185,12 +185,17 @@ def kernel_of_id(nodeid: str, labels: Iterable[str]) -> str | None:
     return None
 
 
-def guest_environment(config: pytest.Config) -> dict[str, str]:
-    """Return variables for the guest's Python: the same modules as here, and no search for plugins."""
+def guest_environment(config: pytest.Config, has: Callable[[str], bool] = lambda _name: True) -> dict[str, str]:
+    """Return variables for the guest's Python: the same modules as here, and no search for plugins.
+
+    Args:
+        config: of the controlling pytest.
+        has: whether the guest has a distribution, by its name.
+    """
     plugins = {
         str(getattr(plugin, "__name__", ""))
-        for plugin, _ in config.pluginmanager.list_plugin_distinfo()
-        if getattr(plugin, "__name__", "") != "xdist.looponfail"
+        for plugin, distribution in config.pluginmanager.list_plugin_distinfo()
+        if getattr(plugin, "__name__", "") != "xdist.looponfail" and has(distribution.metadata["Name"])
     }
     return {
         "PYTHONPATH": files.python_path(),

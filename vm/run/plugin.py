@@ -50,6 +50,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--cpu", default="", metavar="MODEL", help=(
         "processor of the machines, as QEMU's -cpu (default: the host's under KVM, max under TCG)"
     ))  # fmt: skip
+    add("--root", choices=["auto", "image", "host"], default="auto", dest="vm_root", help=(
+        "what guests run from: image, a root of their own, or host, this machine's files by 9p; auto takes the host's "
+        "for its own architecture (default)"
+    ))  # fmt: skip
     add("--boot-deadline", type=_seconds, default=30.0, metavar="S", help=(
         "seconds until a machine's Python is up (default: 30; like the next two, times 10 under TCG, and times up to 8 "
         "for a kernel with KASAN, lockdep or the like)"

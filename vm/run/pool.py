@@ -16,6 +16,7 @@ import pytest
 from vm.guest import internals
 from vm.guest.internals import WorkerController
 from vm.kernels.spec import Kernel
+from vm.machine import own_root
 from vm.machine.vm import config_environment
 from vm.run.machines import Machine, Plan, guest_environment
 from vm.run.record import Recorder
@@ -126,8 +127,10 @@ class Pool:
         directory = self.plan.directory / "vms" / name
         try:
             directory.mkdir(parents=True)
-            environment = guest_environment(self.config) | config_environment(kernel.config, directory)
-            vm = dataclasses.replace(self.plan.descriptions[kernel.name], name=name, environment=environment)
+            description = self.plan.descriptions[kernel.name]
+            has = own_root.has if description.images else lambda _name: True
+            environment = guest_environment(self.config, has) | config_environment(kernel.config, directory)
+            vm = dataclasses.replace(description, name=name, environment=environment)
             vm.save(directory)
             python = f"{shlex.quote(sys.executable)} -m vm.machine.relay {shlex.quote(str(directory))}"
         except OSError as error:

@@ -114,6 +114,8 @@ class VmSession(internals.controller()):  # type: ignore[misc]
     def pytest_configure_node(self, node: WorkerController) -> None:
         """Tell the worker what it is."""
         kernel, only = self.pool.starting
+        if self.plan.descriptions[kernel.name].images:
+            internals.keep_its_path(node)
         node.workerinput |= {
             "vm_kernel": kernel.name,
             "vm_only": only,

@@ -33,7 +33,7 @@ from vm.base.files import ROOT, python_path
 from vm.guest import prepare
 from vm.kernels.resolve import resolve
 from vm.kernels.spec import Kernel
-from vm.machine import features, log_file
+from vm.machine import features, log_file, own_root
 from vm.machine.accel import probe
 from vm.machine.qemu import option_value, output_port
 from vm.machine.supervisor import Supervisor
@@ -171,7 +171,7 @@ def _vm(kernel: Kernel, options: argparse.Namespace, directory: Path) -> Vm:
     if qemu_has.missing:
         say(qemu_has.missing)
     accelerator = probe(options.qemu, options.accel, architecture=kernel.architecture)
-    return replace(
+    vm = replace(
         Vm.of(kernel, accelerator.name, *options.kernel_argument),
         memory=options.memory,
         cpus=options.cpus,
@@ -185,6 +185,7 @@ def _vm(kernel: Kernel, options: argparse.Namespace, directory: Path) -> Vm:
         sandbox=qemu_has.sandbox,
         setup="" if options.untouched else setup_lines(ROOT / "pyproject.toml"),
     )
+    return own_root.prepare(vm, [], say) if own_root.wanted(options.root, vm.architecture) else vm
 
 
 def _gdb_stub(directory: Path) -> list[str]:
@@ -247,6 +248,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     add("--memory", type=int, default=1024, metavar="MIB", help="memory of the guest (default: %(default)s)")
     add("--accel", default="auto", help="auto (default), kvm or tcg")
     add("--qemu", metavar="PATH", help="the QEMU to use (default: that of the kernel's architecture)")
+    add("--root", choices=own_root.KINDS, default="auto", help=own_root.HELP)
     add("--kernel-argument", action="append", default=[], metavar="ARG", help="append to the kernel's command line")
     options = parser.parse_args(arguments)
     for name in ("cpus", "memory", "timeout"):

@@ -81,6 +81,9 @@ ELSEWHERE = {
     "git bisect run path/to/this/vm/bisect/step.sh tests/splice/test_page_cache.py": "vm/tests/bisect/test_git.py",
     'make teeth TEST="gcm:*"': "vm/tests/teeth/test_bites.py",
     "make flakes N=20 KERNEL=6.12": "vm/tests/bench/test_flakes.py",
+    'make test KERNEL="arm64:6.1 s390x:bookworm/6.1" TEST=tests/splice': "vm/tests/machine/test_roots.py",
+    "make test KERNEL=arm64:path/to/Image": "vm/tests/kernels/test_flat.py",
+    ".venv/bin/python -m vm root": "vm/tests/roots/test_build.py",
     "make gdb KERNEL=6.1": "vm/tests/shell/test_shell.py",
     ".venv/bin/python -m vm results mail test_that_failed": "vm/tests/results/test_mail.py",
 }

@@ -21,6 +21,7 @@ from typing import Any
 
 import execnet
 import pytest
+from xdist.workermanage import WorkerController
 
 from vm.base.files import ROOT
 from vm.guest import internals
@@ -198,6 +199,25 @@ def test_worker_is_started_and_answers(config: pytest.Config) -> None:
     with relies_upon("Gateway._error"):
         poll(lambda: not worker.gateway.hasreceiver(), 60, "the receiver goes on")
         assert not internals.gave_up(worker)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_worker_keeps_its_own_path(config: pytest.Config, kept: bool) -> None:
+    sent: list[Any] = []
+    channel = SimpleNamespace(send=sent.append, setcallback=lambda *_args, **_named: None)
+    gateway = SimpleNamespace(
+        id="gw0", spec=execnet.XSpec("popen//id=gw0"), _rinfo=lambda: None, remote_exec=lambda _module: channel
+    )
+    with relies_upon("WorkerController.setup: sys.path by gateway.spec.popen, after pytest_configure_node"):
+        manager = SimpleNamespace(config=config, roots=[], testrunuid="x", specs=[gateway.spec])
+        worker: Any = WorkerController(manager, gateway, config, lambda _event: None)
+        hook = SimpleNamespace(
+            pytest_configure_node=lambda node: internals.keep_its_path(node) if kept else None,
+            pytest_xdist_getremotemodule=lambda: None,
+        )
+        worker.config = SimpleNamespace(hook=hook, invocation_params=SimpleNamespace(args=()))
+        worker.setup()
+        assert (sent[0][3] is None) == kept
 
 
 def test_gateway_is_given_up_for_garbage() -> None:

@@ -1,0 +1,46 @@
+"""List the roots of guests, and make them: ``python -m vm root [ARCHITECTURE]…``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vm.base import arch, cache
+from vm.base.command import Parser, command, say
+from vm.base.errors import UsageError
+from vm.roots import build
+
+
+@command
+def main(arguments: Sequence[str]) -> None:
+    """Make what is named, else list; the command line of ``python -m vm root``."""
+    parser = Parser(
+        prog="python -m vm root",
+        description="Make the roots of these architectures, and print where they are; without any, list them.",
+    )
+    parser.add_argument("architecture", nargs="*", help="arm64, s390x, ...: Debian's name or uname -m")
+    parser.add_argument("--renew", action="store_true", help="make them anew, of what the mirror has today")
+    options = parser.parse_args(arguments)
+    rows = [_asked(word) for word in options.architecture]
+    if options.renew and not rows:
+        raise UsageError("--renew needs architectures: python -m vm root --renew arm64")
+    for row in rows:
+        place = build.place(row)
+        if options.renew and place.exists() and not cache.remove(place):
+            raise UsageError(f"{place} is in use: try again when that run has ended")
+        print(_line(build.cached(row, say)))
+    if not rows:
+        for row in arch.ARCHITECTURES:
+            print(_line(build.Root(build.place(row), row)) if build.place(row).is_dir() else f"{row.debian:8} -")
+
+
+def _asked(word: str) -> arch.Architecture:
+    if (row := arch.asked(word)) is None:
+        known = ", ".join(each.debian for each in arch.ARCHITECTURES)
+        raise UsageError(f"no architecture {word!r}; there are {known}")
+    return row
+
+
+def _line(root: build.Root) -> str:
+    size = root.image.stat().st_size / 1e6
+    digest = root.record["sha256"]
+    return f"{root.architecture.debian:8} {root.release.suite:9} {size:4.0f} MB  sha256:{digest}  {root.image}"
