@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from packaging.utils import canonicalize_name
-from virtme import cpiowriter, mkinitramfs, modfinder
 
 from vm.base import arch, cache
 from vm.base.arch import Architecture
@@ -145,6 +144,8 @@ def initramfs(vm: Vm, directory: Path, files: Sequence[Path]) -> Path:
         directory: of the VM.
         files: what the guest shall have in :data:`FILES`, as far as it is there: its process 1, ``init``, among it.
     """
+    from virtme import cpiowriter  # only here: tests on the running kernel do without virtme-ng
+
     base = _base(vm)
     archive = io.BytesIO()
     own = cpiowriter.CpioWriter(archive)
@@ -177,6 +178,8 @@ def _init(vm: Vm) -> str:
 
 def _base(vm: Vm) -> Path:
     """Return the part that all VMs of a kernel have: busybox, and the modules by which the images can be read."""
+    from virtme import modfinder
+
     tool = Path(vm.busybox)
     files: list[Path] = []
     if vm.modules is not None:
@@ -195,6 +198,8 @@ def _base(vm: Vm) -> Path:
 
 
 def _write_base(path: Path, tool: Path, files: list[Path]) -> None:
+    from virtme import cpiowriter, mkinitramfs
+
     config = mkinitramfs.Config()
     config.busybox = str(tool)
     config.modfiles = [str(file) for file in files]

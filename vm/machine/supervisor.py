@@ -29,9 +29,7 @@ from vm.base.errors import UsageError
 from vm.base.process import die_with_parent
 from vm.base.words import last_line
 from vm.klog.splats import cause_of_death
-from vm.machine import init as guest_init
 from vm.machine import log_file
-from vm.machine.qemu import command_line
 from vm.machine.vm import Status, Vm
 from vm.machine.witness import EVERY, Witness
 
@@ -186,6 +184,10 @@ class Supervisor:
             environment |= {"VM_STATUS_FD": str(kept[0]), "VM_CONSOLE": f"{self.directory}/console.log"}
             environment |= self.vm.environment
         else:
+            # These want virtme-ng, which tests on the running kernel do without.
+            from vm.machine import init as guest_init
+            from vm.machine.qemu import command_line
+
             guest_init.write(self.vm, self.directory)
             command = command_line(self.vm, self.directory, *kept[:2])
         (self.directory / "command").write_text(shlex.join(command) + "\n")

@@ -13,7 +13,7 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -240,11 +240,15 @@ class Stream:
     own.
 
     Args:
-        path: of the stream; it does not exist.
+        path: of the stream; it does not exist, or has what a run that is resumed wrote.
+        every: whether each event is on the disk before the next: the machine may go down at any time.
+        tell: told of each event that is taken.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, every: bool = False, tell: Callable[[Event], None] | None = None) -> None:
         self.path = path
+        self.every = every
+        self.tell = tell
         self.fold = Fold()
         self.trouble = ""
         self._torn = False
@@ -263,6 +267,8 @@ class Stream:
             self._write(b"\n" + line if self._torn else line)
         except OSError as error:
             self.trouble = self.trouble or f"cannot write {self.path}: {error.strerror}"
+        if self.tell is not None:
+            self.tell(event)
 
     def close(self) -> None:
         """Have what was written on the disk."""
@@ -280,7 +286,7 @@ class Stream:
             line = line[os.write(self._descriptor, line) :]
         self._torn = False
         # For a host that dies. Not after every event: that would be thousands of times.
-        if time.monotonic() - self._synced > _SYNC_EVERY:
+        if self.every or time.monotonic() - self._synced > _SYNC_EVERY:
             os.fdatasync(self._descriptor)
             self._synced = time.monotonic()
 
@@ -292,7 +298,12 @@ def encode(event: Event) -> str:
 
 
 def fold(lines: Iterable[str], name: str) -> Run:
-    """Return the run that a stream comes to.
+    """Return the run that a stream comes to."""
+    return folded(lines, name).run()
+
+
+def folded(lines: Iterable[str], name: str) -> Fold:
+    """Return what a stream comes to.
 
     Args:
         lines: of the stream; those that are no event are passed over.
@@ -301,7 +312,7 @@ def fold(lines: Iterable[str], name: str) -> Run:
     Raises:
         UsageError: it is no stream of a run, or of a newer schema.
     """
-    folded, began = Fold(), False
+    found, began = Fold(), False
     for line in lines:
         try:
             said: Any = json.loads(line)
@@ -313,14 +324,14 @@ def fold(lines: Iterable[str], name: str) -> Run:
         if kind is RunBegan and (schema := said.get("schema", 0)) not in range(1, SCHEMA + 1):
             raise UsageError(model.unreadable(name, schema, SCHEMA))
         try:
-            folded.take(decode(kind, said, kind.event))
+            found.take(decode(kind, said, kind.event))
             began = began or kind is RunBegan
         except Mismatch as error:
             if kind is TestEnded and isinstance(said.get("kernel"), str):
-                folded.take(_unreadable(said, str(error)))
+                found.take(_unreadable(said, str(error)))
     if not began:
         raise UsageError(f"no run began in {name}; give the directory of a run")
-    return folded.run()
+    return found
 
 
 def _unreadable(said: dict[str, Any], why: str) -> TestEnded:

@@ -38,7 +38,7 @@ def render_tap(run: Run) -> str:
         lines += [f"# {_name(kernel.name)}: {line}" for line in _about(kernel)]
     for number, (kernel, test) in enumerate(tests, 1):
         lines += [f"# {line}" for line in _diagnosis(test)]
-        lines.append(_result(number, test, f"{_name(kernel.name)}: "))
+        lines.append(result_line(number, test, f"{_name(kernel.name)}: "))
     if not run.kernels or any(not kernel.tests and not run.left_out(kernel) for kernel in run.kernels):
         lines.append("Bail out! a kernel has no result")
     return "".join(f"{_harmless(line)}\n" for line in lines)
@@ -51,10 +51,11 @@ def _kernel(kernel: KernelRun) -> Iterator[str]:
     for number, test in enumerate(kernel.tests, 1):
         for line in _diagnosis(test):
             yield f"  # {line}"
-        yield f"  {_result(number, test)}"
+        yield f"  {result_line(number, test)}"
 
 
-def _result(number: int, test: TestResult, before: str = "") -> str:
+def result_line(number: int, test: TestResult, before: str = "") -> str:
+    """Return the result line of one test; ``before`` stands before its name."""
     line = f"{'ok' if test.verdict.good else 'not ok'} {number} {before}{_name(test.test)}"
     if test.verdict is Verdict.SKIPPED:
         line += f" # SKIP {_one_line(test.reason)}"

@@ -27,10 +27,13 @@ VALUED = (
         "--root",
     ),
     *("--boot-deadline", "--test-deadline", "--vm-deadline", "--vm-restarts", "--kernel-argument"),
-    *("--qemu", "--results", "--shard", "--vm-command"),
+    *("--qemu", "--results", "--shard", "--resume", "--stream", "--vm-command"),
 )
 """The runner's options that take a value (vm/run/plugin.py, and main below). pytest takes a word that is an existing
 path for a test, even where it is the value of an option that it does not know yet, and moves its root there."""
+
+
+RUNNING = "running"
 
 
 @command
@@ -44,6 +47,12 @@ def main(arguments: Sequence[str]) -> int:
         UsageError: a difference is asked for, and there are no two kernels.
     """
     words = [word for given in joined(arguments) for word in _each_kernel(given)]
+    # What people type where there is no make.
+    words = ["--kernel=running" if word == RUNNING and not Path(word).exists() else word for word in words]
+    from vm.run import resume
+
+    if again := [word.partition("=")[2] for word in words if word.startswith("--resume=")]:
+        words = [*resume.words(Path(again[0])), *words]
     views = [word.partition("=")[2] for word in words if word.startswith("--then=")]
     words = [word for word in words if not word.startswith("--then=")]
     if not any(word.startswith("--kernel=") for word in words):

@@ -21,10 +21,10 @@ from vm.base.command import say
 from vm.base.errors import UsageError
 from vm.base.files import ROOT
 from vm.base.words import plural
-from vm.guest import expect, internals
+from vm.guest import expect, internals, journal
 from vm.kernels import axes
 from vm.kernels.resolve import resolve
-from vm.kernels.spec import Kernel
+from vm.kernels.spec import RUNNING, Kernel
 from vm.klog import source_lines
 from vm.klog.splats import Splat
 from vm.machine import features, own_root
@@ -33,7 +33,7 @@ from vm.machine.vm import Vm
 from vm.report import files as report
 from vm.results import clean, junit, table, write
 from vm.results.model import Run, Verdict
-from vm.run import known, lost_log, skipped, skips, stop
+from vm.run import known, live, lost_log, resume, skipped, skips, stop
 from vm.run.command import joined
 from vm.run.config import EXPECTED, JUNIT, LABELS, RUN_DIRECTORY, SELECTED
 from vm.run.deadlines import Deadlines, deadlines
@@ -41,6 +41,7 @@ from vm.run.machines import Machine, Plan, kernel_of_id
 from vm.run.record import Recorder
 from vm.run.session import VmSession
 
+RESUMED = pytest.StashKey[resume.Resumed]()
 # MiB that QEMU and the relay take besides the guest's memory.
 _OVERHEAD = 150
 _NONE = Accelerator("none", "no virtual machine", 1.0)
@@ -60,8 +61,12 @@ def prepare(config: pytest.Config) -> None:
     if not re.fullmatch(r"(/[\w.+:@,~%= -]+)+", place, re.ASCII):
         # Names in it travel over the kernel's command line.
         raise pytest.UsageError(f"results cannot be in {place!r}: give --results DIR, a path of ASCII without quotes")
+    if config.option.vm_resume:
+        _prepare_again(config)
     try:
-        config.stash[RUN_DIRECTORY] = _new_directory(Path(config.option.results or ROOT / "results"))
+        config.stash[RUN_DIRECTORY] = config.stash.get(RUN_DIRECTORY, None) or _new_directory(
+            Path(config.option.results or ROOT / "results")
+        )
     except OSError as error:
         raise pytest.UsageError(f"cannot write results: {error}; give another directory by --results DIR") from error
     # Ours has more to say than pytest's, and is there for runs that were killed or merged as well.
@@ -73,6 +78,17 @@ def prepare(config: pytest.Config) -> None:
     stop.as_ctrl_c()
     # By this the processes of machines find the project, whatever the working directory.
     os.environ["PYTHONPATH"] = files.python_path()
+
+
+def _prepare_again(config: pytest.Config) -> None:
+    directory = Path(config.option.vm_resume).resolve()
+    if config.option.vm_kernels != [RUNNING]:
+        raise pytest.UsageError("--resume is of the running kernel: python -m vm test --resume=DIR")
+    try:
+        config.stash[RESUMED] = resume.load(directory)
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from None
+    config.stash[RUN_DIRECTORY] = directory
 
 
 class KernelList:
@@ -106,7 +122,8 @@ class Controller(KernelList):
             except UsageError as error:
                 raise pytest.UsageError(str(error)) from None
         except BaseException:
-            directory.rmdir()
+            if RESUMED not in config.stash:
+                directory.rmdir()
             raise
         _point_latest_to(directory)
         self.config = config
@@ -127,7 +144,22 @@ class Controller(KernelList):
         config.stash[EXPECTED] = known.expectations(issues, "")
         plan = self._plan()
         command = [Path(sys.argv[0]).name, *map(str, config.invocation_params.args)]
-        self.recorder = Recorder(plan, command, str(config.option.shard or ""))
+        self.resumed = config.stash.get(RESUMED, None)
+        in_place = all(kernel.image is None for kernel in self.kernels)
+        form = config.option.vm_stream or ("lines" if in_place and not config.option.verbose else "")
+        self.live = live.Live(form) if form else None
+        self.recorder = Recorder(
+            plan,
+            command,
+            str(config.option.shard or ""),
+            resumed=self.resumed is not None,
+            tell=self.live.take if self.live else None,
+        )
+        if self.live:
+            config.pluginmanager.register(self.live, "vm-live")
+        if self.resumed and self.resumed.crashed:
+            label, again = self.kernels[0].name, self.rerun(self.kernels[0].name, self.resumed.crashed.nodeid)
+            self.recorder.crashed_before(label, dataclasses.replace(self.resumed.crashed, rerun=again))
         self.session = VmSession(config, plan, self.recorder)
         config.pluginmanager.register(self.session, "dsession")
         # Lines per file make no sense when several machines answer at once.
@@ -193,8 +225,23 @@ class Controller(KernelList):
         return {
             "vm_issues": {fix: tuple(found) for fix, found in self.possible[kernel.name].items()},
             "vm_sysctls": skips.sysctls(self.skips or ()),
-            "vm_expendable": kernel.image is not None,
+            "vm_expendable": kernel.image is not None or self.config.option.vm_expendable,
+            **self._journal(kernel),
         }
+
+    def _journal(self, kernel: Kernel) -> dict[str, object]:
+        """Return where the running kernel's tests are noted before they run; nothing for a guest."""
+        if kernel.image is not None or self.config.option.vm_command:
+            return {}
+        resumed = self.config.stash.get(RESUMED, None)
+        done = sorted(resumed.done) if resumed else []
+        return {"vm_journal": str(self.config.stash[RUN_DIRECTORY] / journal.NAME), "vm_done": done}
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Leave out what a run that is resumed has done."""
+        if self.resumed:
+            journal.leave_out(self.config, items, self.resumed.done)
 
     def _deadlines(self, kernel: Kernel) -> Deadlines:
         option = self.config.option
@@ -309,6 +356,8 @@ class Controller(KernelList):
         """Write the results."""
         if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and any(self.config.stash.get(SELECTED, {}).values()):
             exitstatus = pytest.ExitCode.OK  # There are more parts than tests: one without any is well.
+        if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and self.resumed and self.resumed.done:
+            exitstatus = pytest.ExitCode.OK  # The last test took the machine down.
         session.exitstatus = self._finish(int(exitstatus)).status
         if self.trouble:
             session.exitstatus = session.exitstatus or pytest.ExitCode.INTERNAL_ERROR
@@ -328,6 +377,8 @@ class Controller(KernelList):
             self.session.stopped or "stopped",
         )
         self.trouble = self.recorder.stream.trouble
+        if self.live:
+            self.live.end()
         try:
             if (path := self.config.stash[JUNIT]) is not None:
                 wanted = Path(os.path.expandvars(path)).expanduser()

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from vm.base.errors import UsageError
-from vm.guest import expect, internals
-from vm.run import shard
+from vm.guest import expect, internals, journal
+from vm.run import live, shard
 from vm.run.config import EXPECTED, NOTHING_KNOWN, labels, role
 
 # Made by vm/machine/init.sh; without a worker's input, it tells a guest's shell from somebody's machine.
@@ -77,6 +77,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--thorough", action="store_true", help="also what is marked thorough, and every case of tests that sample")
     add("--shard", type=shard.parse, default=None, metavar="I/N", help=(
         "only the part I of N of the tests, about as long as the others; python -m vm results merge puts parts together"
+    ))  # fmt: skip
+    add("--expendable", action="store_true", dest="vm_expendable", help=(
+        "the machine may go down: run on the running kernel, too, what may take it down, last"
+    ))  # fmt: skip
+    add("--resume", default=None, metavar="DIR", dest="vm_resume", help=(
+        "go on with a run of the running kernel that was cut off, by a reboot for instance: what ran then has crashed"
+    ))  # fmt: skip
+    add("--stream", choices=live.FORMATS, default=None, dest="vm_stream", help=(
+        "each verdict on standard output as it comes: lines for people (default for the running kernel), TAP 13, or "
+        "LAVA's signals"
     ))  # fmt: skip
     add("--qemu", default=None, metavar="PATH", help="the QEMU to use (default: that of each kernel's architecture)")
     add("--results", default=None, metavar="DIR", help="where results go (default: results/ in the project)")
@@ -174,9 +184,12 @@ def _register_guest(config: pytest.Config) -> None:
         check=_kernel_check(config.getini("kernel_check") if "vm_kernel" in workerinput else ""),
     )
     config.pluginmanager.register(guest, "vm-guest")
+    if "vm_journal" in workerinput:
+        kept = journal.Journal(Path(workerinput["vm_journal"]), frozenset(workerinput["vm_done"]))
+        config.pluginmanager.register(kept, "vm-journal")
     issues = config.stash[EXPECTED] = _issues(config, workerinput)
     expected = {} if config.option.vm_no_known_issues else issues
-    expendable = workerinput.get("vm_expendable", OF_A_GUEST.is_dir())
+    expendable = workerinput.get("vm_expendable", OF_A_GUEST.is_dir() or config.option.vm_expendable)
     config.pluginmanager.register(expect.GuestExpectations(issues, expected, expendable), "vm-expectations")
 
 

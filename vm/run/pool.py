@@ -61,7 +61,10 @@ class Pool:
         self.put = put
         self.machines: dict[WorkerController, Machine] = {}
         self.kernel_of: dict[Any, str] = {}
-        self.started: dict[str, int] = {kernel.name: 0 for kernel in plan.kernels}
+        # A run that is resumed has some already.
+        self.started: dict[str, int] = {
+            kernel.name: len(list(plan.directory.glob(f"vms/{kernel.name}-*"))) for kernel in plan.kernels
+        }
         self.starting: tuple[Kernel, str] = (plan.kernels[0], "")
         self.manager: Any = None
         self._queued: deque[tuple[Kernel, str]] = deque()

@@ -56,13 +56,29 @@ class Recorder:
         plan: what is run on.
         command: of this run.
         shard: which part of the tests it takes, empty for all.
+        resumed: whether the directory has the beginning of this run.
+        tell: told of each event.
     """
 
-    def __init__(self, plan: Plan, command: Sequence[str], shard: str = "") -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        command: Sequence[str],
+        shard: str = "",
+        *,
+        resumed: bool = False,
+        tell: Callable[[events.Event], None] | None = None,
+    ) -> None:
         self.plan = plan
         self.tests: dict[str, dict[str, _Test]] = {kernel.name: {} for kernel in plan.kernels}
         self.told: set[str] = set()
-        self.stream = Stream(plan.directory / events.NAME)
+        path = plan.directory / events.NAME
+        in_place = any(kernel.image is None for kernel in plan.kernels)
+        self.stream = Stream(path, every=in_place, tell=tell)
+        if resumed:
+            with open(path, encoding="utf-8", errors="replace") as lines:
+                self.stream.fold = events.folded(lines, str(path))
+            return
         began = events.RunBegan(plan.directory.name, _now(), tuple(command), _host(plan), _revision(), shard)
         self.stream.add(began)
         for kernel in plan.kernels:
@@ -72,6 +88,10 @@ class Recorder:
         """Take the ids of tests that a kernel should report."""
         tests = tuple(without_kernel(nodeid, label) for nodeid in nodeids)
         self.stream.add(events.Collected(label, tests, tuple(nodeids)))
+
+    def crashed_before(self, label: str, result: TestResult) -> None:
+        """Take the test that took the machine down, before this run was resumed."""
+        self.stream.add(events.TestEnded(label, result, _now()))
 
     def selected(self, label: str, tests: Sequence[str]) -> None:
         """Take the ids, without the kernel, of all tests of which this run takes a part."""

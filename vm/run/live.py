@@ -1,0 +1,68 @@
+"""Each verdict on standard output as it comes: a machine that tests itself takes its files along when it goes down.
+
+``lines`` are for people; ``tap`` is TAP 13, whose plan is its last line; ``lava`` are the signals that LAVA reads off a
+console, one a test.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from vm.results import ktap
+from vm.results.events import Event, TestEnded
+from vm.results.model import TestResult, Verdict
+
+FORMATS = ("lines", "tap", "lava")
+
+
+class Live:
+    """Tells of each test that ended, instead of pytest's letters.
+
+    Args:
+        form: one of FORMATS.
+    """
+
+    def __init__(self, form: str) -> None:
+        self.form = form
+        self.count = 0
+
+    def take(self, event: Event) -> None:
+        """Tell of an event, if it is the end of a test."""
+        if not isinstance(event, TestEnded):
+            return
+        if self.form == "tap" and not self.count:
+            self._say("TAP version 13")
+        self.count += 1
+        self._say(line(event.result, self.form, self.count))
+
+    def end(self) -> None:
+        """Tell that no more come."""
+        if self.form == "tap":
+            self._say(f"1..{self.count}")
+
+    def _say(self, text: str) -> None:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_report_teststatus(self) -> Generator[None, Any, Any]:
+        """Have pytest count, and show nothing."""
+        said = yield
+        return said and (said[0], "", "")
+
+
+def line(test: TestResult, form: str, number: int) -> str:
+    """Return the line of one test."""
+    if form == "tap":
+        return ktap.result_line(number, test)
+    if form == "lava":
+        name = re.sub(r"[^\w.:/\[\]()=+-]+", "_", test.test, flags=re.ASCII)
+        result = "skip" if test.verdict is Verdict.SKIPPED else "pass" if test.verdict.good else "fail"
+        return f"<LAVA_SIGNAL_TESTCASE TEST_CASE_ID={name} RESULT={result if test.verdict.ran else 'unknown'}>"
+    reason = " ".join((test.known_issue or test.reason).split())
+    return f"{test.verdict.value.upper()} {test.test}{f': {reason}' if reason else ''}"
