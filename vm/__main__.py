@@ -12,7 +12,7 @@ from vm.base.errors import UsageError
 SUBCOMMANDS = {
     "test": ("vm.run.command", "boot kernels and run tests in them: pytest, --kernel SPEC may stand before a path"),
     "axes": ("vm.kernels.axes", "list what a kernel can be booted with besides the usual: 6.12@no-avx2"),
-    "root": ("vm.roots.command", "list or make the roots that guests run from: python -m vm root arm64"),
+    "root": ("vm.roots.command", "list or make the roots that guests run from"),
     "kernels": ("vm.kernels.listing", "list the kernels that are cached and those that can be had"),
     "resolve": ("vm.kernels.resolve", "fetch or build what a spec names, and print where it is"),
     "build": ("vm.kernels.build_command", "build kernels and print their images"),

@@ -17,12 +17,12 @@ def main(arguments: Sequence[str]) -> None:
         prog="python -m vm root",
         description="Make the roots of these architectures, and print where they are; without any, list them.",
     )
-    parser.add_argument("architecture", nargs="*", help="arm64, s390x, ...: Debian's name or uname -m")
+    parser.add_argument("architecture", nargs="*", help="Debian's name of it, or uname -m")
     parser.add_argument("--renew", action="store_true", help="make them anew, of what the mirror has today")
     options = parser.parse_args(arguments)
     rows = [_asked(word) for word in options.architecture]
     if options.renew and not rows:
-        raise UsageError("--renew needs architectures: python -m vm root --renew arm64")
+        raise UsageError("--renew needs the architectures whose roots are to be made anew")
     for row in rows:
         place = build.place(row)
         if options.renew and place.exists() and not cache.remove(place):

@@ -99,7 +99,9 @@ def test_merged_directory_has_what_its_run_speaks_of(two: tuple[str, str], tmp_p
         "1-one",
         "2-two",
         "environment.json",
+        "index.html",
         "junit.xml",
+        "kcidb.json",
         "results.json",
         "results.ktap",
     ]

@@ -130,7 +130,7 @@ def test_a_root_is_made_once_listed_and_renewed(made: list[str], capsys: pytest.
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [(["vax"], "no architecture 'vax'; there are amd64"), (["--renew"], "--renew needs architectures")],
+    [(["vax"], "no architecture 'vax'; there are amd64"), (["--renew"], "--renew needs the architectures")],
 )
 def test_bad_input_is_one_line(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(words) not in (0, None)
