@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def test_scripts_of_a_guest_are_shell(modules: str | None) -> None:
         assert subprocess.run(["sh", "-n"], input=text, text=True, capture_output=True).stderr == ""
     first = own_root._init(vm)
     assert "mkdir -p .'/some where/it'\"'\"'s'" in first
-    assert f"mount --bind .project{ROOT} .{ROOT}" in first
+    assert f"mount --bind {shlex.quote(f'.project{ROOT}')} {shlex.quote(f'.{ROOT}')}" in first
     assert ("usr/lib/modules/6.1" in first) == bool(modules)
     assert "exec switch_root . /.vm/init" in first
 
