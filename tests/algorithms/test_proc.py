@@ -45,10 +45,13 @@ def test_sizes_in_proc_crypto(row: Row) -> None:
 
 def test_priority_is_that_of_the_part() -> None:
     """So that what is made of the better driver is the better one (xts_create and its like)."""
-    for name in ("xts(aes)", "cts(cbc(aes))", "rfc3686(ctr(aes))"):
+    names = ("xts(aes)", "cts(cbc(aes))", "rfc3686(ctr(aes))")
+    for name in names:
         need(Skcipher, name).close()
     by_driver: dict[str, Implementation] = {entry.driver: entry for entry in implementations()}
     pairs = [(entry, by_driver.get(parse(entry.driver).parts[0].text)) for entry in by_driver.values() if made(entry)]
+    # Of these alone: 7.3.4 gives hmac of a hash another priority than the hash has.
+    pairs = [(entry, part) for entry, part in pairs if entry.name in names]
     known = [(entry, part) for entry, part in pairs if part is not None]
     assert known
     assert not [entry.driver for entry, part in known if entry.priority != part.priority]
