@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from vm.base import files, room
+from vm.base import arch, files, room
 from vm.base.command import say
 from vm.base.errors import UsageError
 from vm.base.files import ROOT
@@ -507,6 +507,9 @@ def _exact(kernel: Kernel) -> str:
     if kernel.axes:
         plain, names = axes.split(kernel.spec)
         return _exact(dataclasses.replace(kernel, spec=plain, axes=())) + axes.suffix(names)
+    word, colon, rest = kernel.spec.partition(":")
+    if colon and arch.asked(word) is not None and not Path(kernel.spec).exists():
+        return f"{word}:{_exact(dataclasses.replace(kernel, spec=rest))}"
     path, plus, fragments = kernel.spec.partition("+")
     if path and Path(path).exists():
         return f"{Path(path).absolute()}{plus}{fragments}"

@@ -121,6 +121,10 @@ def test_results_in_a_directory_that_exists(project: Project) -> None:
         ("bookworm/6.1", "bookworm/6.1.176-1"),
         ("source:6.1+debug", "source:6.1+debug"),
         ("/proc+debug", "/proc+debug"),
+        ("arm64:6.1", "arm64:6.1.176-1"),
+        ("s390x:bookworm/6.1", "s390x:bookworm/6.1.176-1"),
+        ("amd64:source:6.1+debug", "amd64:source:6.1+debug"),
+        ("arm64:/proc", "arm64:/proc"),
     ],
 )
 def test_what_is_run_again_is_exactly_this_kernel(spec: str, exact: str) -> None:
