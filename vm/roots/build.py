@@ -1,7 +1,8 @@
-"""Makes a guest's root: packages and wheels unpacked, nothing of them executed, packed into one read-only image.
+"""Makes a guest's root: packages and wheels unpacked and packed into one read-only image.
 
-Equal parts make equal bytes. What changes is what the Debian release has on the day: ``root.json`` names it. A root
-stays as it is until what goes into it by our rules changes (vm/roots/parts.py), or somebody asks for a new one.
+Nothing of them is executed but a Python, which compiles. Packing gives equal files equal bytes. What changes is what
+the Debian release has on the day: ``root.json`` names it. A root stays as it is until what goes into it by our rules
+changes (vm/roots/parts.py), or somebody asks for a new one.
 """
 
 from __future__ import annotations
@@ -35,48 +36,14 @@ _ACCOUNTS = {
     "group": "root:x:0:\nnogroup:x:65534:\n",
     "hosts": "127.0.0.1 localhost\n::1 localhost\n",
 }
-
-
 _PATH = ("usr/bin", "usr/sbin")
 # For shells, and for what tests may call: of busybox, where no package has a better one.
-_APPLETS = (
-    *("awk", "basename", "cat", "chmod", "chown", "clear", "cp", "cut", "date", "dd", "df", "diff", "dirname", "dmesg"),
-    *(
-        "du",
-        "echo",
-        "env",
-        "expr",
-        "false",
-        "find",
-        "free",
-        "grep",
-        "gunzip",
-        "gzip",
-        "head",
-        "hexdump",
-        "hostname",
-        "id",
-    ),
-    *("ifconfig", "ip", "kill", "less", "ln", "ls", "md5sum", "mkdir", "mkfifo", "mknod", "mktemp", "more", "mount"),
-    *(
-        "mv",
-        "nproc",
-        "od",
-        "printf",
-        "ps",
-        "pwd",
-        "readlink",
-        "reset",
-        "rm",
-        "rmdir",
-        "sed",
-        "seq",
-        "sha256sum",
-        "sleep",
-    ),
-    *("sort", "stat", "strings", "stty", "sync", "sysctl", "tail", "tar", "tee", "test", "time", "top", "touch", "tr"),
-    *("true", "tty", "umount", "uname", "uniq", "uptime", "vi", "wc", "which", "xargs", "xxd", "yes", "zcat"),
-)
+_APPLETS = """
+awk basename cat chmod chown clear cp cut date dd df diff dirname dmesg du echo env expr false find free grep gunzip
+gzip head hexdump hostname id ifconfig ip kill less ln ls md5sum mkdir mkfifo mknod mktemp more mount mv nproc od printf
+ps pwd readlink reset rm rmdir sed seq sha256sum sleep sort stat strings stty sync sysctl tail tar tee test time top
+touch tr true tty umount uname uniq uptime vi wc which xargs xxd yes zcat
+"""
 
 
 @dataclass(frozen=True)
@@ -230,7 +197,7 @@ def _fetch_wheels(release: parts.Release, architecture: Architecture, work: Path
     command = [sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check", "--no-deps"]
     command += ["--only-binary=:all:", "--require-hashes", "-r", str(pins), "-d", str(into)]
     command += ["--implementation", "cp", "--python-version", release.python]
-    command += [word for tag in parts.platforms(architecture) for word in ("--platform", tag)]
+    command += [word for tag in parts.platforms(release, architecture) for word in ("--platform", tag)]
     done = process.run(command, deadline=_FETCH_SECONDS)
     done.require(f"pip cannot fetch the wheels of {parts.REQUIREMENTS.name}", into)
     return sorted(into.glob("*.whl"))
@@ -271,7 +238,7 @@ def _arrange(release: parts.Release, tree: Path) -> None:
         (tree / "etc" / name).write_text(text)
     if not (tree / "usr/bin/sh").exists():
         (tree / "usr/bin/sh").symlink_to("dash")
-    for name in _APPLETS:
+    for name in _APPLETS.split():
         if not any((tree / folder / name).is_symlink() or (tree / folder / name).exists() for folder in _PATH):
             (tree / "usr/bin" / name).symlink_to("busybox")
     scripts = tree / "usr/local/bin"
@@ -305,19 +272,10 @@ def _compile(release: parts.Release, architecture: Architecture, tree: Path, pro
     progress(f"root of {architecture.name}: compiling its Python")
     loader = min((interpreter / "usr/lib").glob("*/ld*.so.[0-9]"))
     words = ["-m", "compileall", "-q", "-j", "0", "--invalidation-mode", "unchecked-hash", "-s", str(tree), "-p", "/"]
+    python = [str(loader), "--library-path", str(loader.parent), str(interpreter / release.interpreter[1:])]
+    places = (tree / f"usr/lib/python{release.python}", tree / "usr/lib/python3", tree / release.site)
     done = process.run(
-        [
-            str(loader),
-            "--library-path",
-            str(loader.parent),
-            str(interpreter / f"usr/bin/python{release.python}"),
-            *words,
-        ]
-        + [
-            str(path)
-            for path in (tree / f"usr/lib/python{release.python}", tree / "usr/lib/python3", tree / release.site)
-            if path.exists()
-        ],
+        [*python, *words, *(str(path) for path in places if path.exists())],
         deadline=_PACK_SECONDS,
         environment={
             "PYTHONHOME": str(interpreter / "usr"),

@@ -25,10 +25,12 @@ class Release:
     Attributes:
         suite: its name.
         python: the version of its Python, for which wheels are fetched.
+        glibc: the minor version of its C library 2, which wheels must not be newer than (PEP 600).
     """
 
     suite: str
     python: str
+    glibc: int
 
     @property
     def site(self) -> str:
@@ -41,7 +43,7 @@ class Release:
         return f"/usr/bin/python{self.python}"
 
 
-RELEASES = (Release("trixie", "3.13"), Release("bookworm", "3.11"))
+RELEASES = (Release("trixie", "3.13", 41), Release("bookworm", "3.11", 36))
 """In the order they are tried: mirrors are not complete for all architectures."""
 PACKAGES = (
     "bash",  # make shell
@@ -64,13 +66,11 @@ LEFT_OUT = (
 """Patterns of what nothing in a guest reads."""
 REQUIREMENTS = ROOT / "requirements" / "guest.txt"
 
-# Of what wheels say they need (PEP 600); Debian's release has glibc 2.41.
-_GLIBC = ("1", "2014", "_2_5", "_2_12", *(f"_2_{minor}" for minor in range(17, 42)))
 
-
-def platforms(architecture: Architecture) -> list[str]:
-    """Return the tags of wheels with machine code that this architecture's root runs (PEP 600)."""
-    return [f"manylinux{version}_{architecture.wheels}" for version in _GLIBC]
+def platforms(release: Release, architecture: Architecture) -> list[str]:
+    """Return the tags of wheels with machine code that a root runs (PEP 600)."""
+    versions = ("1", "2014", *(f"_2_{minor}" for minor in range(5, release.glibc + 1)))
+    return [f"manylinux{version}_{architecture.wheels}" for version in versions]
 
 
 def packages(release: Release, architecture: Architecture) -> list[str]:

@@ -11,7 +11,7 @@ from vm.base.errors import UsageError
 from vm.roots import parts
 
 OWN = arch.default()
-NEWEST, OLDER = parts.Release("new", "3.13"), parts.Release("old", "3.10")
+NEWEST, OLDER = parts.Release("new", "3.13", 41), parts.Release("old", "3.10", 31)
 PINS = """\
 # made by a program
 both==1.0 \\
@@ -69,5 +69,8 @@ def test_a_line_that_is_no_pin_is_one_error(pins: Path) -> None:
 
 @pytest.mark.parametrize("row", arch.ARCHITECTURES, ids=lambda row: row.name)
 def test_wheels_of_an_architecture_are_asked_for_by_its_name(row: arch.Architecture) -> None:
-    assert all(tag.startswith("manylinux") and tag.endswith(f"_{row.wheels}") for tag in parts.platforms(row))
-    assert f"manylinux_2_17_{row.wheels}" in parts.platforms(row)
+    assert all(tag.startswith("manylinux") and tag.endswith(f"_{row.wheels}") for tag in parts.platforms(NEWEST, row))
+    assert f"manylinux_2_17_{row.wheels}" in parts.platforms(NEWEST, row)
+    # A wheel for a newer C library does not load.
+    assert f"manylinux_2_41_{row.wheels}" in parts.platforms(NEWEST, row)
+    assert f"manylinux_2_32_{row.wheels}" not in parts.platforms(OLDER, row)
