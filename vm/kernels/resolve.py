@@ -80,45 +80,35 @@ def _resolve_one(spec: str, progress: Progress) -> Kernel:
 
 
 def _resolve_plain(spec: str, progress: Progress) -> Kernel:
+    """Resolve a spec without axes: ``ARCHITECTURE:`` may stand before it, and then the kernel must be of that one."""
+    word, _, rest = spec.partition(":")
+    architecture = arch.asked(word) if rest or spec.endswith(":") else None
+    if architecture is None or os.path.lexists(spec):
+        return _resolve_word(spec, None, progress)
+    kernel = replace(_resolve_word(rest, architecture, progress), spec=spec)
+    if kernel.architecture != architecture:
+        raise UsageError(f"{rest} is of {kernel.architecture.debian}, not of {architecture.debian}")
+    return kernel
+
+
+def _resolve_word(spec: str, architecture: arch.Architecture | None, progress: Progress) -> Kernel:
     if spec == RUNNING:
         return _running()
-    word, colon, rest = spec.partition(":")
-    if colon and (architecture := arch.asked(word)) is not None and not os.path.lexists(spec):
-        return _of_architecture(spec, architecture, rest, progress)
     path = Path(spec)
     with contextlib.suppress(RuntimeError):  # ~nobody-of-that-name: no such file, then
         path = path.expanduser()
     there = bool(spec) and os.path.lexists(path)
     if spec.startswith(SOURCE_PREFIX) or (VARIANTS.match(spec) and not there):
-        return _build(spec, progress)
+        return _build(spec, architecture, progress)
     if spec == "" or VERSION.match(spec):
-        return _packaged(spec, None, spec, progress)
+        return _packaged(spec, None, spec, architecture, progress)
     if there:
-        return _tree(spec, path, progress) if path.is_dir() else _image(spec, path, progress)
+        return _tree(spec, path, architecture, progress) if path.is_dir() else _image(spec, path, progress)
     if named := SUITE.match(spec):
-        return _packaged(spec, named["suite"], named["version"] or "", progress)
+        return _packaged(spec, named["suite"], named["version"] or "", architecture, progress)
     if "/" in spec:
         raise UsageError(f"no file or directory {spec}; a kernel is {GRAMMAR}")
     raise UsageError(f"{spec!r} names no kernel; a kernel is {GRAMMAR}")
-
-
-def _of_architecture(spec: str, architecture: arch.Architecture, rest: str, progress: Progress) -> Kernel:
-    """Resolve ``ARCHITECTURE:REST``: a package of that architecture, or a file that must be of it."""
-    if rest == "" or (VERSION.match(rest) and not os.path.lexists(f"./{rest}")):
-        return _packaged(spec, None, rest, progress, architecture)
-    if (named := SUITE.match(rest)) and not os.path.lexists(Path(rest).expanduser()):
-        return _packaged(spec, named["suite"], named["version"] or "", progress, architecture)
-    if rest.startswith(SOURCE_PREFIX) or (VARIANTS.match(rest) and not os.path.lexists(rest)):
-        if architecture != arch.default():
-            raise UsageError(
-                f"{spec}: kernels are built for this machine's own architecture only; build it elsewhere, and give "
-                f"{architecture.debian}:path/to/{architecture.image.name}"
-            )
-        return replace(_resolve_plain(rest, progress), spec=spec)
-    kernel = _resolve_plain(rest, progress)
-    if kernel.architecture != architecture:
-        raise UsageError(f"{rest} is of {kernel.architecture.debian}, not of {architecture.debian}")
-    return replace(kernel, spec=spec)
 
 
 def _running() -> Kernel:
@@ -130,7 +120,7 @@ def _running() -> Kernel:
 
 
 def _packaged(
-    spec: str, suite: str | None, version: str, progress: Progress, architecture: arch.Architecture | None = None
+    spec: str, suite: str | None, version: str, architecture: arch.Architecture | None, progress: Progress
 ) -> Kernel:
     architecture = architecture or arch.default()
     entry = packaged.KERNELS.resolve(suite, version, progress, architecture.debian)
@@ -183,7 +173,7 @@ def _installed(lib: Path, found: dict[str, Path], release: str, progress: Progre
     return _view(found, lib, release)
 
 
-def _tree(spec: str, path: Path, progress: Progress) -> Kernel:
+def _tree(spec: str, path: Path, asked: arch.Architecture | None, progress: Progress) -> Kernel:
     config = path / ".config"
     architecture = (arch.of_config(kconfig.read_config(config)) if config.is_file() else None) or arch.default()
     if (path / architecture.image).exists() and config.exists():
@@ -191,7 +181,7 @@ def _tree(spec: str, path: Path, progress: Progress) -> Kernel:
     if (path / "Kbuild").exists() and (path / "Makefile").exists():
         if config.exists():
             progress(f"{path} has a .config but no {architecture.image}: built apart, with kconfigs/ and not with that")
-        return _build(spec, progress)
+        return _build(spec, asked, progress)
     if source := built.source_of(path):
         raise UsageError(
             f"{path} is a build directory (O=) of {source} without .config and {architecture.image}: "
@@ -225,7 +215,12 @@ def _view(files: dict[str, Path], tables: Path, release: str) -> Path | None:
     return modules.view(files, tables, release) if files else None
 
 
-def _build(spec: str, progress: Progress) -> Kernel:
+def _build(spec: str, architecture: arch.Architecture | None, progress: Progress) -> Kernel:
+    if architecture not in (None, arch.default()):
+        raise UsageError(
+            f"{spec}: kernels are built for this machine's own architecture only; build it elsewhere, and give "
+            f"{architecture.debian}:path/to/{architecture.image.name}"
+        )
     from vm.kernels.build import build  # only now: most runs build nothing
 
     return build.resolve(spec, progress)
