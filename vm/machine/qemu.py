@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vm.base.errors import UsageError
 from vm.kernels import vmlinux
-from vm.machine import features, initramfs, own_root, profile
+from vm.machine import features, initramfs, profile
 from vm.machine.vm import Vm
 
 # A panic ends the VM at once (-no-reboot turns the reboot into an exit); states a VM cannot leave
@@ -112,7 +112,7 @@ def _images(vm: Vm, directory: Path) -> list[str]:
         arguments += ["-kernel", str(unpacked)] if unpacked is not None else []
     if vm.images:
         config = [directory / name for name in ("init", "config", "config.gz")]
-        arguments += ["-initrd", str(own_root.initramfs(vm, directory, config))]
+        arguments += ["-initrd", str(initramfs.own(vm, directory, config))]
     elif vm.modules is not None or vm.release:
         image = initramfs.cached(Path(vm.modules) if vm.modules else None, vm.release)
         if image is not None:

@@ -12,7 +12,7 @@ import pytest
 from vm.base import arch
 from vm.base.errors import UsageError
 from vm.base.files import ROOT
-from vm.machine import init, own_root, qemu
+from vm.machine import init, initramfs, own_root, qemu
 from vm.machine.vm import CONFIG_VARIABLE, Vm
 from vm.roots import parts
 
@@ -52,9 +52,9 @@ def test_scripts_of_a_guest_are_shell(modules: str | None) -> None:
     vm = machine(modules=modules)
     if modules is None:
         del vm.images["modules"]
-    for text in (own_root._init(vm), init.render(vm, Path("/nonexistent"))):
+    for text in (initramfs._init(vm), init.render(vm, Path("/nonexistent"))):
         assert subprocess.run(["sh", "-n"], input=text, text=True, capture_output=True).stderr == ""
-    first = own_root._init(vm)
+    first = initramfs._init(vm)
     assert "mkdir -p .'/some where/it'\"'\"'s'" in first
     assert f"mount --bind {shlex.quote(f'.project{ROOT}')} {shlex.quote(f'.{ROOT}')}" in first
     assert ("usr/lib/modules/6.1" in first) == bool(modules)
@@ -86,10 +86,10 @@ def test_a_vm_with_images_is_read_back(tmp_path: Path) -> None:
 def test_files_travel_in_the_ram_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base = tmp_path / "base"
     base.write_bytes(b"")
-    monkeypatch.setattr(own_root, "_base", lambda _vm: base)
+    monkeypatch.setattr(initramfs, "_base", lambda *_rest: base)
     (tmp_path / "init").write_text("#!/bin/sh")
     (tmp_path / "init").chmod(0o755)
-    whole = own_root.initramfs(machine(), tmp_path, [tmp_path / "init", tmp_path / "config", tmp_path / "config.gz"])
+    whole = initramfs.own(machine(), tmp_path, [tmp_path / "init", tmp_path / "config", tmp_path / "config.gz"])
     with whole.open("rb") as archive:
         said = subprocess.run(["busybox", "cpio", "-tv"], stdin=archive, capture_output=True, text=True).stdout
     lines = [line.split() for line in said.splitlines()]
