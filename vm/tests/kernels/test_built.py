@@ -165,6 +165,6 @@ def test_a_tree_configured_by_the_user_and_not_built_is_told(tmp_path: Path, mon
     for name in ("Kbuild", "Makefile", ".config"):
         write(tree / name)
     said: list[str] = []
-    monkeypatch.setattr(kernel, "_build", lambda spec, _progress: Kernel("x", spec, RELEASE, None))
+    monkeypatch.setattr(kernel, "_build", lambda spec, _architecture, _progress: Kernel("x", spec, RELEASE, None))
     resolve(tree, said)
     assert said == [f"{tree} has a .config but no {BZIMAGE}: built apart, with kconfigs/ and not with that"]
