@@ -18,6 +18,7 @@ SUBCOMMANDS = {
     "build": ("vm.kernels.build_command", "build kernels and print their images"),
     "shell": ("vm.shell.shell", "a root shell, or one command, in the guest that tests have"),
     "doctor": ("tests.doctor.__main__", "say what works on a kernel, and why the rest does not"),
+    "uses": ("vm.uses", "run a command, or watch the machine: who uses AF_ALG, with what, under which policy it works"),
     "coverage": ("vm.coverage.command", "run tests, and say which lines and branches of AF_ALG they reach"),
     "teeth": ("vm.teeth.command", "change a kernel in small ways, and say which tests notice"),
     "bisect": ("vm.bisect.command", "find which package or commit changed the answer of a test"),
