@@ -11,6 +11,7 @@ from vm.base.errors import UsageError
 
 SUBCOMMANDS = {
     "test": ("vm.run.command", "boot kernels and run tests in them: pytest, --kernel SPEC may stand before a path"),
+    "ci": ("vm.ci.command", "run tests as a job of GitHub, GitLab, LAVA, tmt or NIPA"),
     "axes": ("vm.kernels.axes", "list what a kernel can be booted with besides the usual: 6.12@no-avx2"),
     "root": ("vm.roots.command", "list or make the roots that guests run from"),
     "kernels": ("vm.kernels.listing", "list the kernels that are cached and those that can be had"),

@@ -24,7 +24,7 @@ from vm.base.command import Parser, command
 from vm.base.errors import UsageError
 from vm.base.words import plural
 from vm.report import files, kcidb, page
-from vm.results import diff, events, junit, ktap, markdown, matrix, model, timings, write
+from vm.results import diff, events, junit, ktap, lava, markdown, matrix, model, timings, tmt, write
 from vm.results.merge import absent_shards, keep_files, merge, placed
 from vm.results.table import summary_lines, table
 
@@ -171,6 +171,8 @@ _FORMATS = {
     "junit": junit.render,
     "ktap": ktap.render,
     "tap": ktap.render_tap,
+    "tmt": tmt.render,
+    "lava": lava.render,
     "timings": timings.render,
 }
 _COMPARISONS = {"matrix": matrix.main, "diff": diff.main}

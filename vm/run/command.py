@@ -46,6 +46,15 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         UsageError: a difference is asked for, and there are no two kernels.
     """
+    return run_tests(arguments)[0]
+
+
+def run_tests(arguments: Sequence[str]) -> tuple[int, Path | None]:
+    """Run pytest as :func:`main`; return its exit status, and the directory of results, None when there is none.
+
+    Raises:
+        UsageError: as :func:`main`.
+    """
     words = [word for given in joined(arguments) for word in _each_kernel(given)]
     # What people type where there is no make.
     words = ["--kernel=running" if word == RUNNING and not Path(word).exists() else word for word in words]
@@ -66,7 +75,7 @@ def main(arguments: Sequence[str]) -> int:
         print(flush=True)
         viewed = importlib.import_module(module).main([f"{run.directory}/results.json"])
         status = status or int(viewed or 0)
-    return status
+    return status, run.directory
 
 
 class Run:

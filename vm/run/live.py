@@ -6,16 +6,15 @@ console, one a test.
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Generator
 from typing import Any
 
 import pytest
 
-from vm.results import ktap
+from vm.results import ktap, lava
 from vm.results.events import Event, TestEnded
-from vm.results.model import TestResult, Verdict
+from vm.results.model import TestResult
 
 FORMATS = ("lines", "tap", "lava")
 
@@ -61,8 +60,6 @@ def line(test: TestResult, form: str, number: int) -> str:
     if form == "tap":
         return ktap.result_line(number, test)
     if form == "lava":
-        name = re.sub(r"[^\w.:/\[\]()=+-]+", "_", test.test, flags=re.ASCII)
-        result = "skip" if test.verdict is Verdict.SKIPPED else "pass" if test.verdict.good else "fail"
-        return f"<LAVA_SIGNAL_TESTCASE TEST_CASE_ID={name} RESULT={result if test.verdict.ran else 'unknown'}>"
+        return lava.signal(test)
     reason = " ".join((test.known_issue or test.reason).split())
     return f"{test.verdict.value.upper()} {test.test}{f': {reason}' if reason else ''}"
