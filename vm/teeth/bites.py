@@ -25,7 +25,7 @@ import pytest
 
 from vm.guest.worker import GuestPlugin
 from vm.klog import taint
-from vm.teeth import zygote
+from vm.teeth import reach, zygote
 from vm.teeth.changes import Mutant
 from vm.teeth.modules import Spent, replaced
 from vm.teeth.plan import Bite, Bites, Order, load
@@ -37,6 +37,8 @@ _COLLECT = 60.0
 _ONE_TEST = 20.0
 # All tests of a proof's folders have to run, and those of a bug that hangs do so until their deadline.
 _PROOF = 60.0
+# The tests of one folder, to see what each reaches.
+_COUNT = 600.0
 # Until a killed process is gone.
 _DIES = 10.0
 
@@ -50,12 +52,14 @@ class Outcome:
         failures: tests that failed, each with its reason.
         cut: whether time was up before the last.
         seconds: that each test took.
+        reached: what each test reached, where that was asked for.
     """
 
     ran: int = 0
     failures: dict[int, str] = field(default_factory=dict)
     cut: bool = False
     seconds: dict[int, float] = field(default_factory=dict)
+    reached: dict[int, dict[str, str]] = field(default_factory=dict)
 
 
 class Forker:
@@ -84,14 +88,16 @@ class Forker:
         self.tests: list[str] = [nodeid for nodeid, _ in said[1]]
         self.fixes: list[list[str]] = [fixes for _, fixes in said[1]]
 
-    def run(self, numbers: Sequence[int], stop: bool, seconds: float) -> Outcome:
+    def run(self, numbers: Sequence[int], stop: bool, seconds: float, count: bool = False) -> Outcome:
         """Run tests in a fork, until the first failure when ``stop``, and for at most ``seconds``.
+
+        With ``count`` it is noted what each reaches, in modules that tell.
 
         Raises:
             Spent: a test cannot be killed.
         """
         outcome = Outcome()
-        os.write(self.commands, json.dumps({"tests": list(numbers), "stop": stop}).encode() + b"\n")
+        os.write(self.commands, json.dumps({"tests": list(numbers), "stop": stop, "count": count}).encode() + b"\n")
         ends = time.monotonic() + seconds
         current: int | None = None
         began = time.monotonic()
@@ -115,9 +121,13 @@ class Forker:
                         self._kill()
                         return outcome
                     outcome.ran += 1
+                case ["reached", int(number), dict(flags)]:
+                    outcome.reached[number] = flags
                 case ["failed", int(number), str(reason)]:
                     outcome.failures[number] = reason
                 case ["end"]:
+                    if current is not None:
+                        outcome.seconds[current] = time.monotonic() - began
                     return outcome
 
     def _kill(self) -> None:
@@ -167,6 +177,8 @@ def _deadline(bite: Bite, plan: Bites) -> pytest.MarkDecorator:
 
 
 def _seconds(bite: Bite, plan: Bites) -> float:
+    if bite.counts:
+        return _COUNT
     return max(plan.seconds, _PROOF) if bite.mutant.fix else plan.seconds
 
 
@@ -187,7 +199,7 @@ def guest(request: pytest.FixtureRequest) -> GuestPlugin:
 @pytest.fixture(scope="session")
 def forker(plan: Bites, guest: GuestPlugin) -> Iterator[Forker]:
     """The suite: whatever some mutant's tests are."""
-    places = {place.partition("::")[0] for bite in plan.bites for place in bite.mutant.tests}
+    places = {place.partition("::")[0] for bite in plan.bites for place in bite.mutant.tests} | {*plan.folders}
     outermost = [one for one in places if not any(one.startswith(f"{other}/") for other in places)]
     every = Forker(sorted(outermost), guest.factor)
     yield every
@@ -195,9 +207,12 @@ def forker(plan: Bites, guest: GuestPlugin) -> Iterator[Forker]:
 
 
 @pytest.fixture(scope="session")
-def order(forker: Forker) -> Order:
+def order(forker: Forker, plan: Bites) -> Order:
     """Learns while mutants are tested."""
-    return Order(forker.tests)
+    found = Order(forker.tests, known=plan.known)
+    for test, seconds in zip(plan.known, plan.took, strict=True):
+        found.takes(test, seconds)
+    return found
 
 
 @pytest.fixture(autouse=True)
@@ -233,6 +248,11 @@ def test_mutant(
     The kernel is changed after the suite, a fixture of the session, was collected.
     """
     mutant = bite.mutant
+    if bite.counts:
+        _count(bite, forker, order, guest.factor, record_property)
+        guest.log.read()
+        guest.taint = -1
+        return
     claim = [number for number, fixes in enumerate(forker.fixes) if mutant.fix in fixes]
     outcome = forker.run(
         list(dict.fromkeys([*claim, *order.of(bite)])),
@@ -258,6 +278,18 @@ def test_mutant(
         assert noticed, f"no test notices, of {outcome.ran}"
     # Told apart from the verdict: that of a machine which then ends is worse.
     record_property("as_expected", 1)
+
+
+def _count(bite: Bite, forker: Forker, order: Order, factor: float, record_property: Record) -> None:
+    """Note what each test of a folder reaches."""
+    outcome = forker.run(order.of(bite), stop=False, seconds=_COUNT * factor, count=True)
+    found = {
+        forker.tests[number]: (round(outcome.seconds[number] / factor, 4), flags)
+        for number, flags in outcome.reached.items()
+        if number in outcome.seconds
+    }
+    record_property("reached", reach.pack(found))
+    assert not outcome.cut, f"time was up after {outcome.ran} tests"
 
 
 def _judge_fix(mutant: Mutant, claim: set[str], failed: set[str], cut: bool) -> None:

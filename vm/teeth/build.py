@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from vm.base.errors import BuildFailed
 from vm.base.progress import Progress
 from vm.kernels.build import make
 from vm.kernels.build.plan import Plan
+from vm.teeth import reach
 from vm.teeth.changes import Change, DoesNotApply, Mutant, apply
 
 DEADLINE = 300.0
@@ -69,6 +70,31 @@ def build(plan: Plan, mutants: Sequence[Mutant], base: Sequence[Change], progres
         return list(pool.map(lambda mutant: _one(plan, owners, mutant, base), mutants))
 
 
+def counting(
+    plan: Plan, functions: Mapping[str, Iterable[str]], base: Sequence[Change]
+) -> tuple[dict[str, Path], list[str]]:
+    """Build modules that tell which of their functions were called (vm/teeth/reach.py).
+
+    Args:
+        plan: of the kernel, which is built.
+        functions: of each source file.
+        base: changes that are in each kernel besides.
+
+    Returns:
+        The files, as ``Built.modules``, and the functions, as ``Reach.functions``.
+
+    Raises:
+        BuildFailed: the compiler refused one.
+    """
+    owners, names, changed = _owners(plan), [], {}
+    for source, text in _texts(plan.tree.path, [s for s in functions if s in owners], base).items():
+        stem = Path(source).stem
+        changed[source], flagged = reach.instrument(text, stem, functions.get(source, ()))
+        names += [f"{stem}:{function}" for function in flagged]
+    modules = dict.fromkeys(owners[source] for source in changed)
+    return {module.path: _module(plan, module, changed) for module in modules}, names
+
+
 def directory() -> Path:
     """Return the directory of the cache that has changed modules."""
     path = cache.cache_dir() / "mutants"
@@ -92,12 +118,20 @@ def _one(plan: Plan, owners: dict[str, Module], mutant: Mutant, base: Sequence[C
 
 def _changed(tree: Path, mutant: Mutant, base: Sequence[Change]) -> dict[str, str]:
     """Return the new text of each source file that is compiled anew."""
+    texts = _texts(tree, mutant.sources, base)
+    for change in mutant.changes:
+        texts[change.source] = apply(texts[change.source], change)
+    return texts
+
+
+def _texts(tree: Path, sources: Iterable[str], base: Sequence[Change]) -> dict[str, str]:
+    """Return the text of some source files, and of those with changes that each kernel has."""
     texts: dict[str, str] = {}
-    for source in dict.fromkeys([*mutant.sources, *(change.source for change in base)]):
+    for source in dict.fromkeys([*sources, *(change.source for change in base)]):
         if not (tree / source).is_file():
             raise DoesNotApply(f"there is no {source}")
         texts[source] = (tree / source).read_text(errors="surrogateescape")
-    for change in (*base, *mutant.changes):
+    for change in base:
         texts[change.source] = apply(texts[change.source], change)
     return texts
 

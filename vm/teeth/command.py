@@ -17,11 +17,14 @@ from vm.base import process
 from vm.base.command import Parser, command, say
 from vm.base.errors import UsageError
 from vm.base.files import ROOT
+from vm.base.words import plural
 from vm.kernels.build import build as kernels
+from vm.kernels.build.plan import Plan
 from vm.run import command as run
-from vm.teeth import build, report
+from vm.teeth import build, reach, report
 from vm.teeth.changes import Mutant, base, fixes, mutants
 from vm.teeth.plan import Bite, Bites
+from vm.teeth.reach import Reach
 
 DATA = ROOT / "tests" / "teeth"
 VARIANT = "mutants"
@@ -31,6 +34,7 @@ _WHOLE = 180.0
 _NEAR = 20
 # Of the suite, on the host.
 _COLLECT = 300.0
+_NOTHING = Reach()
 
 
 @command
@@ -51,17 +55,31 @@ def main(arguments: Sequence[str]) -> int:
     spec = f"{options.kernel}+{VARIANT}"
     tree, variants = kernels.tree_of(spec, say)
     kernels.build(tree, variants, say)
+    kernel = kernels.planned(tree, variants, say)
+    if options.reach:
+        return _reach(spec, kernel, further)
     always, release = base(DATA / "base.toml")
-    built = build.build(kernels.planned(tree, variants, say), chosen, always, say)
+    built = build.build(kernel, chosen, always, say)
+    if (known := reach.load(_map_of(kernel))) is None:
+        say(f"{kernel.label}: which tests reach a mutant is not known; with --reach once, it is noticed sooner")
+        known = Reach()
     killers = report.recorded(DATA)
     # Mixed, so that what was done of a run that is ended early is a fair sample; and always alike.
     mixed = sorted(built, key=lambda one: hashlib.sha256(one.mutant.name.encode()).digest())
     plan = Bites(
-        bites=tuple(_bite(one, killers) for one in mixed if one.modules),
+        bites=tuple(_bite(one, killers, known) for one in mixed if one.modules),
         release=release,
         seconds=options.seconds or (_WHOLE if options.whole else _SECONDS),
         whole=options.whole,
+        folders=_folders() if known.tests else (),
+        known=tuple(one.test for one in known.tests),
+        took=tuple(one.seconds for one in known.tests),
     )
+    return report.main(built, _run(spec, plan, further), DATA if options.record else None)
+
+
+def _run(spec: str, plan: Bites, further: Sequence[str]) -> Path | None:
+    """Have guests do it, and return where their results are."""
     with tempfile.TemporaryDirectory(dir=build.directory()) as directory:
         path = Path(directory, "bites.json")
         plan.save(path)
@@ -69,10 +87,47 @@ def main(arguments: Sequence[str]) -> int:
         if plan.bites:
             _compile()
             pytest.main(_words(spec, path, further), plugins=[last])
-        return report.main(built, last.directory, DATA if options.record else None)
+        return last.directory
 
 
-def _bite(one: build.Built, killers: Mapping[str, tuple[str, ...]]) -> Bite:
+def _reach(spec: str, kernel: Plan, further: Sequence[str]) -> int:
+    """Find out which functions each test reaches, and keep it. Returns an exit status."""
+    always, release = base(DATA / "base.toml")
+    functions: dict[str, dict[str, None]] = {}
+    for mutant in _mutants():
+        functions.setdefault(mutant.sources[0], {})[mutant.function] = None
+    modules, names = build.counting(kernel, functions, always)
+    files = tuple((name, str(file)) for name, file in modules.items())
+    folders = _folders()
+    bites = tuple(
+        Bite(Mutant(f"reach:{folder}", (), (folder,), unchanged=""), files, counts=True) for folder in folders
+    )
+    directory = _run(spec, Bites(bites, release, _SECONDS, whole=True, folders=folders), further)
+    packed, lost = report.reached(bites, directory)
+    if lost:
+        print("\n".join(f"{name}: {why}" for name, why in lost.items()))
+        return 1
+    found = reach.unpack(packed, names)
+    found.save(_map_of(kernel))
+    unseen = [name for place, name in enumerate(names) if not any(one.flags[place] == "Y" for one in found.tests)]
+    print(f"{len(found.tests)} tests, {plural(len(names), 'function')}; reached by none: {', '.join(unseen) or '-'}")
+    return 0
+
+
+def _map_of(kernel: Plan) -> Path:
+    """Return where it is kept what the tests of a kernel reach."""
+    digest = hashlib.sha256(str(kernel.out).encode() + (kernel.out / "done.json").read_bytes()).hexdigest()
+    return build.directory() / f"reach-{digest[:16]}.json.z"
+
+
+def _folders() -> tuple[str, ...]:
+    """Return the folders (``tests/errors``), and files beside them, whose tests look for mutants."""
+    places = {place.partition("::")[0] for mutant in _mutants() for place in mutant.tests}
+    folders = {"/".join(place.split("/")[:2]) for place in places}
+    return tuple(sorted(folders))
+
+
+def _bite(one: build.Built, killers: Mapping[str, tuple[str, ...]], known: Reach = _NOTHING) -> Bite:
     """Return a mutant for a guest. Without a change, what noticed any mutant of the file must not notice anything."""
     mutant, files = one.mutant, tuple((name, str(file)) for name, file in one.modules.items())
     own = f"{mutant.name.partition(':')[0]}:"
@@ -80,7 +135,8 @@ def _bite(one: build.Built, killers: Mapping[str, tuple[str, ...]]) -> Bite:
         return Bite(mutant, files, killers.get(mutant.name, ()))
     if mutant.changes:
         near = (*_noticed(killers, f"{own}{mutant.function}."), *_noticed(killers, own)[:_NEAR])
-        return Bite(mutant, files, tuple(dict.fromkeys((*killers.get(mutant.name, ()), *near))))
+        first = tuple(dict.fromkeys((*killers.get(mutant.name, ()), *near)))
+        return Bite(mutant, files, first, known.of(mutant.sources[0], mutant.function) or "")
     noticed = _noticed(killers, own)
     return Bite(dataclasses.replace(mutant, tests=()) if noticed else mutant, files, noticed)
 
@@ -136,12 +192,22 @@ def _parser() -> Parser:
         help=f"for a mutant's tests, scaled like deadlines (default: {_SECONDS:g})",
     )
     add("--record", action="store_true", help="write down which tests noticed: the next run begins with them")
+    add(
+        "--reach",
+        action="store_true",
+        help="no mutant: find out which of the kernel's functions each test reaches; later runs then begin with those "
+        "that reach a mutant (kept in the cache; again after new tests)",
+    )
     add("--list", action="store_true", help="only list the mutants")
     return parser
 
 
+def _mutants() -> list[Mutant]:
+    return [mutant for file in sorted((DATA / "mutants").glob("*.toml")) for mutant in mutants(file)]
+
+
 def _chosen(names: Sequence[str]) -> list[Mutant]:
-    every = [mutant for file in sorted((DATA / "mutants").glob("*.toml")) for mutant in mutants(file)]
+    every = _mutants()
     every += [fix.mutant() for fix in fixes(DATA / "proofs.toml") if fix.changes]
     for name in names:
         if not fnmatch.filter((mutant.name for mutant in every), name):

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,11 +22,16 @@ class Bite:
         mutant: what was changed, and which tests should notice.
         files: pairs of a module's path below ``kernel/`` without suffix and the changed file.
         first: ids of the tests to begin with: those that noticed earlier.
+        reached: of each test of ``Bites.known`` whether it reaches the changed function: ``YN…``; empty when that is
+            not known, and then the mutant's places decide.
+        counts: whether no fault is looked for, but what each test reaches.
     """
 
     mutant: Mutant
     files: tuple[tuple[str, ...], ...] = ()
     first: tuple[str, ...] = ()
+    reached: str = ""
+    counts: bool = False
 
 
 @dataclass(frozen=True)
@@ -37,12 +43,18 @@ class Bites:
         release: ``MODULE:FUNCTION`` that has a kernel let go of what it keeps of modules.
         seconds: that the tests of a mutant may take together under KVM; they are scaled like any deadline.
         whole: whether all of a mutant's tests are run, and not only until the first that notices.
+        folders: with all tests that may be run.
+        known: tests of which it is known what they reach.
+        took: seconds that each of them took.
     """
 
     bites: tuple[Bite, ...]
     release: str
     seconds: float
     whole: bool
+    folders: tuple[str, ...] = ()
+    known: tuple[str, ...] = ()
+    took: tuple[float, ...] = ()
 
     def save(self, path: Path) -> None:
         """Write it where a guest reads it."""
@@ -64,12 +76,14 @@ class Order:
         noticed: how often each test noticed a change, by source file and by function.
         useless: tests that failed without any change.
         seconds: the longest that a case of each test function took.
+        known: tests of which it is known what they reach, in the order of ``Bite.reached``.
     """
 
     tests: list[str]
     noticed: dict[str, dict[int, int]] = field(default_factory=dict)
     useless: set[int] = field(default_factory=set)
     seconds: dict[str, float] = field(default_factory=dict)
+    known: Sequence[str] = ()
 
     @functools.cached_property
     def numbers(self) -> dict[str, int]:
@@ -81,7 +95,7 @@ class Order:
 
         First what noticed before, here or near. Then of each function one case, then of each the second, and so on;
         those whose ids have the name of the file (``gcm``) before others, and quick ones before slow ones. Of a fix
-        only its own.
+        only its own; of another none that is known not to reach what is changed, wherever it is.
         """
         mutant = bite.mutant
         first = [self.numbers[nodeid] for nodeid in bite.first if nodeid in self.numbers]
@@ -91,8 +105,9 @@ class Order:
         word = re.sub(r"^(algif|crypto)_|_(alg|user)$", "", Path(mutant.sources[0]).stem)
         seen: dict[tuple[bool, str], int] = {}
         rounds = []
+        reaching = dict(zip(self.known, bite.reached, strict=False))
         for nodeid, number in self.numbers.items():
-            if not _below(nodeid, mutant.tests):
+            if reaching.get(nodeid, "Y") == "N" if reaching else not _below(nodeid, mutant.tests):
                 continue
             elsewhere, function = word not in nodeid, nodeid.partition("[")[0]
             turn = seen[elsewhere, function] = seen.get((elsewhere, function), 0) + 1
@@ -103,7 +118,11 @@ class Order:
 
     def took(self, number: int, seconds: float) -> None:
         """A test was run to its end, and it took so long."""
-        function = self.tests[number].partition("[")[0]
+        self.takes(self.tests[number], seconds)
+
+    def takes(self, nodeid: str, seconds: float) -> None:
+        """So long a test took, now or in an earlier run."""
+        function = nodeid.partition("[")[0]
         self.seconds[function] = max(seconds, self.seconds.get(function, 0.0))
 
     def learn(self, mutant: Mutant, number: int) -> None:

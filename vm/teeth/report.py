@@ -16,6 +16,7 @@ from vm.results import events
 from vm.results.model import TestResult, Verdict
 from vm.teeth.build import Built
 from vm.teeth.changes import Mutant
+from vm.teeth.plan import Bite
 
 KILLERS = "killers.toml"
 _HEADER = "# Which tests noticed a change, by `python -m vm teeth --record`: the next run begins with them.\n\n"
@@ -67,6 +68,20 @@ def main(built: Sequence[Built], directory: Path | None, record: Path | None) ->
     return 0 if all(one.outcome in GOOD for one in found) else 1
 
 
+def reached(bites: Iterable[Bite], directory: Path | None) -> tuple[list[str], dict[str, str]]:
+    """Return what guests packed of what tests reach (vm/teeth/reach.py), and of what is missing the reason."""
+    packed, lost = [], {bite.mutant.name: "not run" for bite in bites}
+    for kernel in events.load(directory).kernels if directory else ():
+        for test in kernel.tests:
+            found = [each.value for each in test.properties if each.name == "reached"]
+            packed += found
+            if found and test.verdict is Verdict.PASSED:
+                del lost[_name(test.test)]
+            else:
+                lost[_name(test.test)] = test.reason
+    return packed, lost
+
+
 def findings(built: Iterable[Built], directory: Path | None) -> list[Finding]:
     """Return what became of each mutant."""
     if directory is None:
@@ -108,13 +123,13 @@ def _finding(one: Built, test: TestResult | None, last_words: str) -> Finding:
 
 def _outcome(mutant: Mutant, said: Mapping[str, str], died: bool, noticed: Sequence[str]) -> str:
     expected = "as_expected" in said
+    if not said and not died:
+        return "not run"  # an error before any test ran: of the machinery, not of the mutant
     if mutant.fix:
         # A crash ends the run of its tests: that it came in one of them is all there is to know.
         return "proven" if expected or (died and noticed) else "wrong"
     if mutant.equivalent or not mutant.changes:
         return ("equivalent" if mutant.equivalent else "quiet") if expected else "wrong"
-    if not said and not died:
-        return "wrong"  # an error before any test ran: of the machinery, not of the mutant
     return "killed" if noticed or died else "survived"
 
 

@@ -1,7 +1,8 @@
 """pytest in a guest that collects once and then forks: each child runs tests on the kernel as it is by then.
 
 A plugin (``-p vm.teeth.zygote``). What it is to do it reads from one descriptor, a line of JSON each: the numbers of
-tests. What it found goes to another: ``["start", NUMBER]``, ``["failed", NUMBER, REASON]`` and ``["end"]``.
+tests. What it found goes to another: ``["start", NUMBER]``, ``["reached", NUMBER, FLAGS]`` when it is to count,
+``["failed", NUMBER, REASON]`` and ``["end"]``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from vm.guest import internals
 from vm.guest.expect import fixes_of, reason_of
 from vm.guest.worker import KernelLog, Watchdog
 from vm.klog import taint
+from vm.teeth import reach
 
 ENVIRONMENT = "VM_TEETH"
 """Two descriptors, to read from and to write to, and what deadlines are multiplied by."""
@@ -39,7 +41,7 @@ class Zygote:
             child = os.fork()
             if not child:
                 try:
-                    self._run(session, [(number, session.items[number]) for number in order["tests"]], order["stop"])
+                    self._run(session, [(number, session.items[number]) for number in order["tests"]], order)
                 finally:
                     os._exit(0)
             os.waitpid(child, 0)
@@ -52,7 +54,7 @@ class Zygote:
         while data:
             data = data[os.write(self.answers, data) :]
 
-    def _run(self, session: pytest.Session, tests: list[tuple[int, pytest.Item]], stop: bool) -> None:
+    def _run(self, session: pytest.Session, tests: list[tuple[int, pytest.Item]], order: dict[str, Any]) -> None:
         """In a child of its own process group, so that all of it can be killed."""
         os.setpgid(0, 0)
         self.say(["child", os.getpid()])
@@ -67,12 +69,16 @@ class Zygote:
         for place, (number, item) in enumerate(tests):
             self.say(["start", number])
             console.mark(f"teeth: {item.nodeid}")
+            if order["count"]:
+                reach.clear()
             following = tests[place + 1][1] if place + 1 < len(tests) else None
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            if order["count"]:
+                self.say(["reached", number, reach.read()])
             if failures.reason is not None:
                 self.say(["failed", number, failures.reason])
                 failures.reason = None
-                if stop:
+                if order["stop"]:
                     break
         internals.tear_down(session)
 

@@ -125,3 +125,11 @@ def test_a_suite_that_cannot_be_collected_says_why(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     with pytest.raises(RuntimeError, match="nowhere"):
         Forker(["nowhere"], 1.0)
+
+
+@pytest.mark.deadline(60)
+def test_a_fork_tells_what_its_tests_reach(forker: Forker) -> None:
+    """Of each test, when it is asked to; here no module has flags."""
+    number = forker.tests.index("t/test_it.py::test_good[1]")
+    assert forker.run([number], stop=False, seconds=30, count=True).reached == {number: {}}
+    assert forker.run([number], stop=False, seconds=30).reached == {}

@@ -45,7 +45,7 @@ def _run(
         pytest.param(MUTANT, Verdict.CRASHED, None, "killed", id="crash-in-a-test"),
         pytest.param(MUTANT, Verdict.HUNG, None, "killed", id="hang-in-a-test"),
         pytest.param(MUTANT, Verdict.CRASHED, {}, "survived", id="crash-after-all-tests-passed"),
-        pytest.param(MUTANT, Verdict.FAILED, None, "wrong", id="error-before-any-test"),
+        pytest.param(MUTANT, Verdict.FAILED, None, "not run", id="error-before-any-test"),
         pytest.param(MUTANT, Verdict.NOT_RUN, None, "not run", id="not-run"),
         pytest.param(MUTANT, Verdict.VM_LOST, None, "not run", id="lost"),
         pytest.param(EQUIVALENT, Verdict.PASSED, {}, "equivalent", id="equivalent"),

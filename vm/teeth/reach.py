@@ -1,0 +1,150 @@
+"""Which functions of the kernel each test reaches: what cannot see a change need not be run to look for it.
+
+``python -m vm teeth --reach`` builds the files that mutants change with a flag in each function (``instrument``), runs
+the suite on them once, and keeps what it found beside the changed modules. A function's flags are a parameter of its
+module, ``/sys/module/gcm/parameters/reached_gcm``: ``N,Y,N``.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import re
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vm.base.decode import decode
+from vm.teeth.changes import DoesNotApply, body
+
+SYSFS = Path("/sys/module")
+_PARAMETER = "reached_"
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What one test reached.
+
+    Attributes:
+        test: its id.
+        seconds: that it took.
+        flags: of each function, in the order of ``Reach.functions``, ``Y`` or ``N``.
+    """
+
+    test: str
+    seconds: float
+    flags: str
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What the tests of one kernel reach.
+
+    Attributes:
+        functions: ``gcm:crypto_gcm_setkey``: the stem of the source file, and the function.
+        tests: of each test what it reached.
+    """
+
+    functions: tuple[str, ...] = ()
+    tests: tuple[Reached, ...] = ()
+
+    def of(self, source: str, function: str) -> str | None:
+        """Return of each test ``Y`` when it reaches a function, else ``N``; None when that was not looked at.
+
+        Of what is no function (a table of operations) it is told whether the test reaches anything in the file.
+        """
+        stem = Path(source).stem
+        places = [place for place, name in enumerate(self.functions) if name == f"{stem}:{function}"]
+        places = places or [place for place, name in enumerate(self.functions) if name.startswith(f"{stem}:")]
+        if not places:
+            return None
+        return "".join("Y" if any(one.flags[place] == "Y" for place in places) else "N" for one in self.tests)
+
+    def save(self, path: Path) -> None:
+        """Write it, whole or not at all."""
+        made = path.with_suffix(".new")
+        made.write_bytes(zlib.compress(json.dumps(dataclasses.asdict(self)).encode()))
+        made.replace(path)
+
+
+def load(path: Path) -> Reach | None:
+    """Read what ``save`` wrote; None when there is nothing."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    found: Reach = decode(Reach, json.loads(zlib.decompress(data)), str(path))
+    return found
+
+
+def instrument(text: str, stem: str, functions: Iterable[str]) -> tuple[str, list[str]]:
+    """Return a source file's text with a flag that each function sets when it is called, and which functions those are.
+
+    Args:
+        text: of the file.
+        stem: its name without suffix: distinguishes files of one module.
+        functions: names; what is no function of this file (a variable, a macro) is passed over.
+    """
+    places = {}
+    for name in functions:
+        try:
+            start, end = body(text, name)
+        except DoesNotApply:
+            continue
+        opened = re.match(r"[^{]*\)\s*\{", text[start:end])
+        if opened and not text[start:].startswith("#"):
+            places[start + opened.end()] = name
+    if not places:
+        return text, []
+    for number, place in reversed(list(enumerate(sorted(places)))):
+        text = f"{text[:place]} {_PARAMETER}{stem}[{number}] = true; {text[place:]}"
+    includes = list(re.finditer(r"^#include .*\n", text, re.MULTILINE))
+    declared = (
+        f"#include <linux/moduleparam.h>\nstatic bool {_PARAMETER}{stem}[{len(places)}];\n"
+        f"module_param_array({_PARAMETER}{stem}, bool, NULL, 0644);\n"
+    )
+    behind = includes[-1].end()
+    return text[:behind] + declared + text[behind:], [places[place] for place in sorted(places)]
+
+
+def clear(sysfs: Path = SYSFS) -> None:
+    """In a guest: have every function of the loaded modules not reached."""
+    for path in _parameters(sysfs):
+        path.write_text(",".join("N" for _ in path.read_text().split(",")))
+
+
+def read(sysfs: Path = SYSFS) -> dict[str, str]:
+    """In a guest: return the flags of each file by its stem; those of a module that is not loaded are not in it."""
+    return {
+        path.name.removeprefix(_PARAMETER): path.read_text().strip().replace(",", "") for path in _parameters(sysfs)
+    }
+
+
+def _parameters(sysfs: Path) -> list[Path]:
+    return sorted(sysfs.glob(f"*/parameters/{_PARAMETER}*"))
+
+
+def pack(found: Mapping[str, tuple[float, Mapping[str, str]]]) -> str:
+    """Return, as one word, of each test how long it took and the flags of each file."""
+    return base64.b85encode(zlib.compress(json.dumps(found).encode())).decode()
+
+
+def unpack(words: Iterable[str], functions: Sequence[str]) -> Reach:
+    """Return what guests packed.
+
+    Args:
+        words: of each guest's tests.
+        functions: as ``Reach`` has them, those of a file in the order of its flags.
+    """
+    lengths: dict[str, int] = {}
+    for name in functions:
+        stem = name.partition(":")[0]
+        lengths[stem] = lengths.get(stem, 0) + 1
+    tests = []
+    for word in words:
+        for test, (seconds, flags) in json.loads(zlib.decompress(base64.b85decode(word))).items():
+            every = "".join(flags.get(stem, "N" * length) for stem, length in lengths.items())
+            tests.append(Reached(test, seconds, every))
+    return Reach(tuple(functions), tuple(tests))
