@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
         UsageError: no such mutant, or the kernel cannot be built.
     """
     options, further = _parser().parse_known_args(run.joined(arguments))
-    chosen = _chosen(options.names)
+    chosen = [] if options.reach else _chosen(options.names)
     if options.list:
         print("\n".join(mutant.name for mutant in chosen))
         return 0
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
     kernels.build(tree, variants, say)
     kernel = kernels.planned(tree, variants, say)
     if options.reach:
-        return _reach(spec, kernel, further)
+        return _reach(spec, kernel, options.names, further)
     always, release = base(DATA / "base.toml")
     built = build.build(kernel, chosen, always, say)
     if (known := reach.load(_map_of(kernel))) is None:
@@ -90,28 +90,30 @@ def _run(spec: str, plan: Bites, further: Sequence[str]) -> Path | None:
         return last.directory
 
 
-def _reach(spec: str, kernel: Plan, further: Sequence[str]) -> int:
-    """Find out which functions each test reaches, and keep it. Returns an exit status."""
+def _reach(spec: str, kernel: Plan, places: Sequence[str], further: Sequence[str]) -> int:
+    """Find out which functions each test of some places reaches, and keep it. Returns an exit status."""
+    folders = _folders()
+    for place in places:
+        if not place.startswith(folders) or not (ROOT / place).exists():
+            raise UsageError(f"{place}: no place of tests that look for mutants; they are in {', '.join(folders)}")
     always, release = base(DATA / "base.toml")
     functions: dict[str, dict[str, None]] = {}
     for mutant in _mutants():
         functions.setdefault(mutant.sources[0], {})[mutant.function] = None
     modules, names = build.counting(kernel, functions, always)
     files = tuple((name, str(file)) for name, file in modules.items())
-    folders = _folders()
     bites = tuple(
-        Bite(Mutant(f"reach:{folder}", (), (folder,), unchanged=""), files, counts=True) for folder in folders
+        Bite(Mutant(f"reach:{place}", (), (place,), unchanged=""), files, counts=True) for place in places or folders
     )
-    directory = _run(spec, Bites(bites, release, _SECONDS, whole=True, folders=folders), further)
-    packed, lost = report.reached(bites, directory)
-    if lost:
-        print("\n".join(f"{name}: {why}" for name, why in lost.items()))
-        return 1
-    found = reach.unpack(packed, names)
+    packed, lost = report.reached(bites, _run(spec, Bites(bites, release, _SECONDS, whole=True), further))
+    known = reach.load(_map_of(kernel)) or Reach()
+    found = reach.unpack(packed, names).besides(known)
     found.save(_map_of(kernel))
     unseen = [name for place, name in enumerate(names) if not any(one.flags[place] == "Y" for one in found.tests)]
     print(f"{len(found.tests)} tests, {plural(len(names), 'function')}; reached by none: {', '.join(unseen) or '-'}")
-    return 0
+    for name, why in lost.items():
+        print(f"{name}: {why}")
+    return 1 if lost else 0
 
 
 def _map_of(kernel: Plan) -> Path:
@@ -195,8 +197,8 @@ def _parser() -> Parser:
     add(
         "--reach",
         action="store_true",
-        help="no mutant: find out which of the kernel's functions each test reaches; later runs then begin with those "
-        "that reach a mutant (kept in the cache; again after new tests)",
+        help="no mutant: find out which of the kernel's functions each test of the places NAME (default: all) reaches; "
+        "runs of mutants leave out the others then (kept in the cache; again after new tests)",
     )
     add("--list", action="store_true", help="only list the mutants")
     return parser

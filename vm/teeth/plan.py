@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -105,9 +105,9 @@ class Order:
         word = re.sub(r"^(algif|crypto)_|_(alg|user)$", "", Path(mutant.sources[0]).stem)
         seen: dict[tuple[bool, str], int] = {}
         rounds = []
-        reaching = dict(zip(self.known, bite.reached, strict=False))
+        reaches = self._reaches(bite.reached) if bite.reached else functools.partial(_below, places=mutant.tests)
         for nodeid, number in self.numbers.items():
-            if reaching.get(nodeid, "Y") == "N" if reaching else not _below(nodeid, mutant.tests):
+            if not reaches(nodeid):
                 continue
             elsewhere, function = word not in nodeid, nodeid.partition("[")[0]
             turn = seen[elsewhere, function] = seen.get((elsewhere, function), 0) + 1
@@ -115,6 +115,18 @@ class Order:
             rounds.append((turn * (3 if elsewhere else 1) * (1 + self.seconds.get(function, 0.0)), number))
         ordered = dict.fromkeys([*first, *(number for _, number in sorted(rounds))])
         return [number for number in ordered if number not in self.useless]
+
+    def _reaches(self, flags: str) -> Callable[[str], bool]:
+        """Return what says of a test whether it may reach a change: yes where nothing is known.
+
+        A case of which nothing is known does when another one of its function does.
+        """
+        known = {test: flag == "Y" for test, flag in zip(self.known, flags, strict=True)}
+        functions: dict[str, bool] = {}
+        for test, reaches in known.items():
+            function = test.partition("[")[0]
+            functions[function] = functions.get(function, False) or reaches
+        return lambda test: known.get(test, functions.get(test.partition("[")[0], True))
 
     def took(self, number: int, seconds: float) -> None:
         """A test was run to its end, and it took so long."""

@@ -62,6 +62,12 @@ class Reach:
             return None
         return "".join("Y" if any(one.flags[place] == "Y" for place in places) else "N" for one in self.tests)
 
+    def besides(self, known: Reach) -> Reach:
+        """Return this, and what was known before of other tests, if it was about the same functions."""
+        own = {one.test for one in self.tests}
+        others = tuple(one for one in known.tests if one.test not in own) if known.functions == self.functions else ()
+        return Reach(self.functions, self.tests + others)
+
     def save(self, path: Path) -> None:
         """Write it, whole or not at all."""
         made = path.with_suffix(".new")

@@ -82,11 +82,18 @@ def test_a_function_has_the_tests_that_reach_it(tmp_path: Path) -> None:
     assert reach.load(tmp_path / "no map") is None
 
 
+def test_what_was_known_of_other_tests_is_kept() -> None:
+    """Unless it was about other functions."""
+    again = Reach(REACH.functions, (Reached("t::a", 0.1, "NNN"),))
+    assert again.besides(REACH).tests == (again.tests[0], *REACH.tests[1:])
+    assert again.besides(Reach(("x:gone",), (Reached("t::c", 2.0, "Y"),))) == again
+
+
 def test_only_tests_that_reach_a_mutant_are_run() -> None:
-    """And those of which nothing is known yet; wherever they are, the quick ones first."""
-    order = Order(["t::a", "t::b[1]", "t::c", "t::new"], known=[one.test for one in REACH.tests])
+    """And those of which nothing is known yet, unless other cases do not; wherever they are, the quick ones first."""
+    order = Order(["t::a", "t::b[1]", "t::b[2]", "t::c", "t::c[x]", "t::new"], known=[one.test for one in REACH.tests])
     for one in REACH.tests:
         order.takes(one.test, one.seconds)
     mutant = Mutant("m", (Change("crypto/x.c", "table", "a", "b"),), ("elsewhere",))
-    assert order.of(Bite(mutant, reached="YYN")) == [3, 1, 0]
+    assert order.of(Bite(mutant, reached="YYN")) == [5, 1, 0, 2]
     assert order.of(Bite(mutant)) == []
