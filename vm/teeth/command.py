@@ -99,7 +99,8 @@ def _reach(spec: str, kernel: Plan, places: Sequence[str], further: Sequence[str
     always, release = base(DATA / "base.toml")
     functions: dict[str, dict[str, None]] = {}
     for mutant in _mutants():
-        functions.setdefault(mutant.sources[0], {})[mutant.function] = None
+        if mutant.function:
+            functions.setdefault(mutant.sources[0], {})[mutant.function] = None
     modules, names = build.counting(kernel, functions, always)
     files = tuple((name, str(file)) for name, file in modules.items())
     bites = tuple(
