@@ -15,6 +15,7 @@ from tests.afalg.constants import ALG_OP_DECRYPT, ALG_OP_ENCRYPT, MSG_DONTWAIT, 
 from tests.errors.raises import outcome, raises_errno
 from tests.need import need
 from tests.oracle import aeads, skciphers
+from tests.requests.traits import traits
 
 KEY, CHUNK, TAG = bytes(range(16)), 16, 16
 DATA = bytes(i * 7 % 251 for i in range(400))
@@ -131,7 +132,18 @@ def test_sealing_with_room_for_a_part(name: str, assoclen: int, thorough: bool) 
                     assert op.recv(fits, MSG_DONTWAIT) == expected, f"room for {room} of {whole} bytes"
                     rest = plaintext[part:]
                     if rest:
-                        seals_the_rest(op, name, iv, rest, assoclen)
+                        seals_the_rest(op, name, iv_of_the_rest(name, iv, part), rest, assoclen)
+
+
+def iv_of_the_rest(name: str, iv: bytes, part: int) -> bytes:
+    """Return the IV of a message whose control data has none, behind one of ``part`` bytes of plaintext.
+
+    It is the one before; on kernels where an aead's IV goes on (see Traits) what CTR has left: a block is a count.
+    """
+    if not (name.startswith("authenc") and traits().aead_iv_goes_on):
+        return iv
+    blocks = -(-part // CHUNK)
+    return ((int.from_bytes(iv, "big") + blocks) % (1 << 128)).to_bytes(len(iv), "big")
 
 
 def seals_the_rest(op: Socket, name: str, iv: bytes, rest: bytes, assoclen: int) -> None:
@@ -150,7 +162,7 @@ def seals_the_rest(op: Socket, name: str, iv: bytes, rest: bytes, assoclen: int)
 def test_opening_with_room_for_a_part(name: str, assoclen: int, thorough: bool) -> None:
     """No plaintext without all of it: EBADMSG, since what fits does not end with the tag (_aead_recvmsg).
 
-    Room for less than the AAD is EINVAL, and all is there still.
+    Room for less than the AAD is EINVAL, and all is there still, but on the kernels that try with it (see Traits).
     """
     key, iv, aad = aead_key(name), aead_iv(name), DATA[300 : 300 + assoclen]
     control = set_op(ALG_OP_DECRYPT) + set_iv(iv) + set_assoclen(assoclen)
@@ -164,6 +176,6 @@ def test_opening_with_room_for_a_part(name: str, assoclen: int, thorough: bool) 
                         error = errno.EINVAL if room < assoclen else errno.EBADMSG
                         with raises_errno(error, why=f"room for {room} of {whole} bytes"):
                             op.recv(room, MSG_DONTWAIT)
-                    if room < assoclen or room == whole:
+                    if room == whole or (room < assoclen and traits().short_open_keeps):
                         got = op.recv(whole, MSG_DONTWAIT)
                         assert got == aad + DATA[:size], f"after room for {room} of {whole} bytes"
