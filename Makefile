@@ -139,6 +139,10 @@ bisect: setup ## which package or commit broke (or fixed) a test [GOOD=6.12.74 B
 	@exec $(PYTHON) -m vm bisect '$(TEST)' --good '$(GOOD)' --bad '$(BAD)' $(if $(TREE),--tree '$(TREE)') \
 	    $(if $(REPEAT),--repeat $(REPEAT)) $(foreach suite,$(SUITE),--suite '$(suite)') $(ARGS)
 
+.PHONY: reproducer
+reproducer: setup ## print a C program that shows why a test is red [KERNEL=bullseye/5.10.223 TEST=… GOOD=6.12]
+	@exec $(PYTHON) -m vm reproducer '$(TEST)' $(if $(KERNEL),--kernel $(ONE)) $(if $(GOOD),--good '$(GOOD)') $(ARGS)
+
 .PHONY: teeth
 teeth: setup-build ## change the kernel's code in small ways, and say which tests notice [TEST="gcm:*" KERNEL=source:6.12]
 	@exec $(PYTHON) -m vm teeth $(if $(KERNEL),--kernel=$(ONE)) $(if $(VMS),--vms $(VMS)) $(ARGS) $(foreach name,$(TEST),'$(name)')

@@ -23,6 +23,7 @@ SUBCOMMANDS = {
     "coverage": ("vm.coverage.command", "run tests, and say which lines and branches of AF_ALG they reach"),
     "teeth": ("vm.teeth.command", "change a kernel in small ways, and say which tests notice"),
     "bisect": ("vm.bisect.command", "find which package or commit changed the answer of a test"),
+    "reproducer": ("vm.reproducer.command", "write a C program that shows why a test is red, and try it"),
     "results": ("vm.report.command", "show runs once more, convert, merge or compare them"),
     "matrix": ("vm.results.matrix", "several kernels side by side: where they differ"),
     "diff": ("vm.results.diff", "only what changed between two kernels"),

@@ -83,6 +83,8 @@ class Architecture:
         registers: pattern of how the lines of a trace with registers begin.
         wheels: its name in the platform tags of Python's wheels (PEP 600).
         without_wheel: what requirements/guest.txt names and has no wheel for it: the Debian package that has it.
+        calls: which column of vm/guest/syscalls.py has its system calls; empty when none has.
+        cross: what GNU tools that make programs for it are called on other machines, before their names.
     """
 
     name: str
@@ -113,6 +115,8 @@ class Architecture:
     registers: str
     wheels: str
     without_wheel: Mapping[str, str] = field(default_factory=dict, hash=False)
+    calls: str = ""
+    cross: str = ""
 
     @property
     def directory(self) -> str:
@@ -193,6 +197,8 @@ _X86_64 = Architecture(
     pointer=r"RIP: [0-9a-f]{4}:",
     registers=r"RIP: |R[0-9A-Z]{2}: |Code: |RSP: |FS: |CS: |CR2: |DR\d: |PKRU: ",
     wheels="x86_64",
+    calls="first",
+    cross="x86_64-linux-gnu-",
 )
 
 _ARM64 = Architecture(
@@ -232,6 +238,8 @@ _ARM64 = Architecture(
     pointer=r"pc : ",
     registers=r"pc : |lr : |sp : |x\d+ ?: |pstate: |Code: ",
     wheels="aarch64",
+    calls="generic",
+    cross="aarch64-linux-gnu-",
 )
 
 _ARMHF = Architecture(
@@ -267,6 +275,7 @@ _ARMHF = Architecture(
     registers=r"PC is at |LR is at |pc : |sp : |r\d+ ?: |Flags: |Control: |Code: ",
     wheels="armv7l",
     without_wheel={"cffi": "python3-cffi-backend"},
+    cross="arm-linux-gnueabihf-",
 )
 
 _I386 = Architecture(
@@ -306,6 +315,7 @@ _I386 = Architecture(
     registers=r"EIP: |EAX: |ESI: |DS: |CR0: |DR\d: |EFLAGS: |Code: ",
     wheels="i686",
     without_wheel={"cryptography": "python3-cryptography", "cffi": "python3-cffi-backend"},
+    cross="i686-linux-gnu-",
 )
 
 _PPC64EL = Architecture(
@@ -340,6 +350,7 @@ _PPC64EL = Architecture(
     pointer=r"NIP \[[0-9a-f]+\] ",
     registers=r"NIP|REGS: |MSR: |GPR\d\d: |CFAR: |LR |Code: ",
     wheels="ppc64le",
+    cross="powerpc64le-linux-gnu-",
 )
 
 _RISCV64 = Architecture(
@@ -374,6 +385,8 @@ _RISCV64 = Architecture(
     registers=r"epc : | ra : | gp : | t\d : | s\d : | a\d : |status: |Code: ",
     wheels="riscv64",
     without_wheel={"cryptography": "python3-cryptography", "cffi": "python3-cffi-backend"},
+    calls="generic",
+    cross="riscv64-linux-gnu-",
 )
 
 _S390X = Architecture(
@@ -408,6 +421,7 @@ _S390X = Architecture(
     registers=r"Krnl (PSW|GPRS|Code)|           R:\d|           [0-9a-f]{16} ",
     wheels="s390x",
     without_wheel={"cryptography": "python3-cryptography", "cffi": "python3-cffi-backend"},
+    cross="s390x-linux-gnu-",
 )
 
 ARCHITECTURES = (_X86_64, _ARM64, _ARMHF, _I386, _PPC64EL, _RISCV64, _S390X)

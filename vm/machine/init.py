@@ -134,7 +134,7 @@ def _kept_paths(vm: Vm, directory: Path) -> list[str]:
     """
     needed = [ROOT, directory, Path(sys.prefix), Path(sys.base_prefix), Path(vm.cwd), Path(_modprobe()).parent]
     needed += [Path(vm.modules)] if vm.modules else []
-    needed += _directories("PYTHONPATH")
+    needed += [*map(Path, vm.places), *_directories("PYTHONPATH")]
     outermost = _outermost(needed)
     if len(outermost) > _MOST_KEPT:
         raise UsageError(f"too many directories below {', '.join(_HIDDEN)} are needed in the guest: {outermost}")

@@ -48,7 +48,7 @@ class Vm:
             host's files by 9p (vm/machine/own_root.py).
         busybox: the root's, on the host.
         python: the root's, in the guest.
-        places: paths outside of the project that the image of the project has as well.
+        places: paths outside of the project that the guest sees as well.
     """
 
     name: str

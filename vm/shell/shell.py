@@ -183,9 +183,10 @@ def _vm(kernel: Kernel, options: argparse.Namespace, directory: Path) -> Vm:
         },
         qemu=options.qemu,
         sandbox=qemu_has.sandbox,
+        places=[str(path) for path in options.place],
         setup="" if options.untouched else setup_lines(ROOT / "pyproject.toml"),
     )
-    return own_root.prepare(vm, [], say) if own_root.wanted(options.root, vm.architecture) else vm
+    return own_root.prepare(vm, options.place, say) if own_root.wanted(options.root, vm.architecture) else vm
 
 
 def _gdb_stub(directory: Path) -> list[str]:
@@ -249,6 +250,9 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     add("--accel", default="auto", help="auto (default), kvm or tcg")
     add("--qemu", metavar="PATH", help="the QEMU to use (default: that of the kernel's architecture)")
     add("--root", choices=own_root.KINDS, default="auto", help=own_root.HELP)
+    add("--place", action="append", default=[], type=Path, metavar="DIR", help=(
+        "a directory outside of the project that the guest shall see, too"
+    ))  # fmt: skip
     add("--kernel-argument", action="append", default=[], metavar="ARG", help="append to the kernel's command line")
     options = parser.parse_args(arguments)
     for name in ("cpus", "memory", "timeout"):

@@ -1,0 +1,397 @@
+"""What was wrong: which call of a recording is to be judged, and by what.
+
+A test that passed says of all its calls that they are right. Of one that failed, the test's own comparison tells: the
+errno that it wanted (tests/errors/raises.py), or both sides of an assertion, of which one is what a call gave. Where
+neither is, a recording of the same test on a kernel on which it passes can tell: the first call that ends otherwise.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from vm.guest.recorder import unpack
+from vm.reproducer import names
+from vm.reproducer.check import Check, Differs, Holds, Result, Returns, Success, Unsupported
+from vm.reproducer.follow import Thing, Use, connected
+from vm.reproducer.record import Event, Note, Observed, Recording
+
+_WORDS = re.compile(r"expected (?P<wanted>[\w ]+?), got (?P<got>\w+(?: \d+)?)(?:: (?P<why>.*))?$", re.MULTILINE)
+_READS = ("read", "pread64", "readv", "preadv", "recvfrom", "recvmsg", "completion")
+_KEYLESS = ("rng",)
+
+
+@dataclass
+class Fault:
+    """What a program shows.
+
+    Attributes:
+        uses: the calls that it makes.
+        checks: what it looks at, by the number of the event.
+        said: the fault in the test's words.
+        complains, dies: whether the kernel complains, or goes down.
+        hang: what the program says when its deadline has passed.
+        source: where the expectation comes from: ``assertion``, ``good kernel``, ``test``.
+    """
+
+    uses: list[Use]
+    checks: dict[int, list[Check]] = field(default_factory=dict)
+    said: str = ""
+    complains: bool = False
+    dies: bool = False
+    hang: str = ""
+    source: str = "assertion"
+
+
+def with_pseudo(recording: Recording, uses: Sequence[Use]) -> list[Use]:
+    """Return the uses, with what came out of rings and what the kernel wrote into memory as events of their own."""
+    rings: dict[int, Thing] = {}
+    accepts: dict[int, int] = {}
+    written: set[tuple[int, int]] = set()
+    by_number = {use.event.number: use for use in uses}
+    found: list[Use] = []
+    late: dict[int, list[Thing]] = {}
+    for item in recording.items:
+        if isinstance(item, Observed):
+            found += _observed(item, rings, accepts, written, late)
+        elif isinstance(item, Event) and (use := by_number.get(item.number)) is not None:
+            for number in [*late]:
+                for thing in late[number]:
+                    if item.number > number and _names(item, thing.number) and thing.number not in use.fds:
+                        use.fds[thing.number] = thing
+            found.append(use)
+            for thing in use.made:
+                if thing.kind == "ring":
+                    rings[thing.number] = thing
+            _note_targets(item, accepts, written)
+    return found
+
+
+def _names(event: Event, number: int) -> bool:
+    from vm.reproducer.follow import numbers_of
+
+    return number in numbers_of(event)
+
+
+def _observed(
+    item: Observed,
+    rings: dict[int, Thing],
+    accepts: dict[int, int],
+    written: set[tuple[int, int]],
+    late: dict[int, list[Thing]],
+) -> Iterator[Use]:
+    for place, (fd, (data, result, flags)) in enumerate(item.completions):
+        event = Event(item.number + place / 1000, "completion", 0, [fd, data, flags], result, item.number)  # type: ignore[arg-type]
+        use = Use(event, {fd: rings[fd]} if fd in rings else {})
+        if data in accepts and result >= 0:
+            thing = Thing("op", result, item.number)
+            use.made.append(thing)
+            late.setdefault(item.number, []).append(thing)
+        if use.fds:
+            yield use
+    for place, each in enumerate(item.changed):
+        at, length = each["at"], each["length"]
+        if item.after or (at, length) in written:
+            number = item.number + (500 + place) / 1000
+            yield Use(Event(number, "memory", 0, [at, length], length, item.number, out={0: each["data"]}))  # type: ignore[arg-type]
+
+
+def _note_targets(event: Event, accepts: dict[int, int], written: set[tuple[int, int]]) -> None:
+    for request in event.more.get("submissions", ()):
+        if request["opcode"] == 13:
+            accepts[request["data"]] = 1
+        if request["opcode"] in (22, 27, 4) and "buffer" in request:
+            written.add((request["buffer"]["at"], request["buffer"]["length"]))
+        if request["opcode"] in (1, 10) and "message" in request:
+            written.update((part["at"], part["length"]) for part in request["message"].get("parts", ()))
+    if event.call == "io_submit":
+        for block in event.arguments[2]:
+            if block.get("command") in (0, 7):
+                written.update((part["at"], part["length"]) for part in block["parts"])
+
+
+def find(recording: Recording, uses: Sequence[Use], good: tuple[Recording, Sequence[Use]] | None = None) -> Fault:
+    """Return what is wrong in a recording, or, of a test that passed, that everything is right.
+
+    Args:
+        recording: of the test.
+        uses: its calls (vm/reproducer/follow.py), with :func:`with_pseudo`.
+        good: the same of a kernel on which the test passes.
+
+    Raises:
+        Unsupported: it cannot be told.
+    """
+    if recording.foreign:
+        raise Unsupported("calls of a 32-bit program by int 0x80")
+    if recording.outcome == "passed":
+        return everything(uses)
+    if recording.outcome == "skipped":
+        raise Unsupported("the test was skipped")
+    if recording.outcome == "lost":
+        return _lost(uses)
+    if splats := [splat for note in recording.notes("report") for splat in note.values["splats"]]:
+        return _complaint(uses, splats)
+    why = "the test's assertion is not about what a call gave"
+    try:
+        return _asserted(recording, uses)
+    except Unsupported as error:
+        why = str(error)
+    if good is not None:
+        return compared(recording, uses, good)
+    raise Unsupported(why)
+
+
+def everything(uses: Sequence[Use]) -> Fault:
+    """Return a fault that is none: each call has to end as it did."""
+    fault = Fault(list(uses), source="test")
+    for use in uses:
+        if checks := _as_it_was(use):
+            fault.checks[use.event.number] = checks
+    return fault
+
+
+def _as_it_was(use: Use) -> list[Check]:
+    """Return the checks for a call of which everything was right, as far as it is the same each time."""
+    event = use.event
+    if event.call in ("mmap", "mprotect", "munmap", "close", "clone"):
+        return []
+    if event.call == "memory":
+        return [] if _random(use) else [Holds(unpack(event.out[0]))]
+    if event.result is None:
+        return []
+    if event.blocked:
+        return [Result((-4,))] if event.result < 0 else [Result((event.result,))]
+    if event.result < 0:
+        return [Result((event.result,))]
+    if use.made or event.call in ("add_key", "keyctl", "poll", "ppoll", "fcntl", "io_setup", "getsockname", "ioctl"):
+        return [Success()] if event.call not in ("poll", "ppoll") else [Result((event.result,))]
+    if any(thing.kind == "netlink" for thing in use.things) and event.call in _READS:
+        return [Success()]
+    checks: list[Check] = [Result((event.result,))]
+    if event.call in _READS and not _random(use) and (data := output(event)) is not None:
+        checks.append(Holds(data))
+    return checks
+
+
+def _random(use: Use) -> bool:
+    return any(thing.type_ in _KEYLESS or thing.path.startswith(("/dev/", "/proc/", "/sys/")) for thing in use.things)
+
+
+def output(event: Event) -> bytes | None:
+    """Return what a call wrote for its caller; None when it is not of that kind, or failed."""
+    if event.call == "memory":
+        return unpack(event.out[0])
+    if event.call not in _READS or event.result is None or event.result < 0:
+        return None
+    found = event.out.get(1)
+    if isinstance(found, str):
+        return unpack(found)[: event.result]
+    if isinstance(found, dict):
+        return b"".join(unpack(part) for part in found["parts"])[: event.result]
+    return None
+
+
+# ---- a test that failed
+
+
+def _asserted(recording: Recording, uses: Sequence[Use]) -> Fault:
+    raised = recording.notes("raised")
+    if not raised:
+        raise Unsupported("the failure is not the test's own (a fixture's)")
+    note = raised[-1]
+    before = [use for use in uses if use.event.number < note.number]
+    text, error = note.values["text"], note.values["errno"]
+    if note.values["type"] == "DeadlineExpired":
+        use = _last(before, lambda event: event.blocked)
+        hang = f"{use.event.call}: still blocked after {10} s, expected it to end"
+        return Fault(_until(before, use), {use.event.number: [Returns()]}, text, hang=hang)
+    if match := _WORDS.search(text):
+        return _errnos(before, match, text)
+    if isinstance(error, int) and error > 0:
+        use = _last(before, lambda event: event.result == -error)
+        return Fault(_until(before, use), {use.event.number: [Success()]}, text)
+    found = [each for each in recording.notes("compared") if each.number < note.number][-1:]
+    for each in found or [each for each in recording.notes("sides") if each.number < note.number]:
+        try:
+            return _compared(before, each, text)
+        except Unsupported:
+            continue
+    if found or recording.notes("sides"):
+        raise Unsupported("the test's assertion is not about what a call gave")
+    raise Unsupported("the test's assertion compares nothing that a call gave")
+
+
+def _until(uses: Sequence[Use], last: Use) -> list[Use]:
+    """Return the calls up to the last one that matters, without those that have nothing to do with it."""
+    wanted = connected(uses, last.event)
+    return [
+        use for use in uses if use.event.number <= last.event.number and (use.event.number in wanted or use is last)
+    ]
+
+
+def _last(uses: Sequence[Use], right: Any) -> Use:
+    for use in reversed(uses):
+        event = use.event
+        if event.call in ("close", "mmap", "munmap", "mprotect", "clone") and event.result == 0:
+            continue
+        if event.result is not None and right(event):
+            return use
+    raise Unsupported("no call ended as the test says")
+
+
+def _errnos(uses: Sequence[Use], match: re.Match[str], text: str) -> Fault:
+    wanted = [names.ERRNO_BY_NAME.get(word.strip()) for word in match["wanted"].split(" or ")]
+    got = names.ERRNO_BY_NAME.get(match["got"])
+    if got is None or None in wanted:
+        raise Unsupported("an errno without a name")
+    use = _last(uses, lambda event: event.result == -got if got else event.result >= 0)
+    check: Check = Success() if wanted == [0] else Result(tuple(-(each or 0) for each in wanted))
+    return Fault(_until(uses, use), {use.event.number: [check]}, text.splitlines()[0])
+
+
+def _compared(uses: Sequence[Use], note: Note, text: str) -> Fault:
+    op, left, right = note.values["op"], note.values["left"], note.values["right"]
+    said = text.splitlines()[0] if text else ""
+    if op == "!=":
+        if (data := _bytes(left)) is not None and (use := _giving(uses, data)) is not None:
+            return Fault(_until(uses, use), {use.event.number: [Differs(data)]}, said)
+        raise Unsupported("the test's assertion is not about what a call gave")
+    if op != "==":
+        raise Unsupported(f"the test's assertion compares by {op}")
+    for one, other in _leaves(left, right):
+        for got, wanted in ((one, other), (other, one)):
+            if (fault := _leaf(uses, got, wanted)) is not None:
+                fault.said = said
+                return fault
+    raise Unsupported("the test's assertion is not about what a call gave")
+
+
+def _leaves(left: Any, right: Any) -> Iterator[tuple[Any, Any]]:
+    """Return the values in two structures that differ."""
+    if isinstance(left, list) and isinstance(right, list) and len(left) == len(right):
+        for one, other in zip(left, right, strict=True):
+            yield from _leaves(one, other)
+    elif left != right:
+        yield left, right
+
+
+def _leaf(uses: Sequence[Use], got: Any, wanted: Any) -> Fault | None:
+    data, right = _bytes(got), _bytes(wanted)
+    if got == {} and right:
+        # What was compared with it is not known: it was what a call gave, and not made again to be looked at.
+        use = next((use for use in reversed(uses) if len(output(use.event) or b"") == len(right)), None)
+        data = output(use.event) if use is not None else None
+        if data == right:
+            return None
+    if data is not None and right is not None:
+        return _content(uses, data, right)
+    number, other = _number(got), _number(wanted)
+    if number is not None and other is not None:
+        for use in reversed(uses):
+            if use.event.result == number and use.event.call not in ("close", "mmap", "munmap", "mprotect"):
+                return Fault(_until(uses, use), {use.event.number: [Result((other,))]})
+    return None
+
+
+def _number(value: Any) -> int | None:
+    if isinstance(value, str) and value in names.ERRNO_BY_NAME:
+        return -names.ERRNO_BY_NAME[value]
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _bytes(value: Any) -> bytes | None:
+    if isinstance(value, dict) and "bytes" in value:
+        return unpack(value["bytes"])
+    if isinstance(value, str) and len(value) >= 8 and re.fullmatch(r"([0-9a-f]{2})+", value):
+        return bytes.fromhex(value)
+    return None
+
+
+def _giving(uses: Sequence[Use], data: bytes) -> Use | None:
+    return next((use for use in reversed(uses) if output(use.event) == data), None)
+
+
+def _content(uses: Sequence[Use], data: bytes, right: bytes) -> Fault | None:
+    """Return the fault of a call that gave ``data`` instead of what is right."""
+    if (use := _giving(uses, data)) is not None:
+        event = use.event
+        checks: list[Check] = []
+        if event.result != len(right) and event.call != "memory":
+            checks.append(Result((len(right),)))
+        checks.append(_window(data, right))
+        return Fault(_until(uses, use), {event.number: checks})
+    reads = [use for use in uses if output(use.event)]
+    for last in reversed(range(len(reads))):
+        # Perhaps it came in pieces, one after the other.
+        joined, first = b"", last + 1
+        while first > 0 and len(joined) < len(data):
+            first -= 1
+            joined = (output(reads[first].event) or b"") + joined
+        if joined == data and first < last:
+            return _pieces(uses, reads[first : last + 1], right)
+    for use in reversed(reads):
+        whole = output(use.event) or b""
+        if len(data) >= 4 and data in whole and len(right) == len(data):
+            at = whole.index(data)
+            return Fault(_until(uses, use), {use.event.number: [_window(data, right, at)]})
+    return None
+
+
+def _window(data: bytes, right: bytes, base: int = 0) -> Check:
+    """Return what to look at: all that is right, or where it differs when that is long."""
+    if len(right) <= 512 or data[: len(right)] == right[: len(data)]:
+        return Holds(right, base)
+    at = next(i for i in range(min(len(data), len(right))) if data[i] != right[i])
+    begin = at // 16 * 16
+    return Holds(right[begin : begin + 32], base + begin)
+
+
+def _pieces(uses: Sequence[Use], reads: Sequence[Use], right: bytes) -> Fault | None:
+    at = 0
+    for use in reads:
+        data = output(use.event) or b""
+        wanted = right[at : at + len(data)]
+        if data != wanted:
+            return Fault(_until(uses, use), {use.event.number: [_window(data, wanted)]}) if wanted else None
+        at += len(data)
+    return None
+
+
+# ---- a kernel that complains, or dies
+
+
+def _complaint(uses: Sequence[Use], splats: Sequence[Sequence[str]]) -> Fault:
+    return Fault(list(uses), said="; ".join(title for _, title in splats), complains=True)
+
+
+def _lost(uses: Sequence[Use]) -> Fault:
+    """The machine went down, in the last call or while nobody called."""
+    if not uses:
+        raise Unsupported("the machine went down before the test called anything")
+    last = next((use for use in reversed(uses) if use.event.result is None), uses[-1])
+    wanted = connected(uses, last.event) if last.event.call != "memory" else {use.event.number for use in uses}
+    kept = [use for use in uses if use.event.number in wanted or use is last]
+    hang = f"{last.event.call}: still not done after 30 s, expected it to end"
+    return Fault(kept, {last.event.number: [Returns()]}, "the machine went down", complains=True, dies=True, hang=hang)
+
+
+# ---- beside a good kernel
+
+
+def compared(recording: Recording, uses: Sequence[Use], good: tuple[Recording, Sequence[Use]]) -> Fault:
+    """Return the fault by a recording of a kernel on which the test passes: the first call that ends otherwise there.
+
+    Raises:
+        Unsupported: the recordings do not go together, or have no difference.
+    """
+    theirs = [use for use in good[1] if use.event.call not in ("mmap", "munmap", "mprotect")]
+    ours = [use for use in uses if use.event.call not in ("mmap", "munmap", "mprotect")]
+    for mine, other in zip(ours, theirs, strict=False):
+        if mine.event.call != other.event.call or mine.event.task != other.event.task:
+            break
+        wanted = _as_it_was(other)
+        if wanted != _as_it_was(mine) and wanted:
+            return Fault(_until(uses, mine), {mine.event.number: wanted}, recording.test, source="good kernel")
+    raise Unsupported("the calls do not differ from those on the good kernel")

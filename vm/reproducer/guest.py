@@ -1,0 +1,136 @@
+"""Commands in a guest, one after the other, on a fresh machine after one that went down: recording, and trying."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vm.base.errors import UsageError
+from vm.base.files import ROOT
+from vm.base.progress import Progress
+from vm.base.words import last_line
+
+_MARK = re.compile(rb"^@@ (begin|end) (\S+) ?(\d*)$", re.MULTILINE)
+_LOST = 255
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended.
+
+    Attributes:
+        status: its exit status; None when the machine went down.
+        output: what it said.
+    """
+
+    status: int | None
+    output: str
+
+    @property
+    def line(self) -> str:
+        """The last line of it."""
+        return self.output.strip().splitlines()[-1] if self.output.strip() else ""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where commands run.
+
+    Attributes:
+        spec: of the kernel.
+        arguments: for ``python -m vm shell``: the kernel's command line, processors…
+        seconds: that all commands together may take.
+    """
+
+    spec: str
+    arguments: tuple[str, ...] = ()
+    seconds: float = 1800.0
+
+    def command(self, text: str, place: Path) -> list[str]:
+        """Return the command that runs shell lines in a guest that sees ``place``."""
+        words = [sys.executable, "-m", "vm", "shell", self.spec, "--timeout", f"{self.seconds:g}"]
+        return [*words, "--place", str(place), *self.arguments, "--command", text]
+
+
+def run(machine: Machine, jobs: Mapping[str, str], place: Path, progress: Progress) -> dict[str, Outcome]:
+    """Run shell commands in a guest; return how each ended.
+
+    Args:
+        machine: where.
+        jobs: commands by a name of letters, digits and hyphens.
+        place: directory that the guest sees: what they need is there.
+        progress: told of machines that went down.
+
+    Raises:
+        UsageError: the guest cannot be had, or does not boot.
+    """
+    left = dict(jobs)
+    found: dict[str, Outcome] = {}
+    while left:
+        script = "".join(
+            f"echo '@@ begin {name}'\n({text})\necho \"@@ end {name} $?\"\n" for name, text in left.items()
+        )
+        (place / "jobs.sh").write_text(script)
+        done = subprocess.run(
+            machine.command(f"sh {shlex.quote(str(place / 'jobs.sh'))}", place),
+            cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True,
+        )  # fmt: skip
+        ended, lost = outcomes(done.stdout)
+        found |= ended
+        for name in [*ended, *([lost] if lost else [])]:
+            left.pop(name, None)
+        if lost:
+            found[lost] = Outcome(None, _why(done.stderr))
+            progress(f"{machine.spec}: the machine went down in {lost}")
+        elif not ended or (left and done.returncode != _LOST):
+            raise UsageError(f"{machine.spec}: {last_line(done.stderr.decode(errors='replace'))}")
+    return found
+
+
+def outcomes(said: bytes) -> tuple[dict[str, Outcome], str]:
+    """Return how commands ended, by what the guest said, and the name of one that did not; empty when all did."""
+    found: dict[str, Outcome] = {}
+    begun, at = "", 0
+    for mark in _MARK.finditer(said):
+        word, name, status = (each.decode() for each in mark.groups())
+        if word == "begin":
+            begun, at = name, mark.end()
+        elif name == begun:
+            found[name] = Outcome(int(status), said[at : mark.start()].decode(errors="replace").strip())
+            begun = ""
+    return found, begun
+
+
+def record(
+    machine: Machine, tests: Sequence[str], arguments: Sequence[str], place: Path, progress: Progress
+) -> list[str]:
+    """Record tests in a guest; return the lines of the record (vm/guest/recorder.py), as far as the machine came.
+
+    Raises:
+        UsageError: the guest cannot be had, or pytest ran nothing.
+    """
+    pytest = ["python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "vm.guest.recording"]
+    pytest += ["--no-known-issues", "--color=no", *arguments, *tests]
+    text = f"{shlex.join(['python3', '-m', 'vm.guest.recorder', '3', '--', *pytest])} 3>&1 >&2"
+    done = subprocess.run(machine.command(text, place), cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True)
+    lines = done.stdout.decode(errors="replace").splitlines()
+    if not any('"note"' in line for line in lines):
+        said = done.stderr.decode(errors="replace")
+        raise UsageError(f"{machine.spec}: nothing was recorded: {last_line(*_errors(said), said)}")
+    if done.returncode == _LOST:
+        progress(f"{machine.spec}: the machine went down")
+    return lines
+
+
+def _errors(said: str) -> list[str]:
+    return [line for line in said.splitlines() if line.startswith(("ERROR", "error", "E  "))][-1:]
+
+
+def _why(said: bytes) -> str:
+    lines = said.decode(errors="replace").splitlines()
+    return next((line for line in reversed(lines) if "the guest ended" in line), last_line(*lines[-1:]))

@@ -1,0 +1,131 @@
+"""What is recorded: calls of a process, its threads and children, with their data, and notes between them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vm.base.files import ROOT
+from vm.guest import syscalls
+from vm.guest.recorder import pack, unpack
+from vm.reproducer import record
+from vm.reproducer.record import Recording
+
+pytestmark = [
+    pytest.mark.deadline(60),
+    pytest.mark.skipif(not syscalls.known(), reason="the recorder knows no system calls of this machine"),
+]
+
+HEAD = """
+import json, os, socket, threading
+from vm.guest import recorder
+def note(what, **values):
+    recorder.note(json.dumps({"what": what, **values}))
+assert recorder.begin()
+note("test", test="t", doc="", module="", fixes=[])
+"""
+TAIL = """
+recorder.note(recorder.END)
+"""
+
+
+def recorded(body: str) -> list[Recording]:
+    """Return what is recorded of lines of Python."""
+    reading, writing = os.pipe()
+    command = [sys.executable, "-m", "vm.guest.recorder", str(writing), "--", sys.executable, "-c", HEAD + body + TAIL]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, pass_fds=[writing])
+    os.close(writing)
+    with os.fdopen(reading) as file:
+        found = list(record.load(file))
+    assert process.wait() == 0
+    return found
+
+
+def test_calls_have_their_data_and_results() -> None:
+    (one,) = recorded('r, w = os.pipe()\nos.write(w, b"abc")\nos.read(r, 10)\n')
+    calls = [event for event in one.events if event.call in ("pipe2", "write", "read")]
+    assert [event.call for event in calls] == ["pipe2", "write", "read"]
+    assert unpack(calls[1].arguments[1]["data"]) == b"abc"
+    assert (calls[2].result, unpack(calls[2].out[1])) == (3, b"abc")
+    assert one.complete
+
+
+def test_messages_are_taken_apart() -> None:
+    (one,) = recorded(
+        "a, b = socket.socketpair()\n"
+        'a.sendmsg([b"one", b"two"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, (0).to_bytes(4, "little"))])\n'
+        "b.recvmsg(100, 100)\n"
+    )
+    sent = next(event for event in one.events if event.call == "sendmsg")
+    assert [unpack(part["data"]) for part in sent.arguments[1]["parts"]] == [b"one", b"two"]
+    assert sent.arguments[1]["control"]["length"] >= 16
+    got = next(event for event in one.events if event.call == "recvmsg")
+    assert b"".join(unpack(part) for part in got.out[1]["parts"])[: got.result] == b"onetwo"
+
+
+def test_what_cannot_be_read_ends_where_it_does() -> None:
+    (one,) = recorded(
+        "import ctypes, mmap\nlibc = ctypes.CDLL(None, use_errno=True)\nr, w = os.pipe()\n"
+        "libc.write(w, ctypes.c_void_p(16), 4)\n"
+    )
+    event = next(each for each in one.events if each.call == "write" and each.result == -14)
+    assert unpack(event.arguments[1]["data"]) == b""
+
+
+def test_threads_and_children_are_recorded_too() -> None:
+    (one,) = recorded(
+        "r, w = os.pipe()\n"
+        'thread = threading.Thread(target=os.write, args=(w, b"t"))\nthread.start()\nthread.join()\n'
+        'child = os.fork()\nif not child:\n    os.write(w, b"c")\n    os._exit(0)\nos.waitpid(child, 0)\n'
+    )
+    wrote = {unpack(event.arguments[1]["data"]): event.task for event in one.events if event.call == "write"}
+    assert len({0, wrote[b"t"], wrote[b"c"]}) == 3
+    made = {item.made: item.process for item in one.items if isinstance(item, record.Made)}
+    assert (made[wrote[b"t"]], made[wrote[b"c"]]) == (False, True)
+
+
+def test_one_process_is_recorded_again_and_again() -> None:
+    """A thread that sleeps is let go each time."""
+    again = (
+        'recorder.note(recorder.END)\nassert recorder.begin()\nnote("test", test="{}", doc="", module="", fixes=[])\n'
+    )
+    sleeper = "import time\nthreading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"
+    found = recorded(sleeper + "".join(again.format(number) for number in range(5)))
+    assert [one.test for one in found] == ["t", "0", "1", "2", "3", "4"]
+    assert all(one.complete for one in found)
+
+
+def test_without_a_recorder_nothing_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    from vm.guest import recorder
+
+    monkeypatch.delenv(recorder.ENVIRONMENT, raising=False)
+    assert not recorder.begin()
+
+
+@pytest.mark.parametrize("data", [b"", b"short", bytes(1000), os.urandom(500)], ids=["none", "short", "many", "chance"])
+def test_bytes_come_back(data: bytes) -> None:
+    assert unpack(pack(data)) == data
+
+
+def test_both_tables_have_the_same_calls() -> None:
+    """But for those that newer architectures never had."""
+    x86, generic = ({call.name for call in syscalls.known(column).values()} for column in ("first", "generic"))
+    assert generic < x86
+    assert x86 - generic == {"open", "poll", "dup2", "fork", "vfork", "rename", "unlink", "epoll_wait"}
+
+
+def test_numbers_are_those_of_this_machine() -> None:
+    """The C library's headers have them, where they are installed."""
+    header = Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h")
+    if not header.exists():
+        pytest.skip("no kernel headers here")
+    text = header.read_text()
+    wrong = [
+        call.name for number, call in syscalls.known("first").items() if f"__NR_{call.name} {number}\n" not in text
+    ]
+    assert not wrong

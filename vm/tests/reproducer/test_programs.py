@@ -1,0 +1,170 @@
+"""Programs written of recordings that are kept (vm/tests/data/recordings.jsonl, made on 5.10.223): what stands in them,
+that compilers have nothing to say, and what they say when they run, here on a stand-in for the kernel."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from vm.base.files import ROOT
+from vm.reproducer import fault, follow, record, writer
+from vm.reproducer.check import Result, Unsupported
+from vm.reproducer.compile import WARNINGS
+from vm.reproducer.fault import Fault
+from vm.reproducer.memory import Regions
+from vm.reproducer.record import Recording
+
+DATA = ROOT / "vm" / "tests" / "data"
+AAD = "refuses_aad_without_a_whole_sequence_number[4]"
+KEY = "refuses_a_key_whose_header_has_another_length[3]"
+WRITER = "second_writer_is_told"
+CACHE = "leaves_it_as_it_was[authencesn(hmac(sha256),cbc(aes))-4-valid-page-start]"
+DIGEST = "failed_send_does_not_bring_the_digest_before_it_back"
+ALL = [AAD, KEY, WRITER, CACHE, DIGEST, "room_for_less_than_a_block", "aad_of_2_gib_is_refused[2147483648]"]
+
+# What compiles for whom, where it is installed; gcc is (vm/setup.sh).
+COMPILERS = [
+    ["gcc"],
+    ["clang"],
+    ["i686-linux-gnu-gcc"],
+    ["aarch64-linux-gnu-gcc"],
+    ["s390x-linux-gnu-gcc"],
+    ["clang", "--target=i686-linux-gnu"],
+]
+
+
+@functools.cache
+def recordings() -> dict[str, Recording]:
+    lines = (DATA / "recordings.jsonl").read_text().splitlines()
+    return {each.test: each for each in record.load(lines)}
+
+
+def recording(name: str) -> Recording:
+    return next(each for test, each in recordings().items() if name in test)
+
+
+def found(name: str) -> Fault:
+    one = recording(name)
+    return fault.find(one, fault.with_pseudo(one, follow.follow(one)))
+
+
+def text_of(name: str, *, masked: bool = False) -> str:
+    what = found(name)
+    checks = {number: list(each) for number, each in what.checks.items()}
+    plan = writer.Plan(what.uses, checks, Regions(what.uses), [name], hang=what.hang, masked=masked)
+    return writer.write(plan)
+
+
+def test_there_is_a_recording_of_each() -> None:
+    assert len(recordings()) == len(ALL)
+    assert {recording(name).outcome for name in ALL} == {"passed", "failed"}
+
+
+def test_the_errno_that_the_test_wanted_is_judged_and_nothing_after_it() -> None:
+    what = found(AAD)
+    assert what.uses[-1].event.call == "recvmsg"
+    assert list(what.checks.values()) == [[Result((-22,))]]
+
+
+def test_of_a_test_that_passed_every_call_is_judged() -> None:
+    what = found(KEY)
+    judged = {use.event.call for use in what.uses if use.event.number in what.checks}
+    assert {"socket", "bind", "setsockopt"} <= judged
+    assert [Result((-22,))] in what.checks.values()
+
+
+def test_a_program_names_what_it_uses() -> None:
+    text = text_of(AAD)
+    for part in (
+        '.salg_name = "authencesn(hmac(sha256),cbc(aes))"',
+        "setsockopt(tfm, SOL_ALG, ALG_SET_KEY, key, 56)",
+        "set_number(&m, ALG_SET_AEAD_ASSOCLEN, 4)",
+        'expect("recvmsg", got, -EINVAL, "bytes")',
+    ):
+        assert part in text
+    assert "pthread" not in text
+
+
+def test_what_a_file_holds_is_compared_where_the_test_did() -> None:
+    text = text_of(CACHE)
+    assert "splice(file, &from, pipefd[1], NULL, 36, 0)" in text
+    assert 'expect_bytes("pread", buffer + 32, expected, 32)' in text
+
+
+def test_threads_are_there_where_the_test_had_them() -> None:
+    text = text_of(WRITER)
+    assert "pthread_create(&thread2, NULL, steps2, NULL);" in text
+    assert text.count("blocks(") == 2  # its definition, and the call that waits
+    assert 'expect("sendmsg", got, -EBUSY, "bytes")' in text
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_same_recording_gives_the_same_text(name: str) -> None:
+    first = text_of(name)
+    recordings.cache_clear()
+    assert text_of(name) == first
+
+
+@pytest.mark.deadline(120)
+@pytest.mark.parametrize("command", COMPILERS, ids=" ".join)
+def test_compilers_have_nothing_to_say(command: list[str], tmp_path: Path) -> None:
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]} is not installed")
+    if command[1:] and not Path("/usr/i686-linux-gnu/include").exists():
+        pytest.skip("no headers of another architecture are installed")
+    if command[1:]:
+        command = [*command, "-isystem", "/usr/i686-linux-gnu/include"]
+    for number, name in enumerate(ALL):
+        for masked in (False, True):
+            source = tmp_path / f"{number}.c"
+            source.write_text(text_of(name, masked=masked))
+            words = [*command, *WARNINGS, "-O2", "-c", "-o", str(tmp_path / "object"), str(source)]
+            done = subprocess.run(words, capture_output=True, text=True)
+            assert not done.stderr, f"{name}: {done.stderr}"
+            assert done.returncode == 0
+
+
+def run(name: str, tmp_path: Path, *left_out: str, masked: bool = False, **stub: str) -> tuple[int, str]:
+    """Return exit status and output of a program on the stand-in."""
+    source, binary = tmp_path / "program.c", tmp_path / "program"
+    source.write_text(text_of(name, masked=masked))
+    command = ["gcc", *WARNINGS, "-pthread", "-o", str(binary), str(source), str(DATA / "kernel_stub.c")]
+    subprocess.run(command, check=True)
+    environment = {**os.environ, **stub}
+    done = subprocess.run([str(binary), *left_out], env=environment, capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stdout.strip()
+
+
+@pytest.mark.deadline(60)
+def test_a_program_says_what_it_got_and_what_is_right(tmp_path: Path) -> None:
+    assert run(AAD, tmp_path, STUB_RESULT="-22") == (0, "as expected")
+    assert run(AAD, tmp_path, STUB_RESULT="20") == (1, "recvmsg: got 20 bytes, expected EINVAL")
+    assert run(AAD, tmp_path, STUB_RESULT="-5") == (1, "recvmsg: got EIO, expected EINVAL")
+
+
+@pytest.mark.deadline(60)
+def test_a_program_of_a_test_that_passed_judges_each_call(tmp_path: Path) -> None:
+    assert run(KEY, tmp_path, STUB_OPTION="1", STUB_RESULT="-22") == (0, "as expected")
+    assert run(KEY, tmp_path) == (1, "setsockopt: got success, expected EINVAL")
+
+
+@pytest.mark.deadline(60)
+def test_steps_can_be_left_out_when_it_runs(tmp_path: Path) -> None:
+    last = len(found(AAD).uses) - 1
+    assert run(AAD, tmp_path, masked=True, STUB_RESULT="20")[0] == 1
+    assert run(AAD, tmp_path, str(last), masked=True, STUB_RESULT="20") == (0, "as expected")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "why"), [("skipped", "the test was skipped"), ("passed", "int 0x80")], ids=["skipped", "32-bit"]
+)
+def test_what_cannot_be_written_says_why(outcome: str, why: str) -> None:
+    one = Recording("test", complete=True, foreign=outcome == "passed")
+    one.items.append(record.Note(1, "report", {"outcome": outcome, "when": "call", "splats": []}))
+    with pytest.raises(Unsupported, match=why):
+        fault.find(one, [])
