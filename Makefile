@@ -52,9 +52,12 @@ help: ## show this
 BUILDS := $(strip $(findstring source:,$(KERNEL)) $(findstring +,$(KERNEL)) $(wildcard $(addsuffix /Kconfig,$(KERNEL) $(TREE))) \
     $(shell test -e '$(subst ','\'',$(KERNEL))/Kconfig' && echo a tree with a space in its path))
 
+# What needs no virtual machine needs nothing that makes one.
+IN_PLACE := $(if $(filter running,$(KERNEL)),$(if $(filter-out running,$(KERNEL))$(filter-out setup test,$(MAKECMDGOALS)),,yes))
+
 .PHONY: setup setup-build setup-check
 setup:
-	@vm/setup.sh $(if $(BUILDS),build)
+	@vm/setup.sh $(if $(IN_PLACE),in-place,$(if $(BUILDS),build))
 setup-build:
 	@vm/setup.sh build
 setup-check:
@@ -80,6 +83,10 @@ pins: ## pin anew what pyproject.toml names, with hashes [ARGS=--upgrade]
 .PHONY: check-vm
 check-vm: setup-build ## the runner's tests that boot real machines
 	$(PYTEST) -q -m vm $(ARGS) $(or $(TEST),vm/tests)
+
+.PHONY: tarball
+tarball: setup ## pack what a machine needs to test its own kernel, but for a Python [ARGS="--python 3.11"]
+	@exec $(PYTHON) -m vm tarball af-alg-tests.tar.gz $(ARGS)
 
 .PHONY: kernels
 kernels: setup ## list cached and available kernels [SUITE=trixie-backports]

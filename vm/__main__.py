@@ -14,6 +14,7 @@ SUBCOMMANDS = {
     "ci": ("vm.ci.command", "run tests as a job of GitHub, GitLab, LAVA, tmt or NIPA"),
     "axes": ("vm.kernels.axes", "list what a kernel can be booted with besides the usual: 6.12@no-avx2"),
     "root": ("vm.roots.command", "list or make the roots that guests run from"),
+    "tarball": ("vm.roots.tarball", "pack what a machine needs to test its own kernel, with no network"),
     "kernels": ("vm.kernels.listing", "list the kernels that are cached and those that can be had"),
     "resolve": ("vm.kernels.resolve", "fetch or build what a spec names, and print where it is"),
     "build": ("vm.kernels.build_command", "build kernels and print their images"),

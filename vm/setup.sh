@@ -2,8 +2,9 @@
 # Makes a machine ready to run the suite: system packages that are missing, and .venv with pinned dependencies.
 # Does nothing when everything is there. Nothing is installed into the system's Python.
 #
-# usage: vm/setup.sh [build] [check]      "build" also asks for what compiling kernels needs, "check" for what
-#                                         checks the project's own code
+# usage: vm/setup.sh [in-place] [build] [check]
+# "in-place" asks only for what testing the running kernel needs, "build" also for what compiling kernels needs, "check"
+# for what checks the project's own code
 set -eu
 # Its real path: links on the way to the checkout may change.
 cd -P "$(dirname "$0")/.."
@@ -15,8 +16,8 @@ fail() {
 
 for word in "$@"; do
     case $word in
-    build | check) ;;
-    *) fail "knows no '$word'; usage: vm/setup.sh [build] [check]" ;;
+    in-place | build | check) ;;
+    *) fail "knows no '$word'; usage: vm/setup.sh [in-place] [build] [check]" ;;
     esac
 done
 
@@ -34,34 +35,39 @@ need() {
     missing="$missing $package"
 }
 
-# As vm/base/arch.py has it, which a script cannot read.
-need qemu-system-x86 qemu-system-x86_64
 need kmod modprobe
-need binutils strings
-# A kernel image is unpacked once on the host, whatever it was packed with.
-need zstd zstd
-need lz4 lz4
-need xz-utils xz
-# Packs the roots of guests.
-need squashfs-tools mksquashfs
-# For tests of full disks, and of package signatures (make check).
-need mount mount
-need gnupg gpg
-need busybox-static /bin/busybox /usr/bin/busybox
 need libgcrypt20 '/usr/lib/*/libgcrypt.so.20' '/lib/*/libgcrypt.so.20' '/usr/lib/libgcrypt.so.20' '/usr/lib64/libgcrypt.so.20'
 need python3 python3
-need git git
 # Debian's Python comes without what makes virtual environments.
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
-if command -v apt-get >/dev/null 2>&1; then
-    need debian-archive-keyring '/usr/share/keyrings/debian-archive-*'
-    need dpkg dpkg-deb
-    # A dynamically linked busybox cannot run before the root is there.
-    case " $missing " in
-    *" busybox-static "*) ;;
-    *) [ -e /usr/share/doc/busybox-static ] || busybox --help 2>/dev/null | grep -q static || missing="$missing busybox-static" ;;
-    esac
-fi
+case " $* " in
+*" in-place "*) ;;
+*)
+    # As vm/base/arch.py has it, which a script cannot read.
+    need qemu-system-x86 qemu-system-x86_64
+    need binutils strings
+    # A kernel image is unpacked once on the host, whatever it was packed with.
+    need zstd zstd
+    need lz4 lz4
+    need xz-utils xz
+    # Packs the roots of guests.
+    need squashfs-tools mksquashfs
+    # For tests of full disks, and of package signatures (make check).
+    need mount mount
+    need gnupg gpg
+    need busybox-static /bin/busybox /usr/bin/busybox
+    need git git
+    if command -v apt-get >/dev/null 2>&1; then
+        need debian-archive-keyring '/usr/share/keyrings/debian-archive-*'
+        need dpkg dpkg-deb
+        # A dynamically linked busybox cannot run before the root is there.
+        case " $missing " in
+        *" busybox-static "*) ;;
+        *) [ -e /usr/share/doc/busybox-static ] || busybox --help 2>/dev/null | grep -q static || missing="$missing busybox-static" ;;
+        esac
+    fi
+    ;;
+esac
 case " $* " in *" build "*)
     need build-essential gcc
     need build-essential make
@@ -109,9 +115,17 @@ python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
 origin() {
     python3 -c 'import os, sys; print(sys.version, sys.prefix, os.path.realpath(".venv"))'
 }
-parts="guest run"
-# What checks comes on top: without it, the stamp is the beginning of that with it.
-pins=$(cat requirements/guest.txt requirements/run.txt vm/advice/* | cksum)
+parts=guest
+# What virtual machines need comes on top, and then what checks: the stamp of less is the beginning of that of more.
+pins=$(cksum <requirements/guest.txt)
+case " $* " in
+*" in-place "*) ;;
+*)
+    parts="$parts run"
+    pins="$pins
+$(cat requirements/run.txt vm/advice/* | cksum)"
+    ;;
+esac
 case " $* " in *" check "*)
     parts="$parts check"
     pins="$pins
@@ -141,7 +155,7 @@ ready || (
     .venv/bin/python $pip --require-hashes $(printf ' -r requirements/%s.txt' $parts) ||
         fail "cannot install what requirements/ names into .venv: see pip's messages above"
     # shellcheck disable=SC2086
-    .venv/bin/python $pip --no-deps --no-build-isolation --force-reinstall ./vm/advice ||
+    [ "$parts" = guest ] || .venv/bin/python $pip --no-deps --no-build-isolation --force-reinstall ./vm/advice ||
         fail "cannot install vm/advice into .venv: see pip's messages above"
     origin >.venv/python
     echo "$pins" >.venv/pins

@@ -132,12 +132,12 @@ def _make(architecture: Architecture, entry: Path, progress: Progress) -> None:
     tree.mkdir()
     with apt_get.workplace() as work:
         release, debs = _fetch_release(architecture, work, progress)
-        wheels = _fetch_wheels(release, architecture, work, progress)
+        wheels = fetch_wheels(release, architecture, work, progress)
         progress(f"root of {architecture.name}: unpacking {len(debs)} packages and {len(wheels)} wheels")
         for file in debs:
             packaged.unpack(file, tree)
         for file in wheels:
-            _unpack_wheel(file, tree / release.site)
+            unpack_wheel(file, tree / release.site)
         names = [file.name for file in (*debs, *wheels)]
         digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in (*debs, *wheels)]
     _arrange(release, tree)
@@ -188,7 +188,7 @@ def _fetch_packages(
     return apt.ask(fetch, offline)
 
 
-def _fetch_wheels(release: parts.Release, architecture: Architecture, work: Path, progress: Progress) -> list[Path]:
+def fetch_wheels(release: parts.Release, architecture: Architecture, work: Path, progress: Progress) -> list[Path]:
     into = work / "wheels"
     into.mkdir()
     pins = work / "pins.txt"
@@ -203,7 +203,7 @@ def _fetch_wheels(release: parts.Release, architecture: Architecture, work: Path
     return sorted(into.glob("*.whl"))
 
 
-def _unpack_wheel(file: Path, site: Path) -> None:
+def unpack_wheel(file: Path, site: Path) -> None:
     """Unpack a wheel as pip does, without its scripts and headers (PEP 427)."""
     with zipfile.ZipFile(file) as wheel:
         for member in wheel.infolist():

@@ -170,9 +170,7 @@ class Controller(KernelList):
         """Return the command that runs the suite on one kernel once more, booted as it was."""
         option = self.config.option
         words = [f"--kernel={_exact(kernel)}", *(f"--kernel-argument={each}" for each in option.vm_kernel_arguments)]
-        command = shlex.join(
-            [files.shown(Path(sys.prefix) / "bin" / "pytest"), *words, *["--thorough"] * option.thorough]
-        )
+        command = shlex.join([*_pytest(), *words, *["--thorough"] * option.thorough])
         # Ids of tests are relative to the project's directory, and paths to the one we are in.
         there = self.config.rootpath
         return command if Path.cwd() == there else f"cd {shlex.quote(str(there))} && {command}"
@@ -542,3 +540,11 @@ def _point_latest_to(directory: Path) -> None:
     except OSError as error:  # a directory of that name, from an archive; a file system without links
         link.unlink(missing_ok=True)
         say(f"no link {directory.parent / 'latest'} to these results: {error.strerror}")
+
+
+def _pytest() -> list[str]:
+    """Return the words that call pytest; unpacked from an archive it has no script (vm/roots/tarball.py)."""
+    script = Path(sys.prefix) / "bin/pytest"
+    if script.exists() or not os.environ.get("PYTHONPATH"):
+        return [files.shown(script)]
+    return ["env", f"PYTHONPATH={os.environ['PYTHONPATH']}", sys.executable, "-m", "pytest"]

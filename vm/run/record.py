@@ -20,7 +20,7 @@ from typing import Any, cast
 
 import pytest
 
-from vm.base.files import ROOT
+from vm.base.files import ROOT, text_of
 from vm.guest import expect
 from vm.kernels.spec import Kernel
 from vm.klog.splats import Splat
@@ -373,7 +373,9 @@ def _operating_system() -> str:
 
 
 def _revision() -> str:
-    """Return ``git describe`` of this suite, empty outside a clone."""
+    """Return ``git describe`` of this suite, or what an archive of it says (vm/roots/tarball.py), else nothing."""
+    if told := text_of(ROOT / ".revision").strip():
+        return told
     try:
         answer = subprocess.run(
             ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--tags"],

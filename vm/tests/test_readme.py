@@ -84,6 +84,8 @@ ELSEWHERE = {
     'make test KERNEL="arm64:6.1 s390x:bookworm/6.1" TEST=tests/splice': "vm/tests/machine/test_roots.py",
     "make test KERNEL=arm64:path/to/Image": "vm/tests/kernels/test_flat.py",
     ".venv/bin/python -m vm root": "vm/tests/roots/test_build.py",
+    "make tarball": "vm/tests/roots/test_tarball.py",
+    'make tarball ARGS="--python 3.13 --architecture arm64"': "vm/tests/roots/test_tarball.py",
     "make gdb KERNEL=6.1": "vm/tests/shell/test_shell.py",
     ".venv/bin/python -m vm results mail test_that_failed": "vm/tests/results/test_mail.py",
 }

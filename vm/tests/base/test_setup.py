@@ -149,6 +149,35 @@ def test_what_is_missing_is_installed_once(tmp_path: Path) -> None:
     assert made.works()
 
 
+def test_the_running_kernel_needs_nothing_of_virtual_machines(tmp_path: Path) -> None:
+    made = Checkout(tmp_path)
+    for name in ("modprobe",):
+        (made.commands / name).symlink_to("cat")
+    assert made.setup("in-place") == MADE
+    assert made.asked.read_text() == ""
+    assert made.installed() == ["guest"]
+    made.has_all_but()
+    assert made.setup() == INSTALLING, "what else there is comes on top"
+    assert made.installed() == ["guest run"]
+    assert made.setup("in-place") == made.setup() == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "mode"),
+    [
+        (["test", "KERNEL=running"], "in-place"),
+        (["setup", "KERNEL=running"], "in-place"),
+        (["test", "KERNEL=running 6.12"], ""),
+        (["test"], ""),
+        (["bench", "KERNEL=running"], ""),
+        (["test", "KERNEL=running source:6.12"], "build"),
+    ],
+)
+def test_make_asks_for_what_the_kernels_need(words: list[str], mode: str) -> None:
+    done = subprocess.run(["make", "-n", *words], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines()[0].split() == ["vm/setup.sh", *mode.split()]
+
+
 @pytest.mark.parametrize("target", ["check-vm", "kernel"])
 def test_what_compiles_has_compilers_installed(target: str) -> None:
     """Their tests build kernels and programs: 26 of them failed on a machine without flex, bison and libelf-dev."""

@@ -32,7 +32,7 @@ def test_of_a_wheel_modules_are_taken_wherever_it_has_them(tmp_path: Path) -> No
         "x-1.data/scripts/run",
         "x-1.dist-info/RECORD",
     ]
-    build._unpack_wheel(wheel(tmp_path / "x.whl", *names), tmp_path / "site")
+    build.unpack_wheel(wheel(tmp_path / "x.whl", *names), tmp_path / "site")
     found = {str(path.relative_to(tmp_path / "site")) for path in (tmp_path / "site").rglob("*") if path.is_file()}
     assert found == {"x/__init__.py", "y.so", "z/a.py", "x-1.dist-info/RECORD"}
 
@@ -145,5 +145,5 @@ def test_roots_are_no_archives_of_the_host(tmp_path: Path) -> None:
     with zipfile.ZipFile(data, "w") as archive:
         archive.writestr("../../escaped", "x")
     file.write_bytes(data.getvalue())
-    build._unpack_wheel(file, tmp_path / "deep/site")
+    build.unpack_wheel(file, tmp_path / "deep/site")
     assert not (tmp_path / "escaped").exists()
