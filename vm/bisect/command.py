@@ -4,6 +4,7 @@
     python -m vm bisect TEST… --kernels A B C D …                             among kernels given in order
     python -m vm bisect TEST… --tree ~/linux --good v6.12.95 --bad v6.12.117  among commits, by git bisect
     python -m vm bisect step TEST… --kernel PATH                              one step: exit status 0, 1, 125, 128
+    python -m vm bisect --program FILE --good … --bad …                       by a program of vm/reproducer
 
 Good may be older than bad or newer: then it says what fixed it. Both ends are judged first. What was judged is kept
 below ``results/bisect``, so that the same command goes on where it was interrupted.
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import hashlib
 import os
 import shlex
 import signal
@@ -198,7 +200,7 @@ def commits(options: argparse.Namespace, hunt: Hunt) -> int:
         bad_is_new = work.bad_is_newer
         said = [
             f"{'first bad' if bad_is_new else 'first good'} commit: {work.oneline(found.commit)}",
-            f"test: {' '.join(hunt.tests)}",
+            f"test: {hunt.named}",
             f"again: {_step_command(hunt, options.tree, found.commit, bad_is_new)}",
             f"sure: {certainty(bisection, 0)}",
         ]
@@ -276,7 +278,7 @@ def _conclude(
     said = [f"{before} {words[0]}, {after} {words[1]}"]
     if change.unknown:
         said.append(f"between them, and could not be judged: {', '.join(labels[index] for index in change.unknown)}")
-    said += [f"test: {' '.join(bisection.hunt.tests)}", f"sure: {certainty(bisection, len(change.unknown))}"]
+    said += [f"test: {bisection.hunt.named}", f"sure: {certainty(bisection, len(change.unknown))}"]
     bisection.notebook.save(finished=True, found=said)
     print("\n".join(said))
     print(f"logs: {files.shown(bisection.notebook.directory)}")
@@ -296,12 +298,16 @@ def _print_changelog(older: Candidate, newer: Candidate) -> None:
 
 def _step_command(hunt: Hunt, tree: str, commit: str, is_bad: bool) -> str:
     good, bad = (f"{commit}^", commit) if is_bad else (commit, f"{commit}^")
-    words = ["make", "bisect", f"TREE={tree}", f"GOOD={good}", f"BAD={bad}", f"TEST={' '.join(hunt.tests)}"]
+    words = ["make", "bisect", f"TREE={tree}", f"GOOD={good}", f"BAD={bad}"]
+    words.append(f"ARGS=--program {shlex.quote(hunt.program)}" if hunt.program else f"TEST={' '.join(hunt.tests)}")
     return shlex.join(words)
 
 
 def _asked(hunt: Hunt) -> list[object]:
-    return [hunt.tests, hunt.repeat, hunt.boot_failure_is_bad, hunt.arguments]
+    asked = [hunt.tests, hunt.repeat, hunt.boot_failure_is_bad, hunt.arguments]
+    if hunt.program:
+        asked.append(hashlib.sha256(Path(hunt.program).read_bytes()).hexdigest())
+    return asked
 
 
 def _place(options: argparse.Namespace) -> Path:
@@ -316,7 +322,10 @@ def _place(options: argparse.Namespace) -> Path:
 def _parser() -> argparse.ArgumentParser:
     formatter = argparse.RawDescriptionHelpFormatter
     parser = Parser(prog="python -m vm bisect", description=__doc__, formatter_class=formatter)
-    parser.add_argument("tests", nargs="+", metavar="TEST", help="file or id of the test, without the kernel: a.py::b")
+    parser.add_argument("tests", nargs="*", metavar="TEST", help="file or id of the test, without the kernel: a.py::b")
+    parser.add_argument("--program", default="", metavar="FILE", help=(
+        "judge by this program in place of tests: C, or static (python -m vm reproducer writes one)"
+    ))  # fmt: skip
     parser.add_argument("--good", default="", help="a kernel or commit on which the test passes")
     parser.add_argument("--bad", default="", help="one on which it fails")
     parser.add_argument("--tree", default="", help="git repository of the kernel")
@@ -371,9 +380,12 @@ def main(arguments: Sequence[str]) -> int:
         options = _parser().parse_args(arguments[1:] if is_step else arguments)
         if options.repeat < 1:
             raise UsageError(f"expected a number of runs of at least 1 by --repeat, got {options.repeat}")
+        tests = tuple(filter(None, options.tests))
+        if bool(tests) == bool(options.program):
+            raise UsageError("expected a test (TEST=tests/splice/test_in.py::test_…), or --program FILE in its place")
         hunt = Hunt(
-            tuple(options.tests), options.repeat, options.boot_failure == "bad", tuple(options.pytest),
-            Path(options.project),
+            tests, options.repeat, options.boot_failure == "bad", tuple(options.pytest), Path(options.project),
+            options.program,
         )  # fmt: skip
         with _terminable():
             if not is_step:

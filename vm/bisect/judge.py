@@ -20,6 +20,7 @@ from vm.base.errors import UsageError
 from vm.base.files import ROOT
 from vm.base.progress import Progress
 from vm.base.words import last_line
+from vm.bisect import program
 from vm.results import events, model
 from vm.results.model import TestResult, Verdict
 
@@ -50,6 +51,7 @@ class Hunt:
         boot_failure_is_bad: whether a kernel that does not boot is a bad one instead of one to skip.
         arguments: further options for pytest.
         project: directory pytest runs in.
+        program: file of a program that judges in place of tests (vm/bisect/program.py); empty for none.
     """
 
     tests: tuple[str, ...]
@@ -57,6 +59,12 @@ class Hunt:
     boot_failure_is_bad: bool = False
     arguments: tuple[str, ...] = ()
     project: Path = ROOT
+    program: str = ""
+
+    @property
+    def named(self) -> str:
+        """What is run, for people."""
+        return self.program or " ".join(self.tests)
 
 
 @dataclass(frozen=True)
@@ -95,6 +103,10 @@ def assert_there_is_a_test(hunt: Hunt) -> None:
     Raises:
         UsageError: it does not.
     """
+    if hunt.program:
+        if not Path(hunt.program).is_file():
+            raise UsageError(f"no program {hunt.program}: expected C, or a static one (make reproducer writes one)")
+        return
     if not all(hunt.tests):
         raise UsageError("expected a test: a file or an id without the kernel (TEST=tests/splice/test_in.py::test_…)")
     command = [sys.executable, "-m", "pytest", "--collect-only", "-qq", *hunt.arguments, *hunt.tests]
@@ -120,10 +132,10 @@ def judge(spec: str, hunt: Hunt, searched: Sequence[str], directory: Path, progr
     judged: list[Judgement] = []
     wanted = 1 if hunt.repeat == 1 else BAD_RUNS
     while len(judged) < hunt.repeat * (2 if _count(judged, "bad") else 1):
-        one = _run_once(spec, hunt, searched, directory)
+        one = _run_once(spec, hunt, searched, directory, progress)
         if one.answer == "stop" and one.reason.startswith(_LOST):
             progress(f"once more, since it was the machine: {one.reason}")
-            one = _run_once(spec, hunt, searched, directory)
+            one = _run_once(spec, hunt, searched, directory, progress)
         judged.append(one)
         if one.answer in ("skip", "stop") or _count(judged, "bad") == wanted:
             break
@@ -149,8 +161,12 @@ def fingerprints(tests: Sequence[TestResult]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _run_once(spec: str, hunt: Hunt, searched: Sequence[str], directory: Path) -> Judgement:
-    """Start pytest once and read what it wrote."""
+def _run_once(
+    spec: str, hunt: Hunt, searched: Sequence[str], directory: Path, progress: Progress = lambda _line: None
+) -> Judgement:
+    """Start pytest once and read what it wrote; or the program."""
+    if hunt.program:
+        return _by_program(spec, hunt, searched, directory, progress)
     place = directory / f"run-{len(list(directory.glob('run-*'))) + 1}"
     place.mkdir(parents=True)
     command = [sys.executable, "-m", "pytest", "--kernel", spec, "--no-known-issues", "--vms", "1"]
@@ -166,6 +182,17 @@ def _run_once(spec: str, hunt: Hunt, searched: Sequence[str], directory: Path) -
     except UsageError as error:
         return Judgement("stop", str(error), runs=1, log=log)
     return _judged(run, hunt, searched, log)
+
+
+def _by_program(spec: str, hunt: Hunt, searched: Sequence[str], directory: Path, progress: Progress) -> Judgement:
+    """Run the program once."""
+    said = program.run(spec, hunt.program, hunt.arguments, directory, progress)
+    answer, reason = said.answer, said.reason
+    if said.fingerprints == (program.BOOT_FAILED,) and hunt.boot_failure_is_bad:
+        answer = "bad"
+    if answer == "bad" and searched and not set(said.fingerprints) & set(searched):
+        answer, reason = "skip", f"another failure: {said.fingerprints[0]}: {reason}"
+    return Judgement(answer, reason, said.fingerprints, {"test": said.seconds}, 1, str(said.place))
 
 
 def _run_pytest(command: Sequence[str], project: Path, output: Path) -> int:
