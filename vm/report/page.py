@@ -23,7 +23,7 @@ from typing import Any
 from vm.base import files
 from vm.klog import console
 from vm.klog.printk import BEGIN, clean
-from vm.results import absence, changes, matrix
+from vm.results import absence, changes, matrix, reproducers
 from vm.results.cause import groups, issue_of
 from vm.results.changes import Change
 from vm.results.history import histories
@@ -343,6 +343,8 @@ def _links(found: Sequence[tuple[Path, Run]], directory: Path) -> list[tuple[str
     links = []
     for place, run in found:
         own = [(_link(place / name, directory), title) for name, title in _FILES if _there(place, name, directory)]
+        for each in sorted(place.glob(f"kernels/*/reproducers/*/{reproducers.NAME}")):
+            own.append((_link(each, directory), f"{each.parents[2].name}: {each.parent.name}.c"))
         links.append((run.id, own))
     return links
 

@@ -13,7 +13,6 @@ is to do, else 1, with the reason.
 from __future__ import annotations
 
 import argparse
-import re
 import shutil
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from vm.kernels.resolve import resolve_one
 from vm.reproducer import guest, make
 from vm.reproducer.compile import compiled, compiler
 from vm.reproducer.make import Order, Program
+from vm.results import reproducers
 
 
 @command
@@ -78,16 +78,11 @@ def _told(made: Sequence[Program], into: Path | None) -> int:
 
 def kept(program: Program, directory: Path) -> Path:
     """Write a program into a directory of its own; return its path."""
-    place = directory / slug(program.test)
+    place = directory / reproducers.slug(program.test)
     place.mkdir(parents=True, exist_ok=True)
-    path = place / "reproducer.c"
+    path = place / reproducers.NAME
     path.write_text(program.text)
     return path
-
-
-def slug(test: str) -> str:
-    """Return a name for files that is as good as the test's id."""
-    return re.sub(r"[^A-Za-z0-9]+", "-", test.removeprefix("tests/")).strip("-")[:150]
 
 
 def _summary(program: Program) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import ast
 import re
+import shlex
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -21,7 +22,7 @@ from vm.base import files
 from vm.base.command import Parser, command
 from vm.base.errors import UsageError
 from vm.base.words import plural
-from vm.results import events
+from vm.results import events, reproducers
 from vm.results.cause import cause_of
 from vm.results.history import History, histories
 from vm.results.model import KernelRun, Run, TestResult, Verdict
@@ -31,7 +32,14 @@ _MOST_DETAILS = 30
 _LABEL = 14
 
 
-def report(run: Run, kernel: KernelRun, test: TestResult, history: History | None, bisected: Sequence[str]) -> str:
+def report(
+    run: Run,
+    kernel: KernelRun,
+    test: TestResult,
+    history: History | None,
+    bisected: Sequence[str],
+    program: str = "",
+) -> str:
     """Return the text.
 
     Args:
@@ -40,6 +48,7 @@ def report(run: Run, kernel: KernelRun, test: TestResult, history: History | Non
         test: that is bad, or a known issue.
         history: of it, of the runs there are; None where it was run once.
         bisected: what a bisection said, in lines.
+        program: path of a C program that shows it; empty where none was made.
     """
     lines = [_subject(kernel, test), "", *_head(run, kernel), "", *_what(test)]
     if test.splats:
@@ -48,6 +57,11 @@ def report(run: Run, kernel: KernelRun, test: TestResult, history: History | Non
     again = test.rerun or f"make test KERNEL={kernel.spec} TEST='{test.test}'"
     since = list(_since(history, bisected))
     lines += [*([""] if since else []), *since, "", "To run it again:", "", f"    {again}"]
+    if program:
+        lines += ["", "A C program that shows it, without this suite (to be attached):", "", f"    {program}"]
+    elif test.verdict in (Verdict.FAILED, Verdict.CRASHED, Verdict.HUNG, Verdict.UNDECIDED):
+        asked = f"make reproducer KERNEL={shlex.quote(kernel.spec)} TEST={shlex.quote(test.test)}"
+        lines += ["", "To have a C program that shows it, without this suite:", "", f"    {asked}"]
     return "\n".join(lines) + "\n"
 
 
@@ -187,13 +201,16 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("results", metavar="RUN", nargs="*", type=Path, help="directory of a run, or a file in it")
     parser.add_argument("--kernel", default="", metavar="NAME", help="its name in the results; default: any")
     options = parser.parse_intermixed_args(arguments)
-    runs = [run for _, run in events.load_all(options.results or [results / "latest"])]
+    found = events.load_all(options.results or [results / "latest"])
+    runs = [run for _, run in found]
     run, kernel, test = choose(runs, options.test, options.kernel)
     history = None
     if len(runs) > 1:
         spec = kernel.spec or kernel.name
         history = next((each for each in histories(runs) if (each.kernel, each.test) == (spec, test.test)), None)
-    sys.stdout.write(report(run, kernel, test, history, bisections(results / "bisect", test.test)))
+    made = [reproducers.path(place, kernel.name, test.test) for place, each in found if each is run]
+    program = next((files.shown(path) for path in made if path.exists()), "")
+    sys.stdout.write(report(run, kernel, test, history, bisections(results / "bisect", test.test), program))
 
 
 def _labelled(name: str, value: str) -> list[str]:

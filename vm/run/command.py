@@ -27,7 +27,7 @@ VALUED = (
         "--root",
     ),
     *("--boot-deadline", "--test-deadline", "--vm-deadline", "--vm-restarts", "--kernel-argument"),
-    *("--qemu", "--results", "--shard", "--resume", "--stream", "--vm-command"),
+    *("--qemu", "--results", "--shard", "--resume", "--stream", "--vm-command", "--reproducers"),
 )
 """The runner's options that take a value (vm/run/plugin.py, and main below). pytest takes a word that is an existing
 path for a test, even where it is the value of an option that it does not know yet, and moves its root there."""

@@ -33,7 +33,7 @@ from vm.machine.vm import Vm
 from vm.report import files as report
 from vm.results import clean, junit, table, write
 from vm.results.model import Run, Verdict
-from vm.run import known, live, lost_log, resume, skipped, skips, stop
+from vm.run import known, live, lost_log, reproducers, resume, skipped, skips, stop
 from vm.run.command import joined
 from vm.run.config import EXPECTED, JUNIT, LABELS, RUN_DIRECTORY, SELECTED
 from vm.run.deadlines import Deadlines, deadlines
@@ -131,6 +131,7 @@ class Controller(KernelList):
         self.broken: dict[str, str] = {}
         self.trouble = ""
         self.notes: list[str] = []
+        self.said: list[str] = []
         # Fingerprints of what the kernel complained of in each test.
         self.told: dict[str, set[str]] = {}
         self.configs = {kernel.name: skips.read_config(kernel.config) for kernel in self.kernels}
@@ -386,11 +387,29 @@ class Controller(KernelList):
         except UsageError as error:
             self.trouble = f"--junitxml: {error}"
             run = self.run = dataclasses.replace(run, exit_status=run.status or int(pytest.ExitCode.INTERNAL_ERROR))
+        if self.config.option.vm_reproducers != "off" and exitstatus <= pytest.ExitCode.TESTS_FAILED:
+            self.said += self._reproducers(run)
         try:
             self.notes = report.write(run, self.session.plan.directory)
         except UsageError as error:
             self.trouble = str(error)
         return run
+
+    def _reproducers(self, run: Run) -> list[str]:
+        """Make programs of what failed, before the page is made, which leads to them."""
+        option = self.config.option
+        if option.vm_command:
+            return ["reproducers: none of guests that are faked"]
+        arguments = [f"--cpus={option.vm_cpus}", f"--memory={option.vm_memory}", f"--root={option.vm_root}"]
+        arguments += [f"--accel={option.accel}", *([f"--qemu={option.qemu}"] if option.qemu else [])]
+        arguments += [f"--kernel-argument={each}" for each in option.vm_kernel_arguments]
+        kernels = {
+            kernel.name: reproducers.Booted(
+                _exact(kernel), tuple(arguments), kernel.architecture, kernel.image is not None
+            )
+            for kernel in self.kernels
+        }
+        return reproducers.write(run, self.session.plan.directory, option.vm_reproducers, kernels, say)
 
     def pytest_unconfigure(self) -> None:
         """Pytest calls nothing a session, and has none finish, that was stopped while it was starting."""
@@ -425,7 +444,7 @@ class Controller(KernelList):
         terminalreporter.write_sep("=", "kernels")
         terminalreporter.write_line(table.table(self.run))
         terminalreporter.write_line(self.trouble or f"results: {files.shown(self.session.plan.directory)}")
-        for note in self.notes:
+        for note in [*self.said, *self.notes]:
             terminalreporter.write_line(note)
         if many := clean.hint(ROOT / "results"):
             terminalreporter.write_line(many)

@@ -88,6 +88,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "each verdict on standard output as it comes: lines for people (default for the running kernel), TAP 13, or "
         "LAVA's signals"
     ))  # fmt: skip
+    add("--reproducers", choices=["off", "failures", "all"], default="off", dest="vm_reproducers", help=(
+        "a C program of each test that is red, which shows it without this suite: off (default), failures, or all, "
+        "those that pass as well; tests are run once more for it, when all have run"
+    ))  # fmt: skip
     add("--qemu", default=None, metavar="PATH", help="the QEMU to use (default: that of each kernel's architecture)")
     add("--results", default=None, metavar="DIR", help="where results go (default: results/ in the project)")
     # For the tests of the runner: a command that plays the guest, and what it is to do.
