@@ -281,10 +281,8 @@ def _leaf(uses: Sequence[Use], got: Any, wanted: Any) -> Fault | None:
     data, right = _bytes(got), _bytes(wanted)
     if got == {} and right:
         # What was compared with it is not known: it was what a call gave, and not made again to be looked at.
-        use = next((use for use in reversed(uses) if len(output(use.event) or b"") == len(right)), None)
-        data = output(use.event) if use is not None else None
-        if data == right:
-            return None
+        given = (output(use.event) or b"" for use in reversed(uses))
+        data = next((each for each in given if len(each) == len(right) and each != right), None)
     if data is not None and right is not None:
         return _content(uses, data, right)
     number, other = _number(got), _number(wanted)

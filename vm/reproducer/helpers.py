@@ -305,18 +305,28 @@ static unsigned long taint(void)
         (),
         ("stdio.h",),
     ),
-    "aio": Helper(
+    "io_setup": Helper(
         """\
 static long io_setup(unsigned int size, aio_context_t *context)
 {
 	return syscall(SYS_io_setup, size, context);
 }
-
+""",
+        (),
+        ("linux/aio_abi.h", "sys/syscall.h", "unistd.h"),
+    ),
+    "io_submit": Helper(
+        """\
 static long io_submit(aio_context_t context, long count, struct iocb **requests)
 {
 	return syscall(SYS_io_submit, context, count, requests);
 }
-
+""",
+        (),
+        ("linux/aio_abi.h", "sys/syscall.h", "unistd.h"),
+    ),
+    "io_getevents": Helper(
+        """\
 static long io_getevents(aio_context_t context, long least, long most, struct io_event *events,
 			 struct timespec *timeout)
 {
@@ -353,7 +363,12 @@ static long ring_open(struct ring *ring, unsigned int entries)
 			   MAP_SHARED, ring->fd, IORING_OFF_SQES);
 	return ring->fd;
 }
-
+""",
+        (),
+        ("linux/io_uring.h", "string.h", "sys/mman.h", "sys/syscall.h", "unistd.h"),
+    ),
+    "ring_add": Helper(
+        """\
 static void ring_add(struct ring *ring, const struct io_uring_sqe *request)
 {
 	__u32 *tail = (__u32 *)(ring->rings + ring->parameters.sq_off.tail);
@@ -363,15 +378,18 @@ static void ring_add(struct ring *ring, const struct io_uring_sqe *request)
 	((__u32 *)(ring->rings + ring->parameters.sq_off.array))[slot] = slot;
 	__atomic_store_n(tail, *tail + 1, __ATOMIC_RELEASE);
 }
-
+""",
+        ("ring",),
+    ),
+    "ring_enter": Helper(
+        """\
 static long ring_enter(struct ring *ring, unsigned int submit, unsigned int wait)
 {
 	return syscall(SYS_io_uring_enter, ring->fd, submit, wait,
 		       wait ? IORING_ENTER_GETEVENTS : 0, NULL, 0);
 }
 """,
-        (),
-        ("linux/io_uring.h", "string.h", "sys/mman.h", "sys/syscall.h", "unistd.h"),
+        ("ring",),
     ),
     "ring_take": Helper(
         """\

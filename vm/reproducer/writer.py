@@ -1055,7 +1055,7 @@ class Writer:
     # ---- requests in flight
 
     def _io_setup(self, use: Use) -> Said:
-        self.helpers.add("aio")
+        self.helpers.add("io_setup")
         size = use.event.arguments[0]
         if 1 not in use.event.out:
             name = self.fresh("context")
@@ -1068,11 +1068,11 @@ class Writer:
         return self.contexts.get(value, str(value))
 
     def _io_destroy(self, use: Use) -> Said:
-        self.helpers.add("aio")
+        self.headers |= {"linux/aio_abi.h", "sys/syscall.h"}
         return Said(f"syscall(SYS_io_destroy, {self._context(use.event.arguments[0])})")
 
     def _io_submit(self, use: Use) -> Said:
-        self.helpers.add("aio")
+        self.helpers.add("io_submit")
         context, count, blocks = use.event.arguments
         if count != len(blocks):
             raise Unsupported("an io_submit that cannot be read")
@@ -1116,7 +1116,7 @@ class Writer:
         ]
 
     def _io_getevents(self, use: Use) -> Said:
-        self.helpers.add("aio")
+        self.helpers.add("io_getevents")
         context, least, most, _, timeout = use.event.arguments
         self.locals.add("events")
         self.events = max(self.events, most)
@@ -1149,6 +1149,7 @@ class Writer:
     def _io_uring_enter(self, use: Use) -> Said:
         fd, submit, wait = use.event.arguments[:3]
         said: list[str] = []
+        self.helpers |= {"ring_enter", *(["ring_add"] if use.event.more.get("submissions") else [])}
         for request in use.event.more.get("submissions", ()):
             said += self._sqe(self._ring(fd), request)
         return Said(f"ring_enter(&{self._ring(fd)}, {submit}, {wait})", before=said)

@@ -75,7 +75,9 @@ def test_lines_are_at_most_75_wide_but_for_logs_commands_and_words_that_are_long
 ) -> None:
     text = said(capsys, "test_it", *written(project, bad(reason="word " * 100, splats=())))
     for line in text.splitlines():
-        assert len(line) <= mail.WIDTH or line.startswith(("  |", "    pytest", "    make ")) or len(line.split()) <= 2, line
+        assert (
+            len(line) <= mail.WIDTH or line.startswith(("  |", "    pytest", "    make ")) or len(line.split()) <= 2
+        ), line
 
 
 def test_since_when_is_told_of_several_runs(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
