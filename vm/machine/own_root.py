@@ -21,6 +21,7 @@ from vm.base.files import ROOT
 from vm.base.progress import Progress
 from vm.machine.vm import Vm
 from vm.roots import build, disks, parts
+from vm.roots.parts import Extra
 
 KINDS = ("auto", "image", "host")
 """Values of ``--root``: by the architecture; the root's image on a disk; the files of this host by 9p."""
@@ -33,34 +34,53 @@ HELP = (
 )
 
 
-def wanted(kind: str, architecture: Architecture) -> bool:
+PACKAGES_HELP = "Debian packages that a root of the guest's own has besides, with commas between them"
+SUITE_HELP = "the Debian release that a root of the guest's own is made of (default: the newest stable one)"
+
+
+def extra(packages: str, suite: str) -> Extra:
+    """Return what the options ``--root-packages`` and ``--root-suite`` ask for.
+
+    Raises:
+        UsageError: no root is made of that release.
+    """
+    asked = Extra(tuple(sorted({word.strip() for word in packages.split(",")} - {""})), suite)
+    assert asked.releases
+    return asked
+
+
+def wanted(kind: str, architecture: Architecture, extra: Extra = parts.NOTHING) -> bool:
     """Say whether a guest gets a root of its own.
 
     Args:
         kind: one of :data:`KINDS`; ``auto`` is the host's root where its programs run in the guest.
         architecture: of the guest.
+        extra: what a root of its own shall have besides.
 
     Raises:
-        UsageError: the host's root is asked for, and its programs do not run in the guest.
+        UsageError: the host's root is asked for, and its programs do not run in the guest, or packages are.
     """
     foreign = architecture != arch.default()
     if kind == "host" and foreign:
         raise UsageError(f"programs of this machine do not run on {architecture.debian}: leave out --root host")
-    return kind == "image" or foreign
+    if kind == "host" and extra != parts.NOTHING:
+        raise UsageError("packages go into a root of the guest's own: leave out --root host")
+    return kind == "image" or foreign or extra != parts.NOTHING
 
 
-def prepare(vm: Vm, places: Sequence[Path], progress: Progress) -> Vm:
+def prepare(vm: Vm, places: Sequence[Path], progress: Progress, extra: Extra = parts.NOTHING) -> Vm:
     """Return ``vm`` with a root of its own, whose images are made when they are not in the cache.
 
     Args:
         vm: with a kernel to boot.
         places: absolute paths that the guest shall see besides the project.
         progress: told in one line each what is waited for.
+        extra: what the root shall have besides the usual.
 
     Raises:
         UsageError: they cannot be made.
     """
-    root = build.cached(vm.architecture, progress)
+    root = build.cached(vm.architecture, progress, extra)
     images = {"root": str(root.image), "project": str(disks.project(places))}
     if vm.modules is not None:
         images["modules"] = str(disks.modules(Path(vm.modules), vm.release))

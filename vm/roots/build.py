@@ -77,28 +77,29 @@ class Root:
     @property
     def release(self) -> parts.Release:
         """The Debian release it was made of."""
-        return next(release for release in parts.RELEASES if release.suite == self.record["suite"])
+        return parts.Extra(suite=str(self.record["suite"])).releases[0]
 
 
-def place(architecture: Architecture) -> Path:
+def place(architecture: Architecture, extra: parts.Extra = parts.NOTHING) -> Path:
     """Return where the root of an architecture is in the cache, there or not."""
-    return cache.cache_dir() / "roots" / f"{architecture.name}-{parts.key(architecture)}"
+    return cache.cache_dir() / "roots" / f"{architecture.name}-{parts.key(architecture, extra)}"
 
 
-def cached(architecture: Architecture, progress: Progress) -> Root:
+def cached(architecture: Architecture, progress: Progress, extra: parts.Extra = parts.NOTHING) -> Root:
     """Return the root of an architecture, made when it is not in the cache.
 
     Args:
         architecture: of the guests.
         progress: told in one line each what is waited for.
+        extra: what it has besides the usual.
 
     Raises:
-        UsageError: no network, no space, no apt, no mksquashfs.
+        UsageError: no network, no space, no apt, no mksquashfs; no such release or package.
     """
-    path = place(architecture)
+    path = place(architecture, extra)
     made = cache.entry(
         path,
-        lambda temporary: _make(architecture, temporary, progress),
+        lambda temporary: _make(architecture, extra, temporary, progress),
         lambda: progress(f"root of {architecture.name}: waiting, for {cache.holder(path)} makes it"),
     )
     return Root(cache.hold(made), architecture)
@@ -126,12 +127,12 @@ def pack(tree: Path, image: Path, *options: str) -> None:
     process.run(command, deadline=_PACK_SECONDS).require(f"cannot pack {image.name}", image.parent)
 
 
-def _make(architecture: Architecture, entry: Path, progress: Progress) -> None:
+def _make(architecture: Architecture, extra: parts.Extra, entry: Path, progress: Progress) -> None:
     started = time.monotonic()
     tree = entry / "tree"
     tree.mkdir()
     with apt_get.workplace() as work:
-        release, debs = _fetch_release(architecture, work, progress)
+        release, debs = _fetch_release(architecture, extra, work, progress)
         wheels = fetch_wheels(release, architecture, work, progress)
         progress(f"root of {architecture.name}: unpacking {len(debs)} packages and {len(wheels)} wheels")
         for file in debs:
@@ -158,15 +159,16 @@ def _make(architecture: Architecture, entry: Path, progress: Progress) -> None:
     progress(f"root of {architecture.name}: {apt_get.mega(size)} in {time.monotonic() - started:.0f} s")
 
 
-def _fetch_release(architecture: Architecture, work: Path, progress: Progress) -> tuple[parts.Release, list[Path]]:
+def _fetch_release(
+    architecture: Architecture, extra: parts.Extra, work: Path, progress: Progress
+) -> tuple[parts.Release, list[Path]]:
     """Fetch the packages of the first release that the mirror has whole for an architecture."""
-    for release in parts.RELEASES:
+    for release in extra.releases:
         into = work / release.suite
         into.mkdir()
+        names = [*parts.packages(release, architecture), *extra.packages]
         try:
-            return release, _fetch_packages(
-                release, architecture, parts.packages(release, architecture), into, progress
-            )
+            return release, _fetch_packages(release, architecture, names, into, progress)
         except (apt_get.Gone, apt.NoMatch) as error:
             trouble = error
             progress(f"root of {architecture.name}: not of {release.suite}: {error}")

@@ -45,6 +45,36 @@ class Release:
 
 RELEASES = (Release("trixie", "3.13", 41), Release("bookworm", "3.11", 36))
 """In the order they are tried: mirrors are not complete for all architectures."""
+ROLLING = Release("sid", "3.13", 42)
+"""Only where somebody asks for it: what it has changes every day."""
+
+
+@dataclass(frozen=True)
+class Extra:
+    """What a root has besides the usual: real programs.
+
+    Attributes:
+        packages: Debian packages; what they need comes with them.
+        suite: the release to make all of it of; any of :data:`RELEASES` when empty.
+    """
+
+    packages: tuple[str, ...] = ()
+    suite: str = ""
+
+    @property
+    def releases(self) -> tuple[Release, ...]:
+        """The releases to make it of, in the order they are tried.
+
+        Raises:
+            UsageError: there is none of that name.
+        """
+        known = (*RELEASES, ROLLING)
+        if self.suite and self.suite not in (release.suite for release in known):
+            raise UsageError(f"no root is made of {self.suite!r}; there are {', '.join(each.suite for each in known)}")
+        return tuple(release for release in known if release.suite == self.suite) or RELEASES
+
+
+NOTHING = Extra()
 PACKAGES = (
     "bash",  # make shell
     "dash",  # its sh
@@ -115,10 +145,10 @@ def pinned() -> set[str]:
     return {canonicalize_name(pin.name) for pin, _ in _pins()}
 
 
-def key(architecture: Architecture) -> str:
+def key(architecture: Architecture, extra: Extra = NOTHING) -> str:
     """Return what tells roots apart: they differ when what goes into them does."""
-    words = [str(RULES), architecture.name, *LEFT_OUT]
-    for release in RELEASES:
+    words = [str(RULES), architecture.name, *LEFT_OUT, *extra.packages]
+    for release in extra.releases:
         words += [release.suite, *packages(release, architecture), requirements(release, architecture)]
     return hashlib.sha256("\0".join(words).encode()).hexdigest()[:12]
 

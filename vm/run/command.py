@@ -25,6 +25,8 @@ VALUED = (
         "--profile",
         "--cpu",
         "--root",
+        "--root-packages",
+        "--root-suite",
     ),
     *("--boot-deadline", "--test-deadline", "--vm-deadline", "--vm-restarts", "--kernel-argument"),
     *("--qemu", "--results", "--shard", "--resume", "--stream", "--vm-command", "--reproducers"),

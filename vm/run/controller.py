@@ -208,8 +208,11 @@ class Controller(KernelList):
             command=shlex.split(option.vm_command) if option.vm_command else None,
         )
         try:
-            own = vm.image is not None and vm.command is None and own_root.wanted(option.vm_root, vm.architecture)
-            return own_root.prepare(vm, self._places(), say) if own else vm
+            extra = own_root.extra(option.vm_root_packages, option.vm_root_suite)
+            own = own_root.wanted(option.vm_root, vm.architecture, extra)
+            if vm.image is None or vm.command is not None or not own:
+                return vm
+            return own_root.prepare(vm, self._places(), say, extra)
         except UsageError as error:
             raise pytest.UsageError(str(error)) from None
 

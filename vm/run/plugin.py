@@ -54,6 +54,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "what guests run from: image, a root of their own, or host, this machine's files by 9p; auto takes the host's "
         "for its own architecture (default)"
     ))  # fmt: skip
+    add("--root-packages", default="", metavar="NAMES", dest="vm_root_packages", help=(
+        "Debian packages that a root of the guest's own has besides, with commas between them"
+    ))  # fmt: skip
+    add("--root-suite", default="", metavar="SUITE", dest="vm_root_suite", help=(
+        "the Debian release that a root of the guest's own is made of (default: the newest stable one)"
+    ))  # fmt: skip
     add("--boot-deadline", type=_seconds, default=30.0, metavar="S", help=(
         "seconds until a machine's Python is up (default: 30; like the next two, times 10 under TCG, and times up to 8 "
         "for a kernel with KASAN, lockdep or the like)"

@@ -186,7 +186,8 @@ def _vm(kernel: Kernel, options: argparse.Namespace, directory: Path) -> Vm:
         places=[str(path) for path in options.place],
         setup="" if options.untouched else setup_lines(ROOT / "pyproject.toml"),
     )
-    return own_root.prepare(vm, options.place, say) if own_root.wanted(options.root, vm.architecture) else vm
+    extra = own_root.extra(options.root_packages, options.root_suite)
+    return own_root.prepare(vm, options.place, say, extra) if own_root.wanted(options.root, vm.architecture, extra) else vm
 
 
 def _gdb_stub(directory: Path) -> list[str]:
@@ -253,6 +254,8 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     add("--place", action="append", default=[], type=Path, metavar="DIR", help=(
         "a directory outside of the project that the guest shall see, too"
     ))  # fmt: skip
+    add("--root-packages", default="", metavar="NAMES", help=own_root.PACKAGES_HELP)
+    add("--root-suite", default="", metavar="SUITE", help=own_root.SUITE_HELP)
     add("--kernel-argument", action="append", default=[], metavar="ARG", help="append to the kernel's command line")
     options = parser.parse_args(arguments)
     for name in ("cpus", "memory", "timeout"):

@@ -37,6 +37,15 @@ def test_the_hosts_root_is_for_its_own_architecture() -> None:
         own_root.wanted("host", FOREIGN)
 
 
+def test_packages_make_a_root_of_its_own() -> None:
+    extra = own_root.extra(" iwd,bluez, ", "bookworm")
+    assert extra == parts.Extra(("bluez", "iwd"), "bookworm")
+    assert own_root.wanted("auto", arch.default(), extra)
+    with pytest.raises(UsageError, match="leave out --root host"):
+        own_root.wanted("host", arch.default(), extra)
+    assert own_root.extra("", "") == parts.NOTHING
+
+
 @pytest.mark.parametrize("row", arch.ARCHITECTURES, ids=lambda row: row.name)
 def test_disks_are_read_only_and_known_by_their_serial_number(row: arch.Architecture) -> None:
     words = qemu._disks(machine(architecture=row))

@@ -84,7 +84,7 @@ def test_the_next_release_is_taken_where_the_mirror_lacks_packages(
 
     monkeypatch.setattr(build, "_fetch_packages", fetch)
     said: list[str] = []
-    release, _ = build._fetch_release(arch.default(), tmp_path, said.append)
+    release, _ = build._fetch_release(arch.default(), parts.NOTHING, tmp_path, said.append)
     assert asked == [each.suite for each in parts.RELEASES]
     assert release == parts.RELEASES[1]
     assert f"not of {RELEASE.suite}: 404" in said[0]
@@ -96,7 +96,7 @@ def test_without_any_release_the_last_word_is_told(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(build, "_fetch_packages", fetch)
     with pytest.raises(apt.NoMatch, match=f"nothing in {parts.RELEASES[-1].suite}"):
-        build._fetch_release(arch.default(), tmp_path, lambda _line: None)
+        build._fetch_release(arch.default(), parts.NOTHING, tmp_path, lambda _line: None)
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setenv("AFALG_CACHE", str(tmp_path / "cache"))
     found: list[str] = []
 
-    def make(architecture: arch.Architecture, entry: Path, _progress: object) -> None:
+    def make(architecture: arch.Architecture, _extra: object, entry: Path, _progress: object) -> None:
         found.append(architecture.debian)
         (entry / "root.squashfs").write_bytes(b"x")
         (entry / "root.json").write_text(json.dumps({"suite": RELEASE.suite, "sha256": "abc"}))

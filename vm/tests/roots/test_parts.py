@@ -52,6 +52,21 @@ def test_names_are_compared_as_the_package_index_does() -> None:
     assert parts.pinned() == {"both", "only-old", "windows"}
 
 
+def test_a_root_with_more_packages_is_another_one_and_the_usual_stays_as_it_is() -> None:
+    usual = parts.key(OWN)
+    more = parts.Extra(("iwd",))
+    assert parts.key(OWN, parts.NOTHING) == usual
+    assert len({usual, parts.key(OWN, more), parts.key(OWN, parts.Extra(("iwd",), "sid"))}) == 3
+
+
+def test_a_root_is_made_of_the_release_that_is_asked_for() -> None:
+    assert parts.NOTHING.releases == parts.RELEASES
+    assert [release.suite for release in parts.Extra(suite="bookworm").releases] == ["bookworm"]
+    assert parts.Extra(suite="sid").releases == (parts.ROLLING,)
+    with pytest.raises(UsageError, match="no root is made of 'etch'; there are trixie, bookworm, sid"):
+        _ = parts.Extra(suite="etch").releases
+
+
 def test_another_pin_makes_another_root(pins: Path) -> None:
     before = parts.key(OWN)
     pins.write_text(PINS.replace("both==1.0", "both==1.1"))
