@@ -140,6 +140,10 @@ differences: setup ## write README's table of what differs between kernels, from
 	@exec $(RUN) --kernels '$(or $(KERNEL),$(DIFFERENT))' -q $(if $(VMS),--vms $(VMS)) $(ARGS) \
 	    --then tests.errors.differences tests/errors/test_differences.py
 
+.PHONY: programs
+programs: setup ## real programs under each policy: what works, falls back, fails [KERNEL="6.12 trixie-backports/7.3"]
+	@exec $(PYTHON) -m tests.programs $(KERNELS) $(if $(VMS),--vms $(VMS)) $(ARGS) $(TEST)
+
 # A space in a test's id: give it in quotes inside of TEST.
 .PHONY: bisect
 bisect: setup ## which package or commit broke (or fixed) a test [GOOD=6.12.74 BAD=6.12.90 TEST=…] [TREE=~/linux] [REPEAT=3]

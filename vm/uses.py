@@ -311,10 +311,15 @@ class Tracer:
 
     Its system calls are not all stopped, which would cost most of the time: a filter (seccomp(2)) stops those that
     matter. A program that has a filter of its own would hide from it what that refuses: all of its calls are stopped.
+
+    Args:
+        ledger: to tell.
+        begin: called in the process that becomes the command, at last.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, begin: Callable[[], object] = lambda: None) -> None:
         self.ledger = ledger
+        self.begin = begin
         self.pending: dict[int, _Call] = {}
         self.every: set[int] = set()
         self.tasks: dict[int, int] = {}
@@ -365,6 +370,7 @@ class Tracer:
             try:
                 if self.filtered:
                     _install_filter()
+                self.begin()
                 os.execv(path, list(command))
             except OSError as error:
                 os.write(told, str(error).encode())

@@ -90,7 +90,7 @@ def run_as(identity: Identity, function: Callable[[], Any], *, seconds: float = 
 def _be_the_child(identity: Identity, function: Callable[[], Any], writer: int) -> None:
     try:
         try:
-            _become(identity)
+            become(identity)
             answer = ["value", function()]
         except OSError as error:
             answer = ["errno", error.errno] if error.errno else ["traceback", traceback.format_exc()]
@@ -101,7 +101,7 @@ def _be_the_child(identity: Identity, function: Callable[[], Any], writer: int) 
         os._exit(0)
 
 
-def _become(identity: Identity) -> None:
+def become(identity: Identity) -> None:
     if identity.uid:
         # The capabilities survive the change of user, to be dropped one by one below.
         checked(_libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0), "prctl(PR_SET_KEEPCAPS)")

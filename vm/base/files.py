@@ -13,6 +13,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 """The project's directory."""
+ROOT_PARTS = Path("/usr/share/af-alg-tests-root")
+"""In a root that guests run from (vm/roots): the file names of what it is made of, one a line; versions are in them."""
 
 
 def python_path() -> str:

@@ -21,6 +21,7 @@ from pathlib import Path
 from vm.base import arch, cache, process
 from vm.base.arch import Architecture
 from vm.base.errors import UsageError
+from vm.base.files import ROOT_PARTS
 from vm.base.progress import Progress
 from vm.kernels import packaged
 from vm.kernels.apt import apt_get
@@ -142,6 +143,7 @@ def _make(architecture: Architecture, extra: parts.Extra, entry: Path, progress:
         names = [file.name for file in (*debs, *wheels)]
         digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in (*debs, *wheels)]
     _arrange(release, tree)
+    (tree / ROOT_PARTS.relative_to("/")).write_text("".join(f"{name}\n" for name in names))
     shutil.copyfile(tree / "usr/bin/busybox", entry / "busybox")
     (entry / "busybox").chmod(0o755)
     _compile(release, architecture, tree, progress)

@@ -15,7 +15,7 @@ from vm.base.errors import UsageError
 from vm.base.files import ROOT
 
 # Part of the key of every root: raise it when what is done with the parts changes.
-RULES = 1
+RULES = 2
 
 
 @dataclass(frozen=True)

@@ -219,7 +219,7 @@ class Controller(KernelList):
     def _places(self) -> list[Path]:
         """Return what guests need besides the project: tests from elsewhere, modules by PYTHONPATH."""
         named = [Path(str(word).partition("::")[0]).absolute() for word in self.config.args]
-        given = [Path(word) for word in os.environ["PYTHONPATH"].split(os.pathsep)]
+        given = [Path(word).absolute() for word in os.environ["PYTHONPATH"].split(os.pathsep)]
         return [path for path in dict.fromkeys([*named, *given]) if path.exists() and not path.is_relative_to(ROOT)]
 
     def _told(self, kernel: Kernel) -> dict[str, object]:

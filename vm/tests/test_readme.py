@@ -87,6 +87,8 @@ ELSEWHERE = {
     "make tarball": "vm/tests/roots/test_tarball.py",
     'make tarball ARGS="--python 3.13 --architecture arm64"': "vm/tests/roots/test_tarball.py",
     "make gdb KERNEL=6.1": "vm/tests/shell/test_shell.py",
+    'make programs KERNEL="6.12 trixie-backports/7.3"': "tests/selftests/test_programs.py",
+    ".venv/bin/python -m vm uses --levels -- cryptsetup benchmark": "vm/tests/test_uses.py",
     ".venv/bin/python -m vm results mail test_that_failed": "vm/tests/results/test_mail.py",
 }
 

@@ -1,0 +1,119 @@
+"""One cell of the table: a program under a policy, what came of it, and what it did with AF_ALG meanwhile."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.afalg.privileges import ROOT, SYS_ADMIN
+from tests.programs import policies
+from tests.programs.catalogue import BY_NAME, Program, Result
+from tests.programs.policies import NONE, Policy
+from tests.programs.session import Late, Session
+from vm import uses
+from vm.base.files import ROOT_PARTS
+
+WORKS, FALLS_BACK, FAILS, UNUSED, IMPOSSIBLE = "works", "falls back", "fails", "does not use AF_ALG", "cannot be run"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What came of a program under a policy.
+
+    Attributes:
+        verdict: one of the words above.
+        said: to what it falls back, or in what words it fails.
+        refused: the calls of AF_ALG that failed, and do not without a policy: ``skcipher xts(aes): bind: ENOENT``.
+        used: what it did with AF_ALG: ``skcipher xts(aes): decrypt, encrypt``.
+        who: as whom.
+        version: of the package that the program is of.
+    """
+
+    verdict: str
+    said: str = ""
+    refused: tuple[str, ...] = ()
+    used: tuple[str, ...] = ()
+    who: str = ""
+    version: str = ""
+
+    @property
+    def works(self) -> bool:
+        """Whether the program does what it is for."""
+        return self.verdict in (WORKS, FALLS_BACK, UNUSED)
+
+
+def measure(program: Program, policy: Policy) -> tuple[Cell, list[uses.Use]]:
+    """Run a program under a policy; return the cell, and what was recorded.
+
+    Raises:
+        AssertionError: the program says that all is well, and its result is wrong.
+    """
+    found, recorded = _run(program, policy)
+    refused = _refused(recorded)
+    if policy != NONE:
+        refused = [each for each in refused if each not in _refused(_without_policy(program.name)[1])]
+    used = tuple(_used(recorded))
+    who = next((use.who.words for use in recorded), "")
+    verdict = FAILS if not found.ok else UNUSED if not recorded else FALLS_BACK if refused else WORKS
+    said = {FAILS: found.said, FALLS_BACK: found.said or program.fallback}.get(verdict, "")
+    return Cell(verdict, said, tuple(refused), used, who, version_of(program)), recorded
+
+
+def version_of(program: Program) -> str:
+    """Return name and version of the first package of a program, as the root's list has them; empty without one."""
+    names = ROOT_PARTS.read_text().splitlines() if ROOT_PARTS.exists() else []
+    found = [name.split("_")[:2] for name in names if name.startswith(f"{program.packages[0]}_")]
+    return " ".join(found[0]).replace("%3a", ":") if found else ""
+
+
+def predicted(program: Program, policy: Policy) -> set[str]:
+    """Return the binds that a policy refuses to a program, by what the kernel says to the recorder.
+
+    Asked for the algorithms that the program binds where it may; of those that it binds in place of others which are
+    refused nothing is known.
+    """
+    recorded = _without_policy(program.name)[1]
+    who = "capable" if policy.identity in (ROOT, SYS_ADMIN) else "plain"
+    answers = uses.ask(recorded, levels=True)
+    return {
+        f"{use.type} {use.name}: {said}"
+        for use in recorded
+        if use.type and not use.refused and (said := answers.asked[policy.level, who, use.type, use.name]) != "works"
+    }
+
+
+@functools.cache
+def _without_policy(name: str) -> tuple[Result, list[uses.Use]]:
+    """Return what a program does where everything is allowed; asked once a machine."""
+    with policies.applied(NONE):
+        return _run(BY_NAME[name], NONE)
+
+
+def _run(program: Program, policy: Policy) -> tuple[Result, list[uses.Use]]:
+    place = Path(tempfile.mkdtemp(prefix="program-"))
+    place.chmod(0o777)
+    session = Session(place, policy.identity, functools.partial(policies.confine, policy))
+    try:
+        found = program.run(session)
+    except Late as late:
+        found = Result(False, str(late))
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+    return found, list(session.uses.values())
+
+
+def _refused(recorded: Iterable[uses.Use]) -> list[str]:
+    return sorted(
+        f"{use.type} {use.name}: {call}".removeprefix(" : ")
+        for use in recorded
+        for call in use.refused
+        if call.split(":")[0] in ("socket", "bind")
+    )
+
+
+def _used(recorded: Iterable[uses.Use]) -> list[str]:
+    return sorted(f"{use.type} {use.name}: {', '.join(sorted(use.operations))}" for use in recorded if use.operations)

@@ -1,0 +1,198 @@
+"""What runs real programs, and what makes a table of them: tried on programs of this machine, and made-up cells."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import select
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.afalg.privileges import CAP_SYS_ADMIN, PLAIN_USER, ROOT, ROOT_WITHOUT_CAPABILITIES, SYS_ADMIN, Identity
+from tests.programs import cells, table
+from tests.programs.catalogue import PROGRAMS, Program, Result, packages
+from tests.programs.cells import Cell
+from tests.programs.policies import NONE, POLICIES
+from tests.programs.session import Late, Session
+from tests.programs.table import Row
+from vm import uses
+from vm.results import model
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="to be somebody else takes root")
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    for path in (tmp_path, *tmp_path.parents):
+        if path.name.startswith(("pytest", "test")):
+            path.chmod(0o777)
+    return Session(tmp_path, ROOT)
+
+
+def test_a_command_is_run_to_its_end(session: Session) -> None:
+    done = session.run("sh", "-c", "echo out; echo first; echo it is not there >&2; exit 3")
+    assert (done.status, done.out, done.err) == (3, "out\nfirst\n", "it is not there\n")
+    assert done.complaint == "it is not there"
+    assert session.uses == {}
+
+
+def test_what_it_does_with_af_alg_is_recorded(session: Session) -> None:
+    session.run("python3", "-c", "import socket\ntry: socket.socket(38, 5, 0)\nexcept OSError: pass")
+    (use,) = session.uses.values()
+    assert sum(use.calls.values()) == 1
+
+
+def test_a_command_that_does_not_end_is_ended(session: Session) -> None:
+    began = time.monotonic()
+    with pytest.raises(Late, match="no end within"):
+        session.run("sh", "-c", "trap '' TERM; echo $$ >pid; sleep 600", seconds=0.5)
+    assert time.monotonic() - began < 60
+    with contextlib.suppress(ProcessLookupError):
+        end = os.pidfd_open(int((session.place / "pid").read_text()))
+        assert select.select([end], [], [], 30)[0]
+        os.close(end)
+
+
+def test_a_daemon_is_waited_for_by_what_it_says(session: Session) -> None:
+    with session.started("sh", "-c", "echo ready; sleep 600") as daemon:
+        assert daemon.wait_for(60, "ready")
+        assert not daemon.ended(0)
+    with session.started("sh", "-c", "echo broken; exit 1") as daemon:
+        assert not daemon.wait_for(60, "ready")
+        assert daemon.done.status == 1
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("identity", "uid", "capabilities"),
+    [
+        (PLAIN_USER, 65534, 0),
+        (ROOT_WITHOUT_CAPABILITIES, 0, 0),
+        (SYS_ADMIN, 65534, 1 << CAP_SYS_ADMIN),
+    ],
+    ids=lambda value: value.name if isinstance(value, Identity) else None,
+)
+def test_a_program_is_who_it_shall_be(session: Session, identity: Identity, uid: int, capabilities: int) -> None:
+    session.identity = identity
+    status = dict(
+        line.split(":\t") for line in session.run("cat", "/proc/self/status").out.splitlines() if ":\t" in line
+    )
+    assert (int(status["Uid"].split()[1]), int(status["CapEff"], 16)) == (uid, capabilities)
+
+
+def program(run: Result | Exception, **changes: object) -> Program:
+    def result(_session: Session) -> Result:
+        if isinstance(run, Exception):
+            raise run
+        return run
+
+    return dataclasses.replace(Program("it", ("it",), result), **changes)  # type: ignore[arg-type]
+
+
+USER = uses.Who("it", 0, True, False)
+
+
+@pytest.mark.parametrize(
+    ("result", "calls", "without", "verdict"),
+    [
+        (Result(True), ["bind: ok"], ["bind: ok"], cells.WORKS),
+        (Result(True), ["bind: ENOENT"], ["bind: ok"], cells.FALLS_BACK),
+        # What it probes for and never has makes no difference.
+        (Result(True), ["bind: ENOENT"], ["bind: ENOENT"], cells.WORKS),
+        (Result(False, "why"), ["bind: ENOENT"], ["bind: ok"], cells.FAILS),
+        (Result(True), [], [], cells.UNUSED),
+    ],
+)
+def test_verdicts(
+    result: Result, calls: list[str], without: list[str], verdict: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def recorded(words: list[str]) -> list[uses.Use]:
+        made = [uses.Use(USER, "hash", "md5") for _ in words[:1]]
+        for use in made:
+            use.calls.update(words)
+        return made
+
+    monkeypatch.setattr(cells, "_run", lambda *_: (result, recorded(calls)))
+    monkeypatch.setattr(cells, "_without_policy", lambda _name: (Result(True), recorded(without)))
+    cell, _ = cells.measure(program(result), POLICIES[-1])
+    assert cell.verdict == verdict
+    assert cell.refused == (("hash md5: bind: ENOENT",) if verdict in (cells.FALLS_BACK, cells.FAILS) else ())
+    assert cell.works == (verdict != cells.FAILS)
+
+
+def test_a_program_that_is_late_fails_and_one_that_is_wrong_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    cell, _ = cells.measure(program(Late("no end within 1 s")), NONE)
+    assert (cell.verdict, cell.said) == (cells.FAILS, "no end within 1 s")
+    with pytest.raises(AssertionError, match="another key"):
+        cells.measure(program(AssertionError("another key")), NONE)
+
+
+def test_programs_and_policies_have_names_of_their_own() -> None:
+    assert len({each.name for each in PROGRAMS}) == len(PROGRAMS)
+    assert len({each.name for each in POLICIES}) == len(POLICIES)
+    for each in PROGRAMS:
+        for policy in POLICIES:
+            assert table._split(f"{each.name}-{policy.name}") == (each.name, policy.name)
+
+
+def test_packages_are_those_of_the_release() -> None:
+    assert "libpython3.11-testsuite" in packages("bookworm")
+    assert {"cryptsetup-bin", "libpython3.13-testsuite"} <= set(packages(""))
+
+
+# ---- the table
+
+
+def run_of(**kernels: dict[tuple[str, str], Cell]) -> model.Run:
+    made = []
+    for name, found in kernels.items():
+        tests = tuple(
+            model.TestResult(
+                f"tests/programs/test_programs.py::test_program[{program}-{policy}]", "", model.Verdict.PASSED,
+                properties=(model.Property("cell", json.dumps(dataclasses.asdict(cell))),),
+            )
+            for (program, policy), cell in found.items()
+        )  # fmt: skip
+        made.append(model.KernelRun(name=name, spec=name, release=name, tests=tests))
+    return model.Run(id="r", started="", kernels=tuple(made))
+
+
+def rows() -> list[Row]:
+    use = ("hash sha256: hash",)
+    old = {("dgst", "none"): Cell("works", used=use, version="kcapi-tools 1.4")}
+    new = {
+        **old,
+        ("dgst", "level-1,plain-user"): Cell("fails", "no such", ("hash sha256: bind: ENOENT",), use),
+        ("dgst", "level-1,root"): Cell("works", used=use),
+        ("dgst", "seccomp"): Cell("falls back", "own code", ("socket: EPERM",)),
+        ("none", "none"): Cell("does not use AF_ALG"),
+    }
+    return [
+        Row(kernel, *pair, **dataclasses.asdict(cell))
+        for kernel, found in (("6.1", old), ("7.3", new))
+        for pair, cell in found.items()
+    ]
+
+
+def test_text_has_every_failure_with_its_words() -> None:
+    text = table.as_text(rows())
+    assert "dgst, a user, crypto.af_alg_restrict=1: fails: no such [hash sha256: bind: ENOENT]" in text
+    assert "dgst (kcapi-tools 1.4), root: hash sha256: hash" in text
+    (line,) = [line for line in text.splitlines() if line.startswith("dgst   ")][1:] or ["?"]
+    assert line.split() == ["dgst", "works", "works", "FAILS", "falls", "back"]
+
+
+def test_the_short_table_tells_kernels_apart_where_they_differ() -> None:
+    lines = table.as_markdown(rows()).splitlines()
+    assert lines[2] == "| dgst | `sha256` | works | works | fails | – | falls back |"
+    assert lines[3] == "| none | nothing | works | – | – | – | – |"
+    differ = [*rows(), Row("6.1", "dgst", "seccomp", "fails", "")]
+    assert "fails (6.1), falls back (7.3)" in table.as_markdown(differ)
+
+
+def test_readme_has_the_table_of_what_is_stored() -> None:
+    assert table.in_readme() == table.as_markdown(table.stored())
