@@ -187,7 +187,9 @@ def _vm(kernel: Kernel, options: argparse.Namespace, directory: Path) -> Vm:
         setup="" if options.untouched else setup_lines(ROOT / "pyproject.toml"),
     )
     extra = own_root.extra(options.root_packages, options.root_suite)
-    return own_root.prepare(vm, options.place, say, extra) if own_root.wanted(options.root, vm.architecture, extra) else vm
+    return (
+        own_root.prepare(vm, options.place, say, extra) if own_root.wanted(options.root, vm.architecture, extra) else vm
+    )
 
 
 def _gdb_stub(directory: Path) -> list[str]:
