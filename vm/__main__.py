@@ -45,6 +45,8 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         UsageError: there is none of that name.
     """
+    if arguments[:1] == ["help"] and len(arguments) > 1:
+        arguments = [arguments[1], "--help"]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage(), end="")
         return 0 if arguments else 4

@@ -112,6 +112,11 @@ class GuestPlugin:
         finally:
             self.log.mark(f"{printk.END}{item.nodeid}")
 
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_report_to_serializable(self) -> Generator[None, Any, Any]:
+        """Have words that nobody can send not end the machine, which would look like a crash of the kernel."""
+        return sayable((yield))
+
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
         """Keep the deadline."""
@@ -151,6 +156,21 @@ class GuestPlugin:
 
 OVERWRITTEN = "(kernel log: records were overwritten before they could be read)"
 UNKNOWN = "the kernel's log was overwritten before it could be read: what it said in this test is not known"
+
+
+def sayable(said: Any) -> Any:
+    """Return what a report comes to with an escape for each lone surrogate: execnet sends UTF-8, and dies of others.
+
+    Args:
+        said: lists, tuples, dictionaries and what stands in them.
+    """
+    if isinstance(said, str):
+        return said.encode(errors="backslashreplace").decode()
+    if isinstance(said, dict):
+        return {sayable(name): sayable(value) for name, value in said.items()}
+    if isinstance(said, (list, tuple)):
+        return type(said)(map(sayable, said))
+    return said
 
 
 def bounded(lines: Sequence[str], most: int = _MOST_KEPT) -> str:

@@ -422,3 +422,11 @@ def test_junit_that_cannot_be_written_is_said(project: Project) -> None:
     assert "cannot write /dev/full/junit.xml" in run.output
     assert "Traceback" not in run.output
     assert list(run.verdicts.values()) == ["passed", "passed"]
+
+
+@pytest.mark.parametrize("kernel", ["6.1.0-fake", "running"])
+def test_words_that_are_no_unicode_are_no_crash(kernel: str, project: Project) -> None:
+    project.tests("def test_it(): assert False, 'x\\ud800y'\ndef test_good(): pass\n")
+    done = project.run(kernels=[kernel], fake=None if kernel == "running" else "")
+    assert sorted(done.verdicts.values()) == ["failed", "passed"]
+    assert "x\\\\ud800y" in (done.directory / "results.json").read_text()
