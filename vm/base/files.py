@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
+import shutil
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -96,4 +98,33 @@ def replace_text(path: Path, text: str) -> None:
     except BaseException:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def whole_directory(target: Path) -> Iterator[Path]:
+    """Make a directory whole or not at all: yield a temporary one beside it, which gets its name in the end.
+
+    Args:
+        target: it is not there, or empty.
+
+    Raises:
+        OSError: it cannot be made; nothing is left, and neither is after any error within.
+    """
+    target = target.resolve()
+    above = [parent for parent in target.parents if not parent.exists()]
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        new = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
+        try:
+            new.chmod(0o755)
+            yield new
+            new.rename(target)
+        except BaseException:
+            shutil.rmtree(new, ignore_errors=True)
+            raise
+    except BaseException:
+        for parent in above:
+            with contextlib.suppress(OSError):
+                parent.rmdir()
         raise

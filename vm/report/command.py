@@ -22,9 +22,11 @@ from pathlib import Path
 
 from vm.base.command import Parser, command
 from vm.base.errors import UsageError
+from vm.base.files import whole_directory
 from vm.base.words import plural
 from vm.report import files, kcidb, page
 from vm.results import diff, events, junit, ktap, lava, markdown, matrix, model, timings, tmt, write
+from vm.results.boots import told_apart
 from vm.results.merge import absent_shards, keep_files, merge, placed
 from vm.results.table import summary_lines, table
 
@@ -109,8 +111,9 @@ def _kcidb(run: model.Run, options: argparse.Namespace) -> int:
 def merge_command(argv: Sequence[str]) -> int:
     """Put shards and kernels together; return 0 when they are complete and well."""
     parser = Parser(prog="python -m vm results merge", description=(
-        "Put the shards and kernels of several runs together, and say what is missing. The exit status is that of "
-        "the whole: 0 when every shard is there and all is well."
+        "Put the shards and kernels of several runs together, and say what is missing. A kernel that was booted with "
+        "another command line or .config is another: 6.12.117 (fips=1). The exit status is that of the whole: 0 when "
+        "every shard is there and all is well."
     ))  # fmt: skip
     parser.add_argument("results", metavar="RUN", nargs="+", type=Path, help="directory of a run, or a file in it")
     parser.add_argument("--into", metavar="DIR", type=Path, help="write the files of the whole run there; it is new")
@@ -118,8 +121,8 @@ def merge_command(argv: Sequence[str]) -> int:
         "a kernel that must be among them, as the results name it or as it was asked for; may be given several times"
     ))  # fmt: skip
     options = parser.parse_args(argv)
-    runs = [run for _, run in events.load_all(options.results)]
-    run = _merged(options.results, options.into, alone=False)
+    found = _found(options.results)
+    run = _together(found, options.into)
     missing = [
         f"missing: kernel {wanted}, which is in none of these runs"
         for wanted in options.kernel
@@ -127,7 +130,7 @@ def merge_command(argv: Sequence[str]) -> int:
     ]
     for kernel in run.kernels:
         count = sum(not test.verdict.ran for test in kernel.tests)
-        if shards := absent_shards(runs, kernel.name):
+        if shards := absent_shards([each for _, each in found], kernel.name):
             missing.append(f"missing: shard {', '.join(shards)} of {kernel.name}: {plural(count, 'test')} not run")
     _print("\n".join([*missing, _table(run)]))
     return run.status or int(bool(missing))
@@ -139,11 +142,20 @@ def _print(text: str) -> None:
     sys.stdout.write(text)
 
 
-def _merged(paths: Sequence[Path], target: Path | None, *, alone: bool = True) -> model.Run:
-    """Return the runs as one, and write it to ``target`` when there is one; ``alone``: a shard may be by itself."""
+def _merged(paths: Sequence[Path], target: Path | None) -> model.Run:
+    """Return the runs as one, and write it to ``target`` when there is one; a shard may be by itself."""
+    found = _found(paths)
+    return found[0][1] if len(found) == 1 and target is None else _together(found, target)
+
+
+def _found(paths: Sequence[Path]) -> list[tuple[Path, model.Run]]:
+    """Return runs with their directories, kernels of one name that were booted otherwise told apart."""
     found = events.load_all(paths)
-    if len(found) == 1 and target is None and alone:
-        return found[0][1]
+    return list(zip([place for place, _ in found], told_apart(found), strict=True))
+
+
+def _together(found: Sequence[tuple[Path, model.Run]], target: Path | None) -> model.Run:
+    """Return the runs as one, in which tests of shards that are not there are missing; write it to ``target``."""
     if target is None:
         return merge([placed(run, str(place)) if len(found) > 1 else run for place, run in found])
     if target.exists() and any(target.iterdir() if target.is_dir() else [target]):
@@ -152,12 +164,12 @@ def _merged(paths: Sequence[Path], target: Path | None, *, alone: bool = True) -
     names = [f"{number}-{run.id[:40]}" for number, (_, run) in enumerate(found, 1)]
     run = merge([placed(run, name) for (_, run), name in zip(found, names, strict=True)])
     try:
-        target.mkdir(parents=True, exist_ok=True)
+        with whole_directory(target) as new:
+            for (place, each), name in zip(found, names, strict=True):
+                keep_files(each, place, new / name)
+            files.write(run, new)
     except OSError as error:
-        raise UsageError(f"cannot write {target}: {error.strerror}") from error
-    for (place, each), name in zip(found, names, strict=True):
-        keep_files(each, place, target / name)
-    files.write(run, target)
+        raise UsageError(f"cannot write {target}: {error.strerror}; give another directory") from error
     return run
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from vm.base.command import Parser, command
 from vm.base.errors import UsageError
 from vm.base.words import plural
-from vm.results import changes, events
+from vm.results import boots, changes, events
 from vm.results.model import KernelRun, Run, Verdict
 
 
@@ -109,7 +109,7 @@ def _history(spec: str, test: str, line: Sequence[Verdict | None], those: Sequen
 
 def _identity(kernel: KernelRun) -> tuple[str, ...]:
     """Return what tells a kernel, and the way it was booted, from others of its name."""
-    return (kernel.name, kernel.release, kernel.version, kernel.banner, kernel.cmdline)
+    return (kernel.name, kernel.release, kernel.version, kernel.banner, *boots.arguments(kernel.cmdline))
 
 
 def _letter(verdict: Verdict | None) -> str:

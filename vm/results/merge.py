@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vm.base.errors import UsageError
+from vm.results.boots import inside
 from vm.results.model import KernelRun, Run, TestResult, Verdict
 
 # What a run did not get to know, another may.
@@ -24,7 +25,8 @@ def merge(runs: Sequence[Run]) -> Run:
     what failed once has failed.
 
     Args:
-        runs: one at least; their paths lead from where the result will be (:func:`placed`).
+        runs: one at least, kernels that were booted otherwise told apart (vm/results/boots.py); their paths
+            lead from where the result will be (:func:`placed`).
 
     Raises:
         UsageError: two have kernels of one name that are not the same.
@@ -105,10 +107,7 @@ def keep_files(run: Run, source: Path, target: Path) -> None:
     """
     paths = [path for kernel in run.kernels for path in (kernel.config, kernel.proc_crypto)]
     paths += [vm.console for kernel in run.kernels for vm in kernel.vms]
-    for path in paths:
-        # Whoever wrote that run may not have us read and write anywhere.
-        if not path or "\n" in path or path.startswith("/") or ".." in Path(path).parts:
-            continue
+    for path in filter(inside, paths):
         with contextlib.suppress(OSError):
             content = (source / path).read_bytes()
             try:

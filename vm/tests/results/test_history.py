@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -57,6 +58,19 @@ def test_a_flake_is_a_test_that_differs_on_one_kernel_and_no_change_between_two(
     assert (changed.flips, changed.flaky) == (1, False)
     (again,) = histories([run(1, P, "6.12.1"), run(2, F, "6.12.2"), run(3, P, "6.12.2")])
     assert again.flaky
+
+
+def test_a_flake_is_seen_over_runs_each_of_which_has_its_own_directory() -> None:
+    runs = [run(1, P), run(2, F)]
+    lines = [f'console=ttyS0 fips=1 init="/results/{each.id}/vms/6.12-1/init"' for each in runs]
+
+    def booted(words: list[str]) -> bool:
+        kernels = [dataclasses.replace(each.kernels[0], cmdline=line) for each, line in zip(runs, words, strict=True)]
+        changed = [dataclasses.replace(each, kernels=(kernel,)) for each, kernel in zip(runs, kernels, strict=True)]
+        return histories(changed)[0].flaky
+
+    assert booted(lines)
+    assert not booted([lines[0], lines[1].replace("fips=1", "fips=0")])
 
 
 def test_runs_are_taken_in_the_order_in_which_they_began() -> None:

@@ -186,3 +186,37 @@ def test_a_directory_without_a_run_is_passed_over(
     assert "starting has no run" in capsys.readouterr().err
     assert command.main([str(tmp_path / "starting"), str(tmp_path / "another")]) == 4
     assert command.main([str(tmp_path / "starting")]) == 4
+
+
+@pytest.mark.parametrize("target", ["all", "deep/er/all"])
+def test_a_merge_that_fails_leaves_nothing(
+    target: str,
+    two: tuple[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = sorted(tmp_path.rglob("*"))
+
+    def full(*_: object) -> str:
+        raise UsageError("cannot write: No space left on device")
+
+    monkeypatch.setattr("vm.report.kcidb.render", full)
+    assert command.main(["merge", *two, "--into", str(tmp_path / target)]) == 4
+    assert "No space left" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_merge_that_cannot_write_is_one_line(two: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["merge", *two, "--into", f"{two[0]}/results.json/all"]) == 4
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: cannot write {two[0]}/results.json/all: ")
+    assert said.count("\n") == 1
+
+
+def test_a_merge_goes_into_a_directory_that_is_empty(two: tuple[str, str], tmp_path: Path) -> None:
+    (tmp_path / "all").mkdir()
+    (tmp_path / "link").symlink_to("all")
+    assert command.main(["merge", *two, "--into", str(tmp_path / "link")]) == 1
+    assert verdicts(events.load(tmp_path / "all")) == {"one": P, "two": F}
+    assert oct((tmp_path / "all").stat().st_mode)[-3:] == "755"
