@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import sys
 from collections.abc import Sequence
 
 from tests.afalg.constants import SOL_SOCKET
@@ -46,13 +47,33 @@ def need_operation(ring: Ring, operation: int, name: str) -> None:
 
 
 def need_socket_commands() -> None:
-    """Skip the test where a socket that is none of AF_ALG's cannot be asked for its type by OP_URING_CMD."""
+    """Skip the test where a socket that is none of AF_ALG's cannot be asked for its type by OP_URING_CMD.
+
+    They came with Linux 6.7, at first for protocols with an ioctl of their own: UDP has one, AF_UNIX and AF_ALG do not.
+    """
+    if _type_by_command(socket.AF_UNIX):
+        return
+    if _type_by_command(socket.AF_INET):
+        older("kernel's io_uring has no commands for sockets without an ioctl")
+    older("kernel's io_uring has no commands for sockets")
+
+
+def _type_by_command(family: socket.AddressFamily) -> bool:
+    """Whether SOCKET_URING_OP_GETSOCKOPT gives a socket's type; False as well where there is no such family."""
     value = bytearray(4)
-    with need_ring(2) as ring, socket.socket(socket.AF_UNIX) as other:
+    try:
+        other = socket.socket(family, socket.SOCK_DGRAM)
+    except OSError as error:
+        if error.errno != errno.EAFNOSUPPORT:
+            raise
+        return False
+    with need_ring(2) as ring, other:
         result = done(ring, socket_command(SOCKET_GETSOCKOPT, other.fileno(), SOL_SOCKET, SO_TYPE, value))
     if result != len(value):
         assert result in (-errno.EINVAL, -errno.EOPNOTSUPP)
-        older("kernel's io_uring has no commands for sockets")
+        return False
+    assert int.from_bytes(value, sys.byteorder) == socket.SOCK_DGRAM
+    return True
 
 
 def need_multishot_accept() -> None:

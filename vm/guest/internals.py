@@ -34,8 +34,12 @@ def workerinput(config: pytest.Config) -> dict[str, Any] | None:
     return told
 
 
+ATTACHED = frozenset(("splats", "log_lost", "verdict", "wasxfail", "gcov_counters"))
+"""What a guest's reports have besides pytest's own; nothing else is believed (vm/run/said.py)."""
+
+
 def attach(report: pytest.TestReport, **values: object) -> None:
-    """Give a report attributes that travel with it: values of JSON's types, or bytes.
+    """Give a report attributes; those that travel with it are some of ``ATTACHED``, of JSON's types, or bytes.
 
     The whole ``__dict__`` of a report is serialized (pytest 9.2). ``wasxfail`` with the outcome "skipped" means an
     expected failure; the controller of xdist (3.8) sets ``node``.
@@ -180,6 +184,36 @@ def keep_its_path(worker: WorkerController) -> None:
     hook pytest_configure_node, from which this is called.
     """
     worker.gateway.spec.popen = None
+
+
+def check_what_it_says(
+    worker: WorkerController, check: Callable[[object], tuple[str, dict[str, Any]]], doubt: type[Exception]
+) -> None:
+    """Have each event of a worker looked at before xdist makes anything of it.
+
+    ``WorkerController.process_from_remote`` (xdist 3.8) is what a worker's channel calls, in execnet's thread; the
+    channel is told after the hook pytest_configure_node, from which this is called. What the worker cannot have said
+    is an event ``disbelieved`` of the controller.
+
+    Args:
+        worker: the worker.
+        check: returns the event, or raises ``doubt`` with the reason.
+        doubt: what it raises.
+    """
+    from xdist.workermanage import Marker
+
+    process = worker.process_from_remote
+
+    def checked(said: Any) -> None:
+        if said is not Marker.END:
+            try:
+                said = check(said)
+            except doubt as error:
+                worker.notify_inproc("disbelieved", node=worker, reason=str(error))
+                return
+        process(said)
+
+    worker.process_from_remote = checked
 
 
 def process_of(worker: WorkerController) -> subprocess.Popen[bytes]:

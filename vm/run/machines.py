@@ -22,6 +22,7 @@ from vm.machine.accel import Accelerator
 from vm.machine.vm import Status, Vm
 from vm.machine.witness import Testimony
 from vm.results.model import Verdict
+from vm.run import said as guests
 from vm.run import stalls
 from vm.run.deadlines import Deadlines
 
@@ -92,7 +93,7 @@ class Machine:
         end = time.monotonic() + _SECONDS_TO_WRITE * wait
         while not self._facts:
             with contextlib.suppress(OSError, ValueError):
-                self._facts = json.loads((self.directory / "guest.json").read_text())
+                self._facts = guests.facts(json.loads((self.directory / "guest.json").read_text()))
             if self._facts or time.monotonic() >= end:
                 break
             time.sleep(0.01)

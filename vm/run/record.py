@@ -27,6 +27,7 @@ from vm.klog.splats import Splat
 from vm.results import absence, events
 from vm.results.events import Stream
 from vm.results.model import VM, Host, KernelRun, Property, Run, Stall, TestResult, Verdict
+from vm.run import said
 from vm.run.config import without_kernel
 from vm.run.machines import Machine, Plan
 
@@ -285,15 +286,15 @@ def _facts(machines: Sequence[Machine]) -> dict[str, Any]:
     Which machine ran which test is chance, and so is which algorithms and taints each has in the end. The rest, the
     same for all but for chance, is of the one that had the most algorithms.
     """
-    said: list[dict[str, Any]] = []
+    told: list[dict[str, Any]] = []
     for machine in reversed(machines):
         with contextlib.suppress(OSError, ValueError):
-            said.append(json.loads((machine.directory / "guest.json").read_text()))
-    if not said:
+            told.append(said.facts(json.loads((machine.directory / "guest.json").read_text())))
+    if not told:
         return {}
-    found = max(said, key=lambda facts: len(facts.get("proc_crypto", "")))
-    lists = [found.get("proc_crypto", ""), *(facts.get("proc_crypto", "") for facts in said)]
-    taints = [facts.get("taint", 0) for facts in said]
+    found = max(told, key=lambda facts: len(facts.get("proc_crypto", "")))
+    lists = [found.get("proc_crypto", ""), *(facts.get("proc_crypto", "") for facts in told)]
+    taints = [facts.get("taint", 0) for facts in told]
     return {**found, "proc_crypto": _together(lists), "taint": functools.reduce(operator.or_, taints)}
 
 

@@ -176,6 +176,11 @@ class KernelScheduling:
         """Return what a machine has been given and not finished, in order; empty for an unknown one."""
         return list(self._share(node).assigned.get(node, ()))
 
+    def is_on(self, node: Node, item_index: int) -> bool:
+        """Whether a machine has been given a test, by its place in that machine's collection, and not finished it."""
+        index = self._share(node).index.get(node, {})
+        return any(index[test] == item_index for test in self.on(node))
+
     def wants_machine(self, kernel: str) -> bool:
         """Whether ``kernel`` has tests that no living machine will take."""
         share = self.shares[kernel]

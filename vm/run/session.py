@@ -20,6 +20,7 @@ from vm.kernels.spec import Kernel
 from vm.klog import console
 from vm.klog.splats import find_splats
 from vm.results.model import Verdict
+from vm.run import said
 from vm.run.machines import Machine, Plan, kernel_of_id
 from vm.run.pool import Pool
 from vm.run.record import Recorder
@@ -31,6 +32,10 @@ from vm.run.verdicts import Verdicts, of_machine
 _LAST_WORDS = 3.0
 # What pytest in a guest ends with when nothing stopped it.
 _ORDERLY = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
+
+
+_NOT_SAID = "what came out of the guest's port was not said by its pytest"
+_ABOUT_TESTS = ("collectionfinish", "logstart", "logfinish", "testreport", "runtest_protocol_complete")
 
 
 class VmSession(internals.controller()):  # type: ignore[misc]
@@ -114,6 +119,7 @@ class VmSession(internals.controller()):  # type: ignore[misc]
     def pytest_configure_node(self, node: WorkerController) -> None:
         """Tell the worker what it is."""
         kernel, only = self.pool.starting
+        internals.check_what_it_says(node, said.event, said.NotBelieved)
         if self.plan.descriptions[kernel.name].images:
             internals.keep_its_path(node)
         node.workerinput |= {
@@ -162,7 +168,11 @@ class VmSession(internals.controller()):  # type: ignore[misc]
                 continue
             node = arguments.get("node")
             if node is None or node in self.active:
-                getattr(self, f"worker_{name}")(**arguments)
+                try:
+                    self._check(name, **arguments)
+                    getattr(self, f"worker_{name}")(**arguments)
+                except said.NotBelieved as error:
+                    self.worker_disbelieved(node, str(error))
             # What machines said while this process was stopped, or busy, comes before any word on their silence.
             if self.queue.empty():
                 self._watch()
@@ -180,6 +190,41 @@ class VmSession(internals.controller()):  # type: ignore[misc]
                     node.shutdown()
             elif not self.machines[node].collected:
                 self._dismiss(node)
+
+    def _check(self, name: str, node: WorkerController | None = None, **values: Any) -> None:
+        """Have a machine speak of itself alone: of its kernel's tests, and of those that it was given.
+
+        Raises:
+            said.NotBelieved: it does not.
+        """
+        if node is None or name not in _ABOUT_TESTS:
+            return
+        machine, given = self.machines[node], self.sched.on(node)
+        match name:
+            case "collectionfinish":
+                others = (test for test in values["ids"] if kernel_of_id(test, self.losses) != machine.kernel.name)
+                strange = ["its tests, again"] if machine.collected else [*others]
+            case "logstart":
+                strange = [values["nodeid"]] if machine.running or values["nodeid"] not in given else []
+            case "runtest_protocol_complete":
+                strange = [] if self.sched.is_on(node, values["item_index"]) else [str(values["item_index"])]
+            case _:
+                nodeid = values["rep"].nodeid if "rep" in values else values["nodeid"]
+                strange = [] if nodeid == machine.running else [nodeid]
+        if strange:
+            raise said.NotBelieved(f"{name} of {strange[0]}, which is not its turn")
+        if len(machine.reports) > said.MOST_REPORTS:
+            raise said.NotBelieved(f"more than {said.MOST_REPORTS} reports of one test")
+
+    def worker_disbelieved(self, node: WorkerController, reason: str) -> None:
+        """A machine said what its pytest cannot have said: whatever it says next is worth as little."""
+        machine = self.machines[node]
+        self.config.hook.pytest_testnodedown(node=node, error=reason)
+        self.active.discard(node)
+        # What it was to report itself may be made up as well.
+        machine.reports.clear()
+        self._dismiss(node)
+        self._lost(machine, Verdict.VM_LOST, f"{_NOT_SAID}: {reason}")
 
     def worker_workerready(self, node: WorkerController, workerinfo: Any) -> None:
         """A machine is up."""
@@ -244,7 +289,9 @@ class VmSession(internals.controller()):  # type: ignore[misc]
         machine = self._heard(node)
         self.config.hook.pytest_testnodedown(node=node, error=None)
         output = node.workeroutput
-        self.shouldstop = self.shouldstop or output["shouldfail"] or output["shouldstop"] or False
+        # By -x and --maxfail; what else a guest would have the others do is not asked.
+        if self.maxfail:
+            self.shouldstop = self.shouldstop or output["shouldfail"] or output["shouldstop"] or False
         if output["exitstatus"] not in _ORDERLY and not self.shouldstop:
             # A test, or something it ran, raised pytest.exit or KeyboardInterrupt: not ours to obey.
             self._blame(machine, Verdict.CRASHED, "pytest was told to stop in the guest, by pytest.exit or ^C")
@@ -277,15 +324,19 @@ class VmSession(internals.controller()):  # type: ignore[misc]
         booted = status.boot_seconds is not None
         verdict, reason = of_machine(machine, status)
         if garbled and not machine.hung:
-            verdict, reason = Verdict.VM_LOST, f"what came out of the guest's port was not said by its pytest: {error}"
+            verdict, reason = Verdict.VM_LOST, f"{_NOT_SAID}: {error}"
         if verdict is not Verdict.VM_LOST and (seconds := self._starved(machine, reason)):
             culprit, when = self.verdicts.culprit(machine)
             where = culprit or ("while booting" if not booted else when.strip(" ()"))
             if self._runs_again(machine, where, seconds, f"{verdict.value}: {reason}"):
                 return
             verdict, reason = Verdict.VM_LOST, given_up(reason)
+        self._lost(machine, verdict, reason)
+
+    def _lost(self, machine: Machine, verdict: Verdict, reason: str) -> None:
+        booted = machine.status.boot_seconds is not None
         if not booted:
-            self._drop(node, ())
+            self._drop(machine.node, ())
             self.verdicts.report_machine(machine, None, verdict, reason)
         else:
             self._blame(machine, verdict, reason)

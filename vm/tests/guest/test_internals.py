@@ -147,6 +147,7 @@ def test_controller_calls_what_we_override() -> None:
     with relies_upon("xdist.dsession.DSession: methods for events, and the loop"):
         assert {name.removeprefix("worker_") for name in vars(base) if name.startswith("worker_")} == EVENTS
         ours = {name for name in vars(VmSession) if name.startswith("worker_")} | {"loop_once", "triggershutdown"}
+        ours.remove("worker_disbelieved")  # internals.check_what_it_says(
         for name in ours:
             assert inspect.signature(getattr(base, name)).parameters.keys() == (
                 inspect.signature(getattr(VmSession, name)).parameters.keys()
@@ -199,6 +200,36 @@ def test_worker_is_started_and_answers(config: pytest.Config) -> None:
     with relies_upon("Gateway._error"):
         poll(lambda: not worker.gateway.hasreceiver(), 60, "the receiver goes on")
         assert not internals.gave_up(worker)
+
+
+def test_worker_is_listened_to_by_what_it_was_given(config: pytest.Config) -> None:
+    told: list[Any] = []
+    given: list[Any] = []
+    channel = SimpleNamespace(send=lambda _: None, setcallback=lambda function, **_named: given.append(function))
+    gateway = SimpleNamespace(
+        id="gw0", spec=execnet.XSpec("popen//id=gw0"), _rinfo=lambda: None, remote_exec=lambda _module: channel
+    )
+
+    def check(said: object) -> tuple[str, dict[str, Any]]:
+        if said != "an event":
+            raise LookupError(f"what is {said!r}?")
+        return "logstart", {"nodeid": "looked at"}
+
+    with relies_upon("WorkerController.process_from_remote, after pytest_configure_node"):
+        manager = SimpleNamespace(config=config, roots=[], testrunuid="x", specs=[gateway.spec])
+        worker: Any = WorkerController(manager, gateway, config, told.append)
+        hook = SimpleNamespace(
+            pytest_configure_node=lambda node: internals.check_what_it_says(node, check, LookupError),
+            pytest_xdist_getremotemodule=lambda: None,
+        )
+        worker.config = SimpleNamespace(hook=hook, invocation_params=SimpleNamespace(args=()))
+        worker.setup()
+        for said in ("an event", "noise"):
+            given[0](said)
+        assert [(name, values.get("nodeid"), values.get("reason")) for name, values in told] == [
+            ("logstart", "looked at", None),
+            ("disbelieved", None, "what is 'noise'?"),
+        ]
 
 
 @pytest.mark.parametrize("kept", [False, True])
