@@ -7,6 +7,7 @@ of it an upgrade took away. What only the host needs is imported where it is use
 from __future__ import annotations
 
 import os
+import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +35,7 @@ def workerinput(config: pytest.Config) -> dict[str, Any] | None:
     return told
 
 
+_HEADER = struct.Struct("!bii")
 ATTACHED = frozenset(("splats", "log_lost", "verdict", "wasxfail", "gcov_counters"))
 """What a guest's reports have besides pytest's own; nothing else is believed (vm/run/said.py)."""
 
@@ -249,6 +251,41 @@ def answer_bootstrap() -> bytes:
         said += data
     os.write(1, b"1")
     return said.partition(b"\n")[2]
+
+
+class Frames:
+    """Where the messages of a stream begin and end, to see that none is longer than what anybody says.
+
+    Nine bytes before each: its kind, a channel, and the length (execnet 2.1: ``Message.from_io``), which reads that
+    many whatever they are: two gigabytes, for four bytes of noise.
+
+    Args:
+        most: bytes of the longest message.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._header = bytearray()
+        self._left = 0
+
+    def too_long(self, data: bytes) -> int | None:
+        """Take what comes next; return the length of a message that cannot be one, None when there is none."""
+        place = 0
+        while place < len(data):
+            if self._left:
+                taken = min(self._left, len(data) - place)
+                self._left -= taken
+            else:
+                taken = min(_HEADER.size - len(self._header), len(data) - place)
+                self._header += data[place : place + taken]
+                if len(self._header) == _HEADER.size:
+                    length: int = _HEADER.unpack(self._header)[2]
+                    if not 0 <= length <= self.most:
+                        return length
+                    self._left = length
+                    self._header.clear()
+            place += taken
+        return None
 
 
 def serve() -> None:

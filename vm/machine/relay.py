@@ -27,6 +27,8 @@ from vm.machine.vm import Vm
 
 # Reads from the worker's port before anything else is looked at: one that floods it must not escape its deadlines.
 _AT_ONCE = 256
+# Bytes of one message of a worker: its longest ones are ids of all tests, and counters of coverage.
+_LONGEST_MESSAGE = 64 << 20
 # For the guest's last words, once the controller is done with it.
 _SECONDS_TO_LEAVE = 2.0
 
@@ -69,6 +71,7 @@ def _relay(supervisor: Supervisor, process: subprocess.Popen[bytes], to_guest: b
     for descriptor in (0, guest_out):
         poll.register(descriptor, select.POLLIN)
     leaving: float | None = None
+    frames = internals.Frames(_LONGEST_MESSAGE)
     while supervisor.alive:
         if to_guest and not _feed(guest_in, to_guest):
             poll.register(guest_in, select.POLLOUT)
@@ -81,8 +84,12 @@ def _relay(supervisor: Supervisor, process: subprocess.Popen[bytes], to_guest: b
                 poll.unregister(guest_in)
             elif descriptor == guest_out:
                 supervisor.heard()
-                if not _pump(guest_out):
-                    supervisor.gone(asked=leaving is not None)
+                try:
+                    if not _pump(guest_out, frames):
+                        supervisor.gone(asked=leaving is not None)
+                except _TooLongError as error:
+                    supervisor.end("down", f"QEMU was ended, for {error}")
+                    return
             elif data := os.read(0, 1 << 16):
                 to_guest += data
             else:
@@ -92,7 +99,8 @@ def _relay(supervisor: Supervisor, process: subprocess.Popen[bytes], to_guest: b
         if leaving is not None and time.monotonic() >= leaving:
             supervisor.end("down", "")
     # What the guest wrote before it said goodbye is in the pipe by now.
-    _pump(guest_out)
+    with contextlib.suppress(_TooLongError):
+        _pump(guest_out, frames)
 
 
 def _worker_exited(supervisor: Supervisor, code: int) -> None:
@@ -123,8 +131,16 @@ def _feed(descriptor: int, to_guest: bytearray) -> bool:
     return not to_guest
 
 
-def _pump(source: int) -> bool:
-    """Copy what ``source`` (non-blocking) holds to standard output; say whether there can be more."""
+class _TooLongError(Exception):
+    """What came from the guest is no message."""
+
+
+def _pump(source: int, frames: internals.Frames) -> bool:
+    """Copy what ``source`` (non-blocking) holds to standard output; say whether there can be more.
+
+    Raises:
+        _TooLongError: it holds a message that is too long; of that nothing is copied.
+    """
     for _ in range(_AT_ONCE):
         try:
             data = os.read(source, 1 << 16)
@@ -132,6 +148,10 @@ def _pump(source: int) -> bool:
             return True
         if not data:
             return False
+        if (length := frames.too_long(data)) is not None:
+            raise _TooLongError(
+                f"what came out of the guest's port was not said by its pytest: a message of {length} bytes"
+            )
         while data:
             data = data[os.write(1, data) :]
     return True

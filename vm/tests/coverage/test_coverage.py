@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from vm.base import cache
 from vm.base.errors import UsageError
 from vm.coverage import plugin as coverage
 from vm.coverage import unreached
+from vm.guest import internals
 
 # Compilers, gcov and whole sessions: seconds of processor time, which a busy machine makes a minute.
 pytestmark = pytest.mark.deadline(120)
@@ -265,3 +267,13 @@ def test_a_directory_of_the_users_is_left_alone(tmp_path: Path) -> None:
     coverage.claim(tmp_path / "new")
     with pytest.raises(pytest.UsageError, match="cannot write"):
         coverage.claim(Path("/proc/x"))
+
+
+def test_counters_of_a_guest_that_lies_are_bounded() -> None:
+    """Names are of the five files, and no path; what does not unpack, or to more than any has, is cut."""
+    report = pytest.TestReport("t", ("t", 1, "t"), {}, "passed", None, "teardown")
+    lies = {"../../somewhere": zlib.compress(b"x"), "af_alg": zlib.compress(bytes(1 << 25)), "algif_hash": b"noise"}
+    internals.attach(report, **{coverage.ATTRIBUTE: lies})
+    collector = coverage.Collector()
+    collector.pytest_runtest_logreport(report)
+    assert {name: len(data) for name, data in collector.newest["here"].items()} == {"af_alg": 1 << 24, "algif_hash": 0}

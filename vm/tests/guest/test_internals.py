@@ -11,6 +11,7 @@ import inspect
 import os
 import queue
 import shlex
+import struct
 import subprocess
 import sys
 from collections.abc import Generator
@@ -249,6 +250,23 @@ def test_worker_keeps_its_own_path(config: pytest.Config, kept: bool) -> None:
         worker.config = SimpleNamespace(hook=hook, invocation_params=SimpleNamespace(args=()))
         worker.setup()
         assert (sent[0][3] is None) == kept
+
+
+@pytest.mark.parametrize("step", [1, 5, 1000])
+def test_messages_are_found_in_a_stream(step: int) -> None:
+    def stream(*messages: tuple[int, bytes]) -> bytes:
+        return b"".join(struct.pack("!bii", 4, 1, length) + data for length, data in messages)
+
+    good = stream((0, b""), (3, b"abc"), (100, bytes(100)))
+    with relies_upon("execnet.gateway_base.Message: nine bytes before each"):
+        written: list[bytes] = []
+        execnet.gateway_base.Message(4, 1, b"abc").to_io(SimpleNamespace(write=written.append))
+        assert written == [stream((3, b"abc"))]
+        frames = internals.Frames(most=100)
+        found = [frames.too_long(good[place : place + step]) for place in range(0, len(good), step)]
+        assert set(found) == {None}
+        for length in (101, -1):
+            assert internals.Frames(most=100).too_long(good + stream((length, b""))) == length
 
 
 def test_gateway_is_given_up_for_garbage() -> None:

@@ -372,8 +372,8 @@ def test_stopping_pytest_in_a_guest_fails_that_test_only(project: Project, what:
     ("data", "verdict"),
     [
         # Taken for the beginning of a long message, whose rest is waited for.
-        (b"Segmentation fault\n", "hung"),
-        # No message of execnet's, and one that holds no value.
+        # A message of gigabytes, none of execnet's, and one that holds no value.
+        (b"Segmentation fault\n", "vm lost"),
         (b"\xff", "vm lost"),
         (bytes.fromhex("04 00000001 00000003 616263"), "vm lost"),
     ],
