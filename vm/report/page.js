@@ -23,7 +23,7 @@
 
   const form = $("controls"), frame = $("frame"), grid = $("grid"), body = $("body"), head = $("head");
   const dialog = $("detail");
-  let state = {}, toggled = new Set(), rows = [], drawn = [-1, -1], cursor = { row: 0, column: -1 }, chosen = [];
+  let state = {}, toggled = new Set(), rows = [], tops = [0], drawn = [-1, -1], cursor = { row: 0, column: -1 }, chosen = [];
 
   const element = (name, attributes = {}, text = null) => {
     const made = document.createElement(name);
@@ -166,12 +166,11 @@
       rows = chosen.map((test) => ({ key: D.tests[test], label: D.tests[test], level: 1, tests: [test], test, expanded: false, leaf: true }));
     else unfold(tree(chosen), 1, chosen.length <= FEW);
     $("count").textContent = `${chosen.length} of ${TESTS} tests`;
-    body.style.height = rows.length * height() + "px";
     grid.setAttribute("aria-rowcount", rows.length + 1);
     grid.setAttribute("aria-colcount", COLUMNS + 1 + (state.view === "changes"));
     cursor.row = Math.min(cursor.row, Math.max(0, rows.length - 1));
     titles();
-    drawn = [-1, -1];
+    layout();
     draw();
   }
 
@@ -187,7 +186,56 @@
 
   // ---- drawing
 
-  const height = () => parseFloat(getComputedStyle(document.documentElement).getPropertyValue("--row")) * parseFloat(getComputedStyle(document.documentElement).fontSize);
+  // Names wrap, so rows are not equally high. Their heights are reckoned, not measured: most are never drawn. The font
+  // has one width for all characters, but maybe not for those of other scripts, which count twice.
+  const long = (text) => { let n = 0; for (const c of text) n += c > "\u02ff" ? 2 : 1; return n; };
+  const lines = (text, most) => {
+    let count = 1, used = 0;
+    for (const word of text.split(" ")) {
+      const size = long(word);
+      if (used && used + 1 + size > most) { count++; used = 0; }
+      used += (used ? 1 : 0) + size;
+      while (used > most) { count++; used -= most; }
+    }
+    return count;
+  };
+  const label = (row) => (row.leaf ? "" : row.expanded ? "▾ " : "▸ ") + row.label;
+  const indent = (row) => 0.4 + (row.level - 1) * 0.9;
+
+  function layout() {
+    const style = getComputedStyle(document.documentElement), rem = parseFloat(style.fontSize);
+    const length = (name) => parseFloat(style.getPropertyValue(name)) * rem;
+    const ruler = element("div", { class: "ruler" }, "0".repeat(100));
+    grid.append(ruler);
+    const { width, height } = ruler.getBoundingClientRect();
+    ruler.remove();
+    const extra = state.view === "changes" ? 1 : 0;
+    const cell = Math.max(length("--cell"), (frame.clientWidth - length("--name")) / (COLUMNS + extra));
+    const most = (room) => Math.max(1, Math.floor(((room - 1) / width) * 100));
+    const inCell = most(cell - 0.8 * rem);
+    const ofCode = WORD.map((word) => lines(word, inCell));
+    tops = new Float64Array(rows.length + 1);
+    rows.forEach((row, index) => {
+      // Broken at any character (line-break: anywhere): no line but the last is shorter than it can be.
+      let count = Math.ceil(long(label(row)) / most(length("--name") - (indent(row) + 0.5) * rem - 1));
+      for (let column = 0; column < COLUMNS; column++)
+        count = Math.max(count, row.leaf ? ofCode[CODES[column][row.test]] : lines(totals(column, row), inCell));
+      if (extra && row.leaf && changeOf(row.test) >= 0) count = Math.max(count, lines(D.changes[changeOf(row.test)], inCell));
+      tops[index + 1] = tops[index] + Math.max(length("--row"), Math.ceil(count * height + 0.5 * rem));
+    });
+    body.style.height = tops[rows.length] + "px";
+    drawn = [-1, -1];
+  }
+
+  // The row at a height.
+  function at(y) {
+    let low = 0, high = rows.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (tops[middle + 1] > y) high = middle; else low = middle + 1;
+    }
+    return low;
+  }
 
   function titles() {
     const row = element("div", { role: "row", "aria-rowindex": "1" });
@@ -207,6 +255,13 @@
     return counts;
   }
 
+  // A number for each verdict there is, and its letter.
+  function totals(column, row) {
+    const counts = summary(column, row.tests);
+    if (counts[ABSENT] === row.tests.length) return "–";
+    return counts.map((count, code) => (count && code !== ABSENT ? count + LETTER[code] : "")).filter(Boolean).join(" ");
+  }
+
   function fill(cell, column, row) {
     if (row.leaf) {
       const code = CODES[column][row.test];
@@ -216,28 +271,23 @@
       if (reason) cell.title = reason;
       return;
     }
-    const counts = summary(column, row.tests);
-    const said = [], words = [];
-    counts.forEach((count, code) => {
-      if (!count) return;
-      if (code !== ABSENT || said.length === 0) said.push(count + LETTER[code]);
-      words.push(`${count} ${WORD[code]}`);
-    });
-    const bad = counts.some((count, code) => count && !GOOD[code]);
-    cell.textContent = counts[ABSENT] === row.tests.length ? "–" : said.join(" ");
+    const counts = summary(column, row.tests), words = [];
+    counts.forEach((count, code) => { if (count) words.push(`${count} ${WORD[code]}`); });
+    cell.textContent = totals(column, row);
     cell.title = words.join(", ");
     cell.setAttribute("aria-label", words.join(", "));
-    if (bad) cell.className = "v-failed fill-f";
+    if (counts.some((count, code) => count && !GOOD[code])) cell.className = "v-failed fill-f";
   }
 
   function made(index) {
     const row = rows[index];
     const line = element("div", { role: "row", "aria-rowindex": index + 2, "aria-level": row.level, "data-row": index });
     if (!row.leaf) line.setAttribute("aria-expanded", String(row.expanded));
-    line.style.top = index * height() + "px";
+    line.style.top = tops[index] + "px";
+    line.style.height = tops[index + 1] - tops[index] + "px";
     const name = element("div", { role: "rowheader", id: `r${index}c-1`, "data-column": -1, title: row.leaf ? D.tests[row.test] : row.label });
-    name.style.paddingLeft = 0.4 + (row.level - 1) * 0.9 + "rem";
-    name.textContent = (row.leaf ? "" : row.expanded ? "▾ " : "▸ ") + row.label;
+    name.style.paddingLeft = indent(row) + "rem";
+    name.textContent = label(row);
     line.append(name);
     if (state.view === "changes") {
       const kind = row.leaf ? changeOf(row.test) : -1;
@@ -252,9 +302,8 @@
   }
 
   function draw() {
-    const size = height();
-    const first = Math.max(0, Math.floor(frame.scrollTop / size) - 8);
-    const last = Math.min(rows.length, Math.ceil((frame.scrollTop + frame.clientHeight) / size) + 8);
+    const first = Math.max(0, at(frame.scrollTop) - 8);
+    const last = Math.min(rows.length, at(frame.scrollTop + frame.clientHeight) + 9);
     if (first !== drawn[0] || last !== drawn[1]) {
       const fresh = [];
       for (let index = first; index < last; index++) fresh.push(made(index));
@@ -274,7 +323,7 @@
   }
 
   function reveal() {
-    const size = height(), top = cursor.row * size, room = frame.clientHeight - head.offsetHeight;
+    const top = tops[cursor.row], size = tops[cursor.row + 1] - top, room = frame.clientHeight - head.offsetHeight;
     if (top < frame.scrollTop) frame.scrollTop = top;
     else if (top + size > frame.scrollTop + room) frame.scrollTop = top + size - room;
     draw();
@@ -413,7 +462,7 @@
   });
   grid.addEventListener("keydown", (event) => {
     const row = rows[cursor.row];
-    const page = Math.max(1, Math.floor(frame.clientHeight / height()) - 2);
+    const page = Math.max(1, at(frame.scrollTop + frame.clientHeight) - at(frame.scrollTop) - 2);
     const move = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -rows.length, End: rows.length }[event.key];
     if (move !== undefined) cursor.row = Math.min(Math.max(cursor.row + move, 0), Math.max(0, rows.length - 1));
     else if (event.key === "ArrowRight") {
@@ -443,7 +492,7 @@
     waiting = true;
     requestAnimationFrame(() => { waiting = false; draw(); });
   });
-  addEventListener("resize", () => { body.style.height = rows.length * height() + "px"; drawn = [-1, -1]; draw(); });
+  addEventListener("resize", () => { layout(); draw(); });
   addEventListener("hashchange", () => { read(); show(); choose(); open(); });
 
   // ---- the beginning

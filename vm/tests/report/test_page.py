@@ -39,6 +39,19 @@ COLOURS = """
   return [`${e.className} ${e.textContent.trim().slice(0, 20)}`, getComputedStyle(e).color,
     getComputedStyle(up || document.documentElement).backgroundColor];
 })"""
+CUT = """[...document.querySelectorAll('#grid [role=rowheader], #grid [role=gridcell], #grid [role=columnheader]')]
+    .filter(e => e.scrollWidth > e.clientWidth || e.scrollHeight > e.clientHeight + 1).map(e => e.textContent)"""
+SPARE = """Math.max(...[...document.querySelectorAll('#body [role=row]')].map(row => {
+    const ends = [...row.children].map(cell => {
+        const range = document.createRange();
+        range.selectNodeContents(cell);
+        return range.getBoundingClientRect().bottom;
+    });
+    return row.offsetHeight > 36 ? row.getBoundingClientRect().bottom - Math.max(...ends) : 0;
+}))"""
+OVERLAPS = """[...document.querySelectorAll('#body [role=row]')].filter((row, n, all) => n &&
+    Math.abs(row.getBoundingClientRect().top - all[n - 1].getBoundingClientRect().bottom) > 1
+).map(row => row.textContent)"""
 COUNT = "document.getElementById('count').textContent"
 DETAIL = "document.getElementById('detail').innerText"
 ALL = len({test.test for each in EVERYTHING.kernels for test in each.tests})
@@ -188,8 +201,7 @@ def test_a_cell_tells_all_that_is_known_of_it(chromium: Browser, tmp_path: Path)
         assert words in text
     assert chromium.evaluate("document.title") != "no"
     chromium.press("Escape")
-    chromium.wait("!document.getElementById('detail').open")
-    assert chromium.evaluate("location.hash") == ""
+    chromium.wait("!document.getElementById('detail').open && location.hash == ''")
 
 
 def test_known_issues_are_links(chromium: Browser, tmp_path: Path) -> None:
@@ -259,6 +271,38 @@ def test_on_a_telephone_only_tables_are_wider_than_the_screen(chromium: Browser,
     assert chromium.evaluate("document.documentElement.scrollWidth") <= 390
     assert chromium.evaluate("document.querySelector('#body [role=gridcell]').offsetWidth") >= 60
     chromium.emulate(1200, 900)
+
+
+@pytest.mark.parametrize("width", [390, 1200])
+@pytest.mark.parametrize("view", ["all", "failing", "changes"])
+def test_long_names_wrap_and_nothing_is_cut(view: str, width: int, chromium: Browser, tmp_path: Path) -> None:
+    tests = ["t.py::t"] + [
+        f"tests/algorithms/aead/test_{'quite_' * n}long.py::test_{'longer_' * n}yet[{'authenc(hmac(sha512),' * n}äπ字]"
+        for n in range(1, 8)
+    ]
+
+    def long(name: str, *verdicts: Verdict) -> KernelRun:
+        results = (TestResult(test, test, verdict) for test, verdict in zip(tests, verdicts, strict=True))
+        return KernelRun(name, name, tests=tuple(results))
+
+    names = ("6.1.192", "6.12.117 (CONFIG_DEBUG_KMEMLEAK_DEFAULT_OFF=y fips=1 and 7 more)")
+    chromium.emulate(width, 844, telephone=width < 800)
+    shown(
+        chromium,
+        tmp_path,
+        run(long(names[0], *[P, F] * 4), long(names[1], *list(Verdict)[-8:])),
+        fragment=f"view={view}",
+    )
+    try:
+        assert chromium.evaluate("document.querySelectorAll('#body [role=row]').length") >= 4
+        assert chromium.evaluate(CUT) == []
+        # Where no room is wasted: a row has one line more than its text at most.
+        assert chromium.evaluate(SPARE) < 40
+        assert chromium.evaluate(OVERLAPS) == []
+        assert chromium.evaluate("document.documentElement.scrollWidth") <= width
+        assert chromium.evaluate("getComputedStyle(document.querySelector('[role=rowheader]')).textOverflow") == "clip"
+    finally:
+        chromium.emulate(1200, 900)
 
 
 def test_without_javascript_it_has_the_summary_and_the_failures(chromium: Browser, tmp_path: Path) -> None:

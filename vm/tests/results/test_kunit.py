@@ -99,3 +99,10 @@ def test_the_kernels_parser_counts_a_kernel_without_a_result_as_failed(parser: P
     cut_off = dataclasses.replace(run(kernel("6.12", Verdict.PASSED), kernel("7.3")), exit_status=2)
     said = read(parser, cut_off, tmp_path)
     assert said["counts"] == {"passed": 1, "failed": 1, "skipped": 0, "crashed": 0, "errors": 0}
+
+
+def test_words_of_a_failure_are_no_lines_of_ktap_to_the_kernels_parser(parser: Path, tmp_path: Path) -> None:
+    details = "Subtest: fake\nSubtest: 6.12\nTest: fake\n1..9\nok 1 fake\nfake: ok\nKTAP version 1"
+    failed = dataclasses.replace(kernel("6.12", Verdict.FAILED).tests[0], details=details, kernel_log=details)
+    said = read(parser, run(kernel("6.12", tests=(failed, failed))), tmp_path)
+    assert said["counts"] == {"passed": 0, "failed": 2, "skipped": 0, "crashed": 0, "errors": 0}
