@@ -54,11 +54,15 @@ def measure(program: Program, policy: Policy) -> tuple[Cell, list[uses.Use]]:
     """
     found, recorded = _run(program, policy)
     refused = _refused(recorded)
+    # What the kernel does not have anyway is no policy's doing.
+    allowed = recorded if policy == NONE else _without_policy(program.name)[1]
     if policy != NONE:
-        refused = [each for each in refused if each not in _refused(_without_policy(program.name)[1])]
+        refused = [each for each in refused if each not in _refused(allowed)]
     used = tuple(_used(recorded))
     who = next((use.who.words for use in recorded), "")
-    verdict = FAILS if not found.ok else UNUSED if not recorded else FALLS_BACK if refused else WORKS
+    # Programs try what they never use: what was done with it before counts.
+    fell_back = set(_used(allowed)) - set(used)
+    verdict = FAILS if not found.ok else UNUSED if not recorded else FALLS_BACK if fell_back else WORKS
     said = {FAILS: found.said, FALLS_BACK: found.said or program.fallback}.get(verdict, "")
     return Cell(verdict, said, tuple(refused), used, who, version_of(program)), recorded
 
@@ -70,19 +74,19 @@ def version_of(program: Program) -> str:
     return " ".join(found[0]).replace("%3a", ":") if found else ""
 
 
-def predicted(program: Program, policy: Policy) -> set[str]:
-    """Return the binds that a policy refuses to a program, by what the kernel says to the recorder.
+def predicted(program: Program, policy: Policy) -> dict[str, str]:
+    """Return what the recorder foretells of the binds of a program under a level, from a run where all is allowed.
 
-    Asked for the algorithms that the program binds where it may; of those that it binds in place of others which are
-    refused nothing is known.
+    Returns:
+        By type and name: ``works``, or the call and its error. Not of what the kernel does not have anyway.
     """
     recorded = _without_policy(program.name)[1]
     who = "capable" if policy.identity in (ROOT, SYS_ADMIN) else "plain"
     answers = uses.ask(recorded, levels=True)
     return {
-        f"{use.type} {use.name}: {said}"
+        f"{use.type} {use.name}": answers.asked[policy.level, who, use.type, use.name]
         for use in recorded
-        if use.type and not use.refused and (said := answers.asked[policy.level, who, use.type, use.name]) != "works"
+        if use.type and not use.refused
     }
 
 

@@ -114,6 +114,7 @@ def test_verdicts(
         made = [uses.Use(USER, "hash", "md5") for _ in words[:1]]
         for use in made:
             use.calls.update(words)
+            use.operations.update(["hash"] * (words == ["bind: ok"]))
         return made
 
     monkeypatch.setattr(cells, "_run", lambda *_: (result, recorded(calls)))
