@@ -613,23 +613,24 @@ def watch(seconds: float, ledger: Ledger) -> str:
     Raises:
         UsesError: there is no means that may be used.
     """
-    refusals = []
-    for means in (_watch_tracefs, _watch_bpftrace, _watch_audit):
+    refusals: list[str] = []
+    for means in (_watch_tracefs, _watch_audit):
         try:
-            return means(seconds, ledger)
+            return "; ".join([means(seconds, ledger), *refusals])
         except UsesError as error:
             refusals.append(str(error))
     raise UsesError("cannot watch the whole machine: " + "; ".join(refusals) + "; or give -- COMMAND")
 
 
-# The functions of crypto/af_alg.c that stand behind the calls: bind's second argument is the address, in the kernel's
-# memory by then.
-_PROBES = """\
-p:{group}/bind {module}alg_bind type=+2($arg2):string name=+24($arg2):string
-r16:{group}/bound {module}alg_bind result=$retval:s32
-r16:{group}/made {module}alg_create result=$retval:s32
-"""
-_LINE = re.compile(r"^\s*(?P<comm>.+)-(?P<pid>\d+)\s+\[\d+\].*?: (?P<event>bind|bound|made): \(.*?\)(?P<rest>.*)$")
+# The functions of net/socket.c behind the calls: af_alg need not be loaded. The address is in the program's memory,
+# where it may be paged out: then the trace says (fault).
+_PROBES = {
+    "bind": "p:{group}/bind __sys_bind family=+u0($arg2):u16 type=+u2($arg2):ustring name=+u24($arg2):ustring",
+    "bound": "r16:{group}/bound __sys_bind result=$retval:s32",
+    "make": "p:{group}/make __sys_socket family=$arg1:s32",
+    "made": "r16:{group}/made __sys_socket result=$retval:s32",
+}
+_LINE = re.compile(r"^\s*(?P<comm>.+)-(?P<pid>\d+)\s+\[\d+\].*?: (?P<event>bind|bound|make|made): \(.*?\)(?P<rest>.*)$")
 
 
 def _watch_tracefs(seconds: float, ledger: Ledger) -> str:
@@ -639,34 +640,33 @@ def _watch_tracefs(seconds: float, ledger: Ledger) -> str:
         raise UsesError("no tracefs with kprobes that may be written (root, CONFIG_KPROBE_EVENTS, no lockdown)")
     group = f"uses_{os.getpid()}"
     instance = root / "instances" / group
-    _add_probes(root, group)
     try:
+        for line in _PROBES.values():
+            _append(root / "kprobe_events", line.format(group=group))
         instance.mkdir()
+        for name in ("bind", "make"):
+            (instance / "events" / group / name / "filter").write_text(f"family == {AF_ALG}")
         (instance / "events" / group / "enable").write_text("1")
         _follow(instance / "trace_pipe", seconds, Lines(ledger).heard)
         return "kprobe events of tracefs"
+    except OSError as error:
+        raise UsesError(f"tracefs does not do it: {error.strerror} ({error.filename})") from None
     finally:
         with contextlib.suppress(OSError):
             (instance / "events" / group / "enable").write_text("0")
             instance.rmdir()
-        for name in ("bind", "bound", "made"):
-            with contextlib.suppress(OSError), open(root / "kprobe_events", "a") as file:
-                file.write(f"-:{group}/{name}\n")
+        for name in _PROBES:
+            with contextlib.suppress(OSError):
+                _append(root / "kprobe_events", f"-:{group}/{name}")
 
 
-def _add_probes(root: Path, group: str) -> None:
-    """Add the probes, to the module that has the functions, loaded or not, or to the kernel that has them built in."""
-    trouble = OSError()
-    for module in ("", "af_alg:"):
-        try:
-            for line in _PROBES.format(group=group, module=module).splitlines():
-                with open(root / "kprobe_events", "a") as file:
-                    file.write(f"{line}\n")
-        except OSError as error:
-            trouble = error
-        else:
-            return
-    raise UsesError(f"tracefs takes no probe of alg_bind ({trouble.strerror}); is af_alg there at all?")
+def _append(file: Path, line: str) -> None:
+    """Write a line without a seek to the end, which files of tracefs refuse, and Python's mode "a" makes."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_APPEND)
+    try:
+        os.write(descriptor, f"{line}\n".encode())
+    finally:
+        os.close(descriptor)
 
 
 class Lines:
@@ -674,25 +674,27 @@ class Lines:
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
-        self.bound: dict[str, tuple[Who, bytes]] = {}
+        self.begun: dict[str, tuple[Who, bytes]] = {}
 
     def heard(self, line: str) -> None:
         """Look at one line of trace_pipe."""
         found = _LINE.match(line)
         if not found:
             return
-        task = found["pid"]
+        task, rest = found["pid"], found["rest"]
         if found["event"] == "bind":
-            fields = re.match(r' type="(.*?)" name="(.*)"', found["rest"])
-            type_, name = fields.groups() if fields else ("?", "?")
-            self.bound[task] = (self._who(found), _address(type_, name))
-            return
-        outcome = outcome_of(int(found["rest"].partition("result=")[2] or 0))
-        if found["event"] == "bound" and task in self.bound:
-            who, address = self.bound.pop(task)
-            self.ledger.bound(who, "", address, outcome)
-        elif found["event"] == "made":
-            self.ledger.made(self._who(found), "", outcome)
+            fields = re.search(r' type="(.*?)" name="(.*)"', rest)
+            type_, name = fields.groups() if fields else ("?", "could not be read")
+            self.begun[task] = (self._who(found), _address(type_, name))
+        elif found["event"] == "make":
+            self.begun[task] = (self._who(found), b"")
+        elif task in self.begun:
+            who, address = self.begun.pop(task)
+            outcome = outcome_of(int(rest.partition("result=")[2] or 0))
+            if address:
+                self.ledger.bound(who, "", address, outcome)
+            else:
+                self.ledger.made(who, "", outcome)
 
     def _who(self, found: re.Match[str]) -> Who:
         who = who_is(int(found["pid"]))
@@ -726,50 +728,6 @@ def _read_lines(descriptor: int, seconds: float, heard: Callable[[str], None]) -
             *lines, rest = (rest + part).split(b"\n")
             for line in lines:
                 heard(line.decode(errors="replace"))
-
-
-_BPFTRACE = r"""
-kprobe:alg_bind { @type[tid] = str(arg1 + 2, 14); @name[tid] = str(arg1 + 24, 64); }
-kretprobe:alg_bind /@name[tid] != ""/ { printf("%d %d %d %s %s %s\n", pid, uid, retval, comm, @type[tid], @name[tid]);
-    delete(@type[tid]); delete(@name[tid]); }
-kretprobe:alg_create { printf("%d %d %d %s\n", pid, uid, retval, comm); }
-"""
-
-
-def _watch_bpftrace(seconds: float, ledger: Ledger) -> str:
-    program = shutil.which("bpftrace")
-    if program is None or os.geteuid():
-        raise UsesError("no bpftrace, or not root")
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.dup2(writer, 1)
-        os.execv(program, [program, "-q", "-e", _BPFTRACE])
-    os.close(writer)
-    try:
-        _read_lines(reader, seconds, lambda line: _bpftrace_line(line, ledger))
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child, signal.SIGINT)
-        ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        os.close(reader)
-    if ended > 0:
-        raise UsesError(f"bpftrace ended with {ended}")
-    return "bpftrace"
-
-
-def _bpftrace_line(line: str, ledger: Ledger) -> None:
-    found = re.match(r"(\d+) (\d+) (-?\d+) (.+?)(?: (\S+) (\S+))?$", line)
-    if not found:
-        return
-    who = who_is(int(found[1]))
-    if who.uid < 0:
-        who = Who(found[4], int(found[2]), False, False)
-    result = outcome_of(ctypes.c_int32(int(found[3])).value)
-    if found[5]:
-        ledger.bound(who, "", _address(found[5], found[6]), result)
-    else:
-        ledger.made(who, "", result)
 
 
 def _watch_audit(seconds: float, ledger: Ledger) -> str:

@@ -6,24 +6,48 @@ import sys
 from collections.abc import Sequence
 
 from tests.programs import catalogue
-from vm.base.command import command
+from vm.base.command import Parser, command
+from vm.base.errors import UsageError
 from vm.run.command import main as run
 
 
 @command
 def main(arguments: Sequence[str]) -> int:
-    """Run tests/programs with a root that has the programs; arguments are those of ``python -m vm test``.
+    """Run tests/programs with a root that has the programs; returns pytest's exit status.
 
-    ``--root-suite`` chooses the release whose programs are tried.
+    Raises:
+        UsageError: no program has one of the words of --only in its name.
     """
-    words = list(arguments)
-    at = words.index("--root-suite") if "--root-suite" in words else None
-    suite = words[at + 1] if at is not None and at + 1 < len(words) else ""
-    suite = next((word.partition("=")[2] for word in words if word.startswith("--root-suite=")), suite)
-    named = ",".join(catalogue.packages(suite))
-    ours = ["--root-packages", named, "--then", "tests.programs.table", "-q"]
-    where = [] if any("tests/programs" in word for word in words) else ["tests/programs"]
-    return run([*ours, *words, *where])
+    parser = Parser(
+        prog="python -m tests.programs",
+        description="Run real programs under each policy, and show the table. Further options are python -m vm test's.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--only", default="", metavar="WORDS", help="programs with one of these in their name: kcapi,iwd"
+    )
+    parser.add_argument("--root-suite", default="", metavar="SUITE", help="the Debian release that they are of")
+    options, rest = parser.parse_known_args(arguments)
+    words = words_of(options.only)
+    named = ",".join(catalogue.packages(options.root_suite, words))
+    ours = ["--root-packages", named, "--root-suite", options.root_suite, "--then", "tests.programs.table", "-q"]
+    ours += ["-k", " or ".join(words)] if words else []
+    where = [] if any("tests/programs" in word for word in rest) else ["tests/programs"]
+    return run([*ours, *rest, *where])
+
+
+def words_of(text: str) -> list[str]:
+    """Return the words of --only.
+
+    Raises:
+        UsageError: one is in no name of a program.
+    """
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    for word in words:
+        if not any(word in program.name for program in catalogue.PROGRAMS):
+            known = ", ".join(program.name for program in catalogue.PROGRAMS)
+            raise UsageError(f"no program with {word!r} in its name; there are {known}")
+    return words
 
 
 if __name__ == "__main__":

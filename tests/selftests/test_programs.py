@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.afalg.privileges import CAP_SYS_ADMIN, PLAIN_USER, ROOT, ROOT_WITHOUT_CAPABILITIES, SYS_ADMIN, Identity
+from tests.programs import __main__ as command_line
 from tests.programs import cells, table
 from tests.programs.catalogue import PROGRAMS, Program, Result, packages
 from tests.programs.cells import Cell
@@ -143,6 +144,25 @@ def test_programs_and_policies_have_names_of_their_own() -> None:
 def test_packages_are_those_of_the_release() -> None:
     assert "libpython3.11-testsuite" in packages("bookworm")
     assert {"cryptsetup-bin", "libpython3.13-testsuite"} <= set(packages(""))
+    assert packages("", ["kcapi", "openssl"]) == ["apparmor", "kcapi-tools", "openssl"]
+
+
+def test_programs_are_chosen_by_words_of_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[str] = []
+
+    def run(words: list[str]) -> int:
+        given.extend(words)
+        return 0
+
+    monkeypatch.setattr(command_line, "run", run)
+    assert command_line.main(["--kernels", "6.12", "--only", "kcapi, iwd", "-x"]) == 0
+    assert given[given.index("-k") + 1] == "kcapi or iwd"
+    assert given[-4:] == ["--kernels", "6.12", "-x", "tests/programs"]
+
+
+def test_a_word_of_no_program_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line.main(["--only", "emacs"]) == 4
+    assert "error: no program with 'emacs' in its name; there are cryptsetup benchmark," in capsys.readouterr().err
 
 
 # ---- the table

@@ -329,13 +329,15 @@ def test_who_may_what_is_read_of_the_process() -> None:
 def test_lines_of_a_trace() -> None:
     ledger = uses.Ledger()
     lines = uses.Lines(ledger)
-    lines.heard(
-        "            iwd-4194999 [000] .....    12.345678: made: (__sock_create+0x1/0x2 <- alg_create) result=0"
-    )
-    lines.heard(
-        '            iwd-4194999 [000] .....    12.345678: bind: (alg_bind+0x0/0x1f0) type="hash" name="cmac(aes)"'
-    )
-    lines.heard("            iwd-4194999 [000] .....    12.345679: bound: (__sys_bind+0xb/0xc <- alg_bind) result=-2")
+    for line in (
+        "iwd-4194999 [000] .....    12.345678: make: (__sys_socket+0x0/0xe0) family=38",
+        "iwd-4194999 [000] .....    12.345678: made: (__x64_sys_socket+0x13/0x20 <- __sys_socket) result=3",
+        'iwd-4194999 [000] .....    12.345678: bind: (__sys_bind+0x0/0xe0) family=38 type="hash" name="cmac(aes)"',
+        # Of another process, between the two.
+        "sshd-4194998 [001] .....    12.345679: bound: (__x64_sys_bind+0x14/0x20 <- __sys_bind) result=0",
+        "iwd-4194999 [000] .....    12.345679: bound: (__x64_sys_bind+0x14/0x20 <- __sys_bind) result=-2",
+    ):
+        lines.heard(f"            {line}")
     lines.heard("some other line")
     assert {(use.who.program, use.type, use.name): use.calls for use in ledger.uses.values()} == {
         ("iwd", "", ""): Counter({"socket: ok": 1}),
