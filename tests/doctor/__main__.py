@@ -42,6 +42,9 @@ def main(arguments: Sequence[str] = ()) -> int:
     Returns:
         0 when the family and all types work, 1 when not, 4 when no such kernel can be had or booted.
     """
+    if arguments and arguments[0] in ("-h", "--help"):
+        print(__doc__, end="")
+        return 0
     if arguments:
         # Only now: in a guest none of this is needed.
         from vm.shell import shell

@@ -13,4 +13,7 @@ from vm.run import command
 
 def main(arguments: Sequence[str]) -> int:
     """Run it; return the exit status."""
+    if arguments and arguments[0] in ("-h", "--help"):
+        print(f"{__doc__}\nFurther options and tests are those of: python -m vm test --help")
+        return 0
     return command.main(["-p", "vm.coverage.plugin", *arguments])

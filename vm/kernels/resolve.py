@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vm.base import arch, cache, prune
-from vm.base.command import command, say
+from vm.base.command import Parser, command, say
 from vm.base.errors import BuildFailed, UsageError
 from vm.base.files import first_existing
 from vm.base.progress import Progress
@@ -252,7 +252,9 @@ def _named(kernels: Sequence[Kernel]) -> list[Kernel]:
 @command
 def main(arguments: Sequence[str]) -> None:
     """Print what each of ``arguments`` (specs) resolves to: ``python -m vm resolve SPEC…``."""
-    for kernel in resolve(arguments, say):
+    parser = Parser(prog="python -m vm resolve", description="Fetch or build kernels, and print where each is.")
+    parser.add_argument("specs", metavar="SPEC", nargs="+", help="a kernel, as 6.12, path/to/linux or source:6.12")
+    for kernel in resolve(parser.parse_args(arguments).specs, say):
         print(kernel.name)
         for field in ("spec", "release", "version", "image", "modules", "config", "vmlinux"):
             print(f"  {field:8} {getattr(kernel, field)}")

@@ -7,6 +7,7 @@ import dataclasses
 import os
 import re
 import shlex
+import shutil
 import sys
 import time
 from collections import Counter
@@ -112,20 +113,28 @@ class Controller(KernelList):
     def __init__(self, config: pytest.Config) -> None:
         directory = config.stash[RUN_DIRECTORY]
         try:
-            super().__init__(config)
-            try:
-                self.skips = _skip_budget(config)
-                self.kinds = _kinds(config)
-                issues = known.load_for(config)
-                self.accelerators = _accelerators(self.kernels, config)
-                self.features = _features(self.kernels, config)
-            except UsageError as error:
-                raise pytest.UsageError(str(error)) from None
-        except BaseException:
+            self._begin(config)
+        except BaseException as error:
+            # No machine was started: nothing is lost with it, and what is left would look like a run.
             if RESUMED not in config.stash:
-                directory.rmdir()
+                shutil.rmtree(directory, ignore_errors=True)
+            if isinstance(error, KeyboardInterrupt):
+                left = "it is as it was" if RESUMED in config.stash else "this run has no results"
+                say(f"{str(error) or 'stopped'} before the first test: {left}")
             raise
         _point_latest_to(directory)
+
+    def _begin(self, config: pytest.Config) -> None:
+        """Find out all that a run needs to know, and write down that it began."""
+        super().__init__(config)
+        try:
+            self.skips = _skip_budget(config)
+            self.kinds = _kinds(config)
+            issues = known.load_for(config)
+            self.accelerators = _accelerators(self.kernels, config)
+            self.features = _features(self.kernels, config)
+        except UsageError as error:
+            raise pytest.UsageError(str(error)) from None
         self.config = config
         self.run: Run | None = None
         self.broken: dict[str, str] = {}

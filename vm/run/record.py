@@ -75,12 +75,14 @@ class Recorder:
         self.told: set[str] = set()
         path = plan.directory / events.NAME
         in_place = any(kernel.image is None for kernel in plan.kernels)
-        self.stream = Stream(path, every=in_place, tell=tell)
         if resumed:
+            self.stream = Stream(path, every=in_place, tell=tell)
             with open(path, encoding="utf-8", errors="replace") as lines:
                 self.stream.fold = events.folded(lines, str(path))
             return
+        # Asks other programs, which takes a moment: a stream that is there says what run it is of.
         began = events.RunBegan(plan.directory.name, _now(), tuple(command), _host(plan), _revision(), shard)
+        self.stream = Stream(path, every=in_place, tell=tell)
         self.stream.add(began)
         for kernel in plan.kernels:
             self.stream.add(events.KernelSeen(self._kernel_run(kernel, [])))
