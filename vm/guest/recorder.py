@@ -19,6 +19,7 @@ import base64
 import contextlib
 import ctypes
 import json
+import mmap
 import os
 import platform
 import signal
@@ -48,6 +49,8 @@ _OPTIONS = 0x1 | 0x2 | 0x4 | 0x8 | 0x10
 _ENTRY, _EXIT = 1, 2
 _EVENT_STOP = 128
 _EVENT_EXEC = 4
+_PIDFD_GETFD = 438
+_SLOTS = 0x10000000
 _AUDIT_64_BIT = 0x80000000
 # Files that the interpreter reads, and their like.
 _DULL = (".py", ".pyc", ".so", ".pth", ".toml", ".json", ".cfg", ".ini", ".txt", "/locale.alias", "__pycache__")
@@ -147,38 +150,59 @@ class Memory:
 
 
 class Rings:
-    """An io_uring of the process, as far as what goes in and comes out of it has been seen."""
+    """An io_uring of a process, as far as what goes in and comes out of it has been seen.
 
-    def __init__(self, parameters: bytes) -> None:
+    Its memory is mapped here, too: before Linux 6.10 proc(5) does not show that of the process.
+
+    Args:
+        process: that has it.
+        descriptor: of it there.
+        parameters: ``struct io_uring_params`` as the kernel filled it in.
+
+    Raises:
+        OSError: no pidfd_getfd(2) (Linux 5.6), or no right to it.
+    """
+
+    def __init__(self, process: int, descriptor: int, parameters: bytes) -> None:
         self.entries, self.completions = struct.unpack_from("@2I", parameters)
         self.submissions = struct.unpack_from("@8I", parameters, 40)
         self.completed = struct.unpack_from("@8I", parameters, 80)
-        self.ring = self.slots = 0
         self.submitted = self.seen = 0
+        other = os.pidfd_open(process)
+        try:
+            own = _libc.syscall(_PIDFD_GETFD, other, descriptor, 0)
+            if own < 0:
+                raise OSError(ctypes.get_errno(), "pidfd_getfd")
+            size = max(self.submissions[6] + 4 * self.entries, self.completed[5] + 16 * self.completions)
+            self.ring = mmap.mmap(own, size, prot=mmap.PROT_READ)
+            self.slots = mmap.mmap(own, 64 * self.entries, prot=mmap.PROT_READ, offset=_SLOTS)
+            os.close(own)
+        finally:
+            os.close(other)
 
-    def fresh(self, memory: Memory) -> list[bytes]:
+    def close(self) -> None:
+        """Let go of it: it is not gone before."""
+        self.ring.close()
+        self.slots.close()
+
+    def _word(self, at: int) -> int:
+        return int.from_bytes(self.ring[at : at + 4], sys.byteorder)
+
+    def fresh(self) -> list[bytes]:
         """Return the submissions since the last call."""
-        if not self.ring or not self.slots:
-            return []
-        tail = memory.word(self.ring + self.submissions[1], 4)
-        found = []
+        tail, found = self._word(self.submissions[1]), []
         while self.submitted != tail:
-            slot = memory.word(self.ring + self.submissions[6] + 4 * (self.submitted % self.entries), 4)
-            found.append(memory.read(self.slots + 64 * slot, 64))
+            slot = self._word(self.submissions[6] + 4 * (self.submitted % self.entries))
+            found.append(self.slots[64 * slot : 64 * slot + 64])
             self.submitted = (self.submitted + 1) & 0xFFFFFFFF
         return found
 
-    def done(self, memory: Memory) -> list[list[int]]:
+    def done(self) -> list[list[int]]:
         """Return the completions since the last call: data, result, flags."""
-        if not self.ring:
-            return []
-        tail = memory.word(self.ring + self.completed[1], 4)
-        found = []
+        tail, found = self._word(self.completed[1]), []
         while self.seen != tail:
-            raw = memory.read(self.ring + self.completed[5] + 16 * (self.seen % self.completions), 16)
-            if len(raw) < 16:
-                break
-            found.append(list(struct.unpack("@QiI", raw)))
+            at = self.completed[5] + 16 * (self.seen % self.completions)
+            found.append(list(struct.unpack_from("@QiI", self.ring, at)))
             self.seen = (self.seen + 1) & 0xFFFFFFFF
         return found
 
@@ -285,6 +309,8 @@ class Recorder:
     def _end(self, task: Task) -> None:
         """Let all of them go."""
         self.ending = True
+        while self.rings:
+            self.rings.popitem()[1].close()
         for thread in list(self.tasks):
             if thread != task.thread:
                 with contextlib.suppress(ProcessLookupError):
@@ -524,8 +550,10 @@ class Recorder:
     def _further(self, task: Task, memory: Memory) -> dict[str, Any]:
         """Return what belongs to the call that begins and is not behind its arguments; watch what it lends."""
         name, arguments = task.call.name if task.call else "", task.arguments
+        if name == "close" and (closed := self.rings.pop(arguments[0], None)):
+            closed.close()
         if name == "io_uring_enter" and (ring := self.rings.get(arguments[0])):
-            return {"submissions": [self._sqe(task, memory, raw) for raw in ring.fresh(memory)]}
+            return {"submissions": [self._sqe(task, memory, raw) for raw in ring.fresh()]}
         if name == "io_uring_register" and _int(arguments[1]) == 0:
             found = self._scattered(memory, "v", arguments[2], arguments[3])
             for part in found["parts"]:
@@ -560,14 +588,9 @@ class Recorder:
             self.dull.discard((task.process, result))
         elif name == "close":
             self.dull.discard((task.process, _int(arguments[0])))
-            self.rings.pop(arguments[0], None)
         elif name == "io_uring_setup" and result >= 0:
-            self.rings[result] = Rings(memory.read(arguments[1], 120))
-        elif name == "mmap" and result >= 0 and (ring := self.rings.get(arguments[4] & 0xFFFFFFFF)):
-            if arguments[5] == 0:
-                ring.ring = result
-            else:
-                ring.slots = result
+            with contextlib.suppress(OSError):
+                self.rings[result] = Rings(task.process, result, memory.read(arguments[1], 120))
         elif name == "munmap":
             for key in [key for key in self.live if arguments[0] <= key[1] < arguments[0] + arguments[1]]:
                 del self.live[key]
@@ -588,7 +611,7 @@ class Recorder:
                 changed.append({"at": address, "length": length, "data": pack(now)})
         if changed:
             said["changed"] = changed
-        if done := [[fd, each] for fd, ring in self.rings.items() for each in ring.done(memory)]:
+        if done := [[fd, each] for fd, ring in self.rings.items() for each in ring.done()]:
             said["completions"] = done
         return said
 

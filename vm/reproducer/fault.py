@@ -255,8 +255,9 @@ def _compared(uses: Sequence[Use], note: Note, text: str) -> Fault:
     op, left, right = note.values["op"], note.values["left"], note.values["right"]
     said = text.splitlines()[0] if text else ""
     if op == "!=":
-        if (data := _bytes(left)) is not None and (use := _giving(uses, data)) is not None:
-            return Fault(_until(uses, use), {use.event.number: [Differs(data)]}, said)
+        for data in filter(None, (_bytes(left), _bytes(right))):
+            if (use := _giving(uses, data)) is not None:
+                return Fault(_until(uses, use), {use.event.number: [Differs(data)]}, said)
         raise Unsupported("the test's assertion is not about what a call gave")
     if op != "==":
         raise Unsupported(f"the test's assertion compares by {op}")

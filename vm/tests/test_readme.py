@@ -89,6 +89,14 @@ ELSEWHERE = {
     "make gdb KERNEL=6.1": "vm/tests/shell/test_shell.py",
     'make programs KERNEL="6.12 trixie-backports/7.3"': "tests/selftests/test_programs.py",
     ".venv/bin/python -m vm uses --levels -- cryptsetup benchmark": "vm/tests/test_uses.py",
+    "make reproducer KERNEL=bullseye/5.10.223 GOOD=6.12 "
+    'TEST="tests/regressions/test_aead.py::test_aad_of_2_gib_is_refused[4294967295]"': "vm/tests/reproducer/test_vm.py",
+    'make test KERNEL=bullseye/5.10.223 TEST=tests/splice ARGS="--reproducers failures"': (
+        "vm/tests/reproducer/test_vm.py"
+    ),
+    'make bisect GOOD=bullseye-security/5.10.262 BAD=bullseye/5.10.223 ARGS="--program reproducer.c"': (
+        "vm/tests/reproducer/test_vm.py"
+    ),
     ".venv/bin/python -m vm results mail test_that_failed": "vm/tests/results/test_mail.py",
 }
 

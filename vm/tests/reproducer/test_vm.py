@@ -1,0 +1,73 @@
+"""The whole way on real kernels: a red test becomes a program, which a bisection can judge by.
+
+5.10.223 has a bug that 5.10.262 and 6.12 have not (commit e4c06479d705).
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vm.base.files import ROOT
+
+pytestmark = [pytest.mark.vm, pytest.mark.long, pytest.mark.deadline(1800)]
+
+BAD, GOOD, FIXED = "bullseye/5.10.223", "6.12", "bullseye-security/5.10.262"
+TEST = "tests/regressions/test_aead.py::test_aad_of_2_gib_is_refused[4294967295]"
+SAID = "sendmsg: got 32 bytes, expected EINVAL"
+
+
+def vm(*words: str, status: int = 0) -> str:
+    """Return what a command of the runner prints."""
+    done = subprocess.run([sys.executable, "-m", "vm", *words], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == status, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the program of the test, made once."""
+    text = vm("reproducer", TEST, "--kernel", BAD, "--good", GOOD)
+    path = tmp_path_factory.mktemp("program") / "reproducer.c"
+    path.write_text(text)
+    return path
+
+
+def test_a_red_test_becomes_a_program(program: Path) -> None:
+    """It was tried on both kernels, or there would be none; nothing in it is not needed."""
+    text = program.read_text()
+    assert "Seen on: Linux 5.10.0" in text
+    assert "Fixed by: commit e4c06479d705" in text
+    assert 'expect("sendmsg", got, -EINVAL, "bytes")' in text
+    assert "set_iv(&m" in text
+
+
+def test_a_program_says_what_a_kernel_does(program: Path) -> None:
+    assert vm("reproducer", "run", str(program), "--kernel", BAD, status=1).strip() == SAID
+    assert vm("reproducer", "run", str(program), "--kernel", GOOD).strip() == "as expected"
+
+
+def test_a_bisection_judges_by_a_program(program: Path, tmp_path: Path) -> None:
+    said = vm("bisect", "--program", str(program), "--kernels", FIXED, BAD, "--results", str(tmp_path))
+    assert f"{FIXED} is the last good one, {BAD} is the first bad one" in said
+    assert SAID in said
+
+
+def test_a_run_leaves_programs_of_what_failed(tmp_path: Path) -> None:
+    words = [
+        "test",
+        "--kernel",
+        BAD,
+        "--no-known-issues",
+        "--reproducers",
+        "failures",
+        "--results",
+        str(tmp_path),
+        TEST,
+    ]
+    vm(*words, status=1)
+    (found,) = (tmp_path / "latest").resolve().glob("kernels/*/reproducers/*/reproducer.c")
+    assert 'expect("sendmsg", got, -EINVAL, "bytes")' in found.read_text()
