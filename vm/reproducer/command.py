@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
             machine,
             good,
             kernel.architecture,
-            f"Linux {kernel.release}",
+            f"Linux {kernel.release}" + (f" ({kernel.version})" if kernel.version else ""),
             Path(name),
             whole=options.whole,
             fixes=fixed_by,

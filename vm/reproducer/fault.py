@@ -123,6 +123,13 @@ def find(recording: Recording, uses: Sequence[Use], good: tuple[Recording, Seque
     Raises:
         Unsupported: it cannot be told.
     """
+    fault = _find(recording, uses, good)
+    if any(use.process for use in fault.uses):
+        raise Unsupported("more than one process")
+    return fault
+
+
+def _find(recording: Recording, uses: Sequence[Use], good: tuple[Recording, Sequence[Use]] | None = None) -> Fault:
     if recording.foreign:
         raise Unsupported("calls of a 32-bit program by int 0x80")
     if recording.outcome == "passed":
@@ -213,14 +220,13 @@ def _asserted(recording: Recording, uses: Sequence[Use]) -> Fault:
         use = _last(before, lambda event: event.result == -error)
         return Fault(_until(before, use), {use.event.number: [Success()]}, text)
     found = [each for each in recording.notes("compared") if each.number < note.number][-1:]
+    why = ""
     for each in found or [each for each in recording.notes("sides") if each.number < note.number]:
         try:
             return _compared(before, each, text)
-        except Unsupported:
-            continue
-    if found or recording.notes("sides"):
-        raise Unsupported("the test's assertion is not about what a call gave")
-    raise Unsupported("the test's assertion compares nothing that a call gave")
+        except Unsupported as error:
+            why = str(error)
+    raise Unsupported(why or "the test's assertion compares nothing that a call gave")
 
 
 def _until(uses: Sequence[Use], last: Use) -> list[Use]:

@@ -52,11 +52,13 @@ class Use:
         event: the call.
         fds: things by the number they were called by.
         made: what it made.
+        process: number of the process that made the call: 0 for the test's own.
     """
 
     event: Event
     fds: dict[int, Thing] = field(default_factory=dict)
     made: list[Thing] = field(default_factory=list)
+    process: int = 0
 
     @property
     def things(self) -> list[Thing]:
@@ -77,6 +79,7 @@ def follow(recording: Recording) -> list[Use]:
                 tables[item.made] = dict(tables[parent])
         elif isinstance(item, Event):
             use = _used(item, tables[process_of.setdefault(item.task, 0)])
+            use.process = process_of[item.task]
             if use.things or item.call in _ALWAYS or item.call in ("mmap", "mprotect", "munmap", "socket", "clone"):
                 uses.append(use)
     return _relevant(uses)

@@ -156,7 +156,7 @@ class Writer:
         if self.room:
             lines.append(f"static unsigned char buffer[{self.room}];")
         lines += self.definitions
-        if "message" in names_of:
+        if "message" in names_of and any(re.search(r"\bm\b", line) for each in bodies.values() for line in each):
             lines.append(f"static {'__thread ' if len(self.threads) > 1 else ''}struct message m;")
         if len(self.threads) > 1:
             # What threads share cannot be main's own.
@@ -255,7 +255,8 @@ class Writer:
         said: Said | None = say(use)
         if said is None:
             return []
-        lines = [*said.before, *self._made(use, said, checks), *said.after]
+        made = [] if event.call == "memory" else self._made(use, said, checks)
+        lines = [*said.before, *made, *said.after]
         if said.block:
             lines = ["\t{", *(f"\t{line}" if line else line for line in lines), "\t}"]
         if len(self.threads) > 1:
@@ -682,6 +683,24 @@ class Writer:
         self.parts = max(self.parts, len(message["parts"]))
         return said
 
+    def _sendmmsg(self, use: Use) -> Said:
+        return self._several(use, "m")
+
+    def _recvmmsg(self, use: Use) -> Said:
+        return self._several(use, "M")
+
+    def _several(self, use: Use, letter: str) -> Said:
+        fd, messages, count, flags = use.event.arguments[:4]
+        if count != len(messages):
+            raise Unsupported("messages that cannot be read")
+        said = [f"\tstatic struct message many[{max(count, 1)}];", f"\tstruct mmsghdr headers[{max(count, 1)}];", ""]
+        for place, message in enumerate(messages):
+            said += [re.sub(r"\bm\b", f"many[{place}]", line) for line in self._message(message, letter)]
+            said.append(f"\theaders[{place}].msg_hdr = many[{place}].header;")
+        words = f"{self.fd(fd)}, headers, {count}, {names.flags(flags, names.MESSAGE_FLAGS)}"
+        call = f"sendmmsg({words})" if letter == "m" else f"recvmmsg({words}, NULL)"
+        return Said(call, before=said, block=True)
+
     def _control(self, control: dict[str, Any], letter: str) -> list[str]:
         length = control["length"]
         if not length:
@@ -1018,7 +1037,6 @@ class Writer:
         if region.content is not None:
             region.content[at - region.at : at - region.at + length] = data
         lines = [line for check in checks for line in self._content(check, "memory", self._within(region, at), False)]
-        self.plan.checks.pop(use.event.number, None)
         return Said("0", before=lines) if lines else None
 
     def _clone(self, _: Use) -> None:

@@ -90,7 +90,10 @@ def _of_kernel(kernel: KernelRun, tests: Sequence[TestResult], booted: Booted, p
     made: list[Program] = []
     for group in groups:
         with tempfile.TemporaryDirectory(prefix="vm-reproducers-") as name:
-            machine, named = Machine(booted.spec, booted.arguments), f"Linux {kernel.release}"
+            machine, named = (
+                Machine(booted.spec, booted.arguments),
+                f"Linux {kernel.release}" + (f" ({kernel.version})" if kernel.version else ""),
+            )
             order = Order(machine, None, booted.architecture, named, Path(name), fixes=fixed_by)
             made += make.programs(order, group, [], progress)
     return made

@@ -1,0 +1,210 @@
+"""Which call is judged, and by what: of assertions as tests have them, on recordings that are made up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from vm.guest.recorder import pack
+from vm.reproducer import fault, follow
+from vm.reproducer.check import Check, Differs, Holds, Result, Returns, Success, Unsupported
+from vm.reproducer.fault import Fault
+from vm.reproducer.record import Event, Made, Note, Recording
+
+RIGHT, WRONG = bytes(range(16)), bytes(range(15)) + b"!"
+
+
+class Story:
+    """A recording of one op socket, call by call."""
+
+    def __init__(self) -> None:
+        self.recording = Recording("t.py::test", complete=True)
+        self.call("socket", [38, 5, 0], 10)
+        self.call("accept4", [10, 0, 0, 0], 11)
+
+    def call(self, name: str, arguments: list[Any], result: int | None, task: int = 0, **more: Any) -> int:
+        number = 2 * len(self.recording.items) + 1
+        event = Event(number, name, task, arguments, result, 0 if result is None else number + 1, **more)
+        self.recording.items.append(event)
+        return number
+
+    def recv(self, data: bytes | None = None, error: int = 0) -> int:
+        message = {"at": 1, "parts": [{"at": 4096, "length": 100}], "count": 1, "control": {"at": 0, "length": 0}}
+        out = {1: {"parts": [pack(data)], "control": "x", "flags": 0}} if data is not None else {}
+        return self.call("recvmsg", [11, message, 0], -error if data is None else len(data), out=out)
+
+    def note(self, what: str, **values: Any) -> None:
+        self.recording.items.append(Note(2 * len(self.recording.items) + 1, what, values))
+
+    def fails(self, type_: str = "AssertionError", text: str = "", errno: int | None = None) -> Fault:
+        """End the test so, and return its fault."""
+        self.note("raised", type=type_, text=text, errno=errno)
+        self.note("report", outcome="failed", when="call", splats=[], reason="")
+        return self.found()
+
+    def passes(self) -> Fault:
+        self.note("report", outcome="passed", when="call", splats=[], reason="")
+        return self.found()
+
+    def uses(self) -> list[follow.Use]:
+        return fault.with_pseudo(self.recording, follow.follow(self.recording))
+
+    def found(self, good: Story | None = None) -> Fault:
+        theirs = (good.recording, good.uses()) if good is not None else None
+        return fault.find(self.recording, self.uses(), theirs)
+
+
+def raw(data: bytes) -> dict[str, str]:
+    return {"bytes": pack(data)}
+
+
+@pytest.fixture
+def story() -> Story:
+    return Story()
+
+
+@pytest.mark.parametrize(
+    ("got", "text", "check"),
+    [
+        (RIGHT, "expected EINVAL, got success: why", Result((-22,))),
+        (RIGHT, "expected EINVAL or ENOENT, got success", Result((-22, -2))),
+        (None, "expected EBUSY, got EAGAIN: a second writer", Result((-16,))),
+        (None, "expected success, got EAGAIN", Success()),
+    ],
+    ids=["one", "two", "other", "success"],
+)
+def test_an_errno_that_was_wanted(story: Story, got: bytes | None, text: str, check: Check) -> None:
+    number = story.recv(got, error=11)
+    story.call("close", [11], 0)
+    assert story.fails(text=text).checks == {number: [check]}
+
+
+def test_an_error_that_nobody_wanted(story: Story) -> None:
+    number = story.recv(error=28)
+    story.recv(RIGHT)
+    assert story.fails("OSError", "[Errno 28] recvmsg: No space left on device", 28).checks == {number: [Success()]}
+
+
+def test_a_call_that_never_returned(story: Story) -> None:
+    number = story.recv(error=512)
+    found = story.fails("DeadlineExpired", "recvmsg still blocked after 2 s")
+    assert found.checks == {number: [Returns()]}
+    assert "still blocked" in found.hang
+
+
+def test_bytes_that_are_wrong(story: Story) -> None:
+    number = story.recv(WRONG)
+    story.note("compared", op="==", left=raw(WRONG), right=raw(RIGHT))
+    assert story.fails().checks == {number: [Holds(RIGHT)]}
+
+
+def test_bytes_that_are_too_few_and_in_a_tuple_the_other_way_round(story: Story) -> None:
+    number = story.recv(WRONG[:8])
+    story.note("compared", op="==", left=[1, raw(RIGHT)], right=[1, raw(WRONG[:8])])
+    assert story.fails().checks == {number: [Result((16,)), Holds(RIGHT)]}
+
+
+def test_digests_as_text(story: Story) -> None:
+    number = story.recv(WRONG)
+    story.note("compared", op="==", left=WRONG.hex(), right=RIGHT.hex())
+    assert story.fails().checks == {number: [Holds(RIGHT)]}
+
+
+def test_of_many_bytes_those_are_looked_at_that_differ(story: Story) -> None:
+    right = bytes(i * 7 % 251 for i in range(5000))
+    wrong = right[:1000] + b"?" + right[1001:]
+    number = story.recv(wrong)
+    story.note("compared", op="==", left=raw(wrong), right=raw(right))
+    assert story.fails().checks == {number: [Holds(right[992:1024], 992)]}
+
+
+def test_bytes_that_came_in_pieces(story: Story) -> None:
+    story.recv(RIGHT)
+    number = story.recv(WRONG)
+    story.recv(RIGHT)
+    story.note("compared", op="==", left=raw(RIGHT + WRONG + RIGHT), right=raw(RIGHT * 3))
+    assert story.fails().checks == {number: [Holds(RIGHT)]}
+
+
+def test_bytes_that_should_not_come(story: Story) -> None:
+    number = story.recv(WRONG)
+    story.note("compared", op="!=", left=raw(WRONG), right=raw(WRONG))
+    assert story.fails().checks == {number: [Differs(WRONG)]}
+
+
+def test_one_side_is_enough_where_the_other_was_a_call(story: Story) -> None:
+    number = story.recv(WRONG)
+    story.note("sides", op="==", left={}, right=raw(RIGHT))
+    assert story.fails(text="the file has changed").checks == {number: [Holds(RIGHT)]}
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ({"op": "<", "left": 1, "right": 0}, "compares by <"),
+        ({"op": "==", "left": raw(b"of another source"), "right": raw(RIGHT)}, "not about what a call gave"),
+    ],
+    ids=["order", "elsewhere"],
+)
+def test_what_is_not_about_a_call_says_so(story: Story, values: dict[str, Any], why: str) -> None:
+    story.recv(b"neither of them")
+    story.note("compared", **values)
+    with pytest.raises(Unsupported, match=why):
+        story.fails()
+
+
+def test_a_good_kernel_tells_where_the_assertion_does_not(story: Story) -> None:
+    number = story.recv(WRONG)
+    with pytest.raises(Unsupported):
+        story.fails(text="assert sum(found) < 3")
+    good = Story()
+    good.recv(RIGHT)
+    good.passes()
+    found = story.found(good)
+    assert found.checks == {number: [Result((16,)), Holds(RIGHT)]}
+    assert found.source == "good kernel"
+
+
+def test_what_has_nothing_to_do_with_the_fault_is_left_out(story: Story) -> None:
+    story.call("socket", [38, 5, 0], 20)
+    story.call("setsockopt", [20, 279, 1, {"at": 1, "length": 1, "data": "x00"}, 1], 0)
+    number = story.recv(WRONG)
+    story.note("compared", op="==", left=raw(WRONG), right=raw(RIGHT))
+    found = story.fails()
+    assert [use.event.call for use in found.uses] == ["socket", "accept4", "recvmsg"]
+    assert found.uses[-1].event.number == number
+
+
+def test_a_kernel_that_complains_is_asked_for_its_taint(story: Story) -> None:
+    story.recv(RIGHT)
+    story.note("report", outcome="failed", when="call", splats=[["warning", "WARNING: at crypto/x.c"]], reason="")
+    found = story.found()
+    assert (found.complains, found.said, found.checks) == (True, "WARNING: at crypto/x.c", {})
+
+
+def test_a_machine_that_went_down_did_so_in_the_last_call(story: Story) -> None:
+    number = story.call("recvmsg", [11, {"at": 1}, 0], None)
+    story.recording.complete = False
+    found = story.found()
+    assert found.dies
+    assert found.checks == {number: [Returns()]}
+
+
+def test_what_an_rng_gave_is_not_looked_at_again(story: Story) -> None:
+    """It is another each time; of a hash it is."""
+    story = Story()
+    address = b"\x26\0" + b"rng".ljust(14, b"\0") + bytes(8) + b"stdrng".ljust(64, b"\0")
+    story.recording.items.pop()
+    story.call("bind", [10, {"at": 1, "length": 88, "data": pack(address)}, 88], 0)
+    story.call("accept4", [10, 0, 0, 0], 11)
+    number = story.recv(RIGHT)
+    assert story.passes().checks[number] == [Result((16,))]
+
+
+def test_more_than_one_process_is_too_many(story: Story) -> None:
+    story.recording.items.append(Made(100, 0, 1, process=True))
+    message = {"at": 1, "parts": [], "count": 0, "control": {"at": 0, "length": 0}}
+    story.call("sendmsg", [11, message, 0], 0, task=1)
+    with pytest.raises(Unsupported, match="more than one process"):
+        story.passes()
