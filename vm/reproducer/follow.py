@@ -18,6 +18,7 @@ _MAKERS = {
     "socket": "socket", "accept4": "op", "accept": "op", "openat": "file", "open": "file", "memfd_create": "memfd",
     "dup": "", "dup2": "", "dup3": "", "eventfd2": "event", "epoll_create1": "epoll", "io_uring_setup": "ring",
 }  # fmt: skip
+_TIDYING = ("close", "dup2", "dup3", "fcntl", "mmap", "mprotect", "munmap", "clone", "openat", "read", "lseek")
 _ALWAYS = ("io_setup", "io_destroy", "io_submit", "io_getevents", "io_cancel", "add_key", "keyctl", "request_key")
 
 
@@ -82,7 +83,13 @@ def follow(recording: Recording) -> list[Use]:
             use.process = process_of[item.task]
             if use.things or item.call in _ALWAYS or item.call in ("mmap", "mprotect", "munmap", "socket", "clone"):
                 uses.append(use)
-    return _relevant(uses)
+    return _without_helpers(_relevant(uses))
+
+
+def _without_helpers(uses: Sequence[Use]) -> list[Use]:
+    """Leave out children that only tidy up before they become another program: what subprocess makes."""
+    busy = {use.process for use in uses if use.event.call not in _TIDYING}
+    return [use for use in uses if not use.process or use.process in busy]
 
 
 def numbers_of(event: Event) -> list[int]:
