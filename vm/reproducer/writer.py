@@ -133,6 +133,7 @@ class Writer:
         return self._assembled(bodies)
 
     def _assembled(self, bodies: dict[int, list[str]]) -> str:
+        self._drop_unused(bodies)
         end = self._ending()
         too_late = self._too_late()
         if self.prepared:
@@ -163,6 +164,19 @@ class Writer:
             lines += [f"static {each}" for each in self.declared]
         lines += ["", *self.prepared, *threads, *main]
         return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)) + "\n"
+
+    def _drop_unused(self, bodies: dict[int, list[str]]) -> None:
+        """Take what a call gave away again where no other needs it: compilers complain of such variables."""
+        for declared in [each for each in self.declared if each.startswith("int ") and "[" not in each]:
+            name = declared.split()[1]
+            used = re.compile(rf"\b{name}\b")
+            found = [line for lines in bodies.values() for line in lines if used.search(line)]
+            if len(found) == 1 and found[0].strip().startswith(f"{name} = "):
+                self.declared.remove(declared)
+                for lines in bodies.values():
+                    if found[0] in lines:
+                        value = found[0].replace(f"{name} = ", "", 1)
+                        lines[lines.index(found[0])] = "" if value.strip() == "got;" else value
 
     def _main(self, body: list[str], end: list[str]) -> list[str]:
         lines = ["int main(void)" if not self.plan.masked else "int main(int argc, char **argv)", "{"]

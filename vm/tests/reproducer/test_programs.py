@@ -168,3 +168,12 @@ def test_what_cannot_be_written_says_why(outcome: str, why: str) -> None:
     one.items.append(record.Note(1, "report", {"outcome": outcome, "when": "call", "splats": []}))
     with pytest.raises(Unsupported, match=why):
         fault.find(one, [])
+
+
+def test_a_descriptor_that_nobody_uses_has_no_variable() -> None:
+    """As of a test that only binds, and whose socket is bound to nothing after the fault is cut down to one call."""
+    what = found(AAD)
+    only = what.uses[:1]
+    text = writer.write(writer.Plan(only, {}, Regions(only)))
+    assert "tfm" not in text
+    assert 'must("socket", socket(AF_ALG, SOCK_SEQPACKET, 0));' in text
