@@ -337,11 +337,14 @@ class Tracer:
         first = self._start(command)
         self.tasks[first] = first
 
+        told: list[int] = []
+
         def pass_on(number: int, _frame: object) -> None:
-            # Ctrl-C reaches the command by itself; what is sent to us alone does not.
-            for process in [first] if first in self.tasks else set(self.tasks.values()):
+            # Ctrl-C reaches the command by itself; what is sent to us alone does not. What stays gets SIGKILL.
+            for process in [first] if first in self.tasks and not told else set(self.tasks.values()):
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(process, number)
+                    os.kill(process, signal.SIGKILL if told else number)
+            told.append(number)
 
         before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGHUP)}
         before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)

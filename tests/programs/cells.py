@@ -13,7 +13,7 @@ from tests.afalg.privileges import ROOT, SYS_ADMIN
 from tests.programs import policies
 from tests.programs.catalogue import BY_NAME, Program, Result
 from tests.programs.policies import NONE, Policy
-from tests.programs.session import Late, Session
+from tests.programs.session import Session
 from vm import uses
 from vm.base.files import ROOT_PARTS
 
@@ -50,9 +50,10 @@ def measure(program: Program, policy: Policy) -> tuple[Cell, list[uses.Use]]:
     """Run a program under a policy; return the cell, and what was recorded.
 
     Raises:
-        AssertionError: the program says that all is well, and its result is wrong.
+        AssertionError: the program says that all is well, and its result is wrong; or it did not end in time (Late),
+            which on a busy machine tells nothing of AF_ALG.
     """
-    found, recorded = _run(program, policy)
+    found, recorded = _without_policy(program.name) if policy == NONE else _run(program, policy)
     refused = _refused(recorded)
     # What the kernel does not have anyway is no policy's doing.
     allowed = recorded if policy == NONE else _without_policy(program.name)[1]
@@ -103,8 +104,6 @@ def _run(program: Program, policy: Policy) -> tuple[Result, list[uses.Use]]:
     session = Session(place, policy.identity, functools.partial(policies.confine, policy))
     try:
         found = program.run(session)
-    except Late as late:
-        found = Result(False, str(late))
     finally:
         shutil.rmtree(place, ignore_errors=True)
     return found, list(session.uses.values())

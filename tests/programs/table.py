@@ -11,13 +11,14 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.programs.policies import POLICIES
 from vm.base.command import Parser, command
 from vm.base.errors import UsageError
+from vm.report import page
 from vm.results import events, model
 
 HERE = Path(__file__).parent
@@ -192,14 +193,18 @@ def main(arguments: Sequence[str]) -> None:
         UsageError: there is no such run, or it tried no program.
     """
     parser = Parser(prog="python -m tests.programs.table", description="What works under which policy.")
-    parser.add_argument("results", metavar="RESULTS.json")
+    parser.add_argument("results", metavar="RESULTS.json", nargs="+", help="of several the last word on a cell counts")
     parser.add_argument("--readme", action="store_true", help="write the README's table")
     options = parser.parse_args(arguments)
-    path = Path(options.results)
-    rows = collect(events.load(path))
+    path = Path(options.results[-1])
+    cells = {row[:3]: row for name in options.results for row in map(astuple, collect(events.load(Path(name))))}
+    rows = [Row(*cell) for cell in cells.values()]
     text = json.dumps([asdict(row) for row in rows], indent=1) + "\n"
     for name, content in (("programs.json", text), ("programs.txt", as_text(rows))):
         (path.parent / name).write_text(content, encoding="utf-8")
+    if (path.parent / "index.html").exists() and not page.available():
+        # It was written before these were there.
+        page.write([(path.parent, events.load(path))], path.parent / "index.html")
     if options.readme:
         DATA.write_text(text, encoding="utf-8")
         whole = README.read_text(encoding="utf-8")

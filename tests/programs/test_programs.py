@@ -60,6 +60,7 @@ def test_program(program: Program, policy: Policy, held: None, record_property: 
     with policies.applied(policy):
         cell, recorded = cells.measure(program, policy)
     record_property("cell", json.dumps(asdict(cell)))
+    record_property("answer", f"{cell.verdict}: {cell.said}" if cell.said else cell.verdict)  # the page of a run has it
     refused = "; ".join(cell.refused) or "nothing of AF_ALG was refused"
     if policy == NONE or program.promised(policy):
         wanted = cells.WORKS if program.uses else cells.UNUSED

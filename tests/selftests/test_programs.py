@@ -17,7 +17,7 @@ from tests.programs import __main__ as command_line
 from tests.programs import cells, table
 from tests.programs.catalogue import PROGRAMS, Program, Result, packages
 from tests.programs.cells import Cell
-from tests.programs.policies import NONE, POLICIES
+from tests.programs.policies import POLICIES
 from tests.programs.session import Late, Session
 from tests.programs.table import Row
 from vm import uses
@@ -126,11 +126,10 @@ def test_verdicts(
     assert cell.works == (verdict != cells.FAILS)
 
 
-def test_a_program_that_is_late_fails_and_one_that_is_wrong_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    cell, _ = cells.measure(program(Late("no end within 1 s")), NONE)
-    assert (cell.verdict, cell.said) == (cells.FAILS, "no end within 1 s")
-    with pytest.raises(AssertionError, match="another key"):
-        cells.measure(program(AssertionError("another key")), NONE)
+@pytest.mark.parametrize("trouble", [Late("no end within 1 s"), AssertionError("another key")], ids=["late", "wrong"])
+def test_a_program_that_is_late_or_wrong_has_no_cell(trouble: Exception) -> None:
+    with pytest.raises(type(trouble), match=str(trouble)):
+        cells.measure(program(trouble), POLICIES[-1])
 
 
 def test_programs_and_policies_have_names_of_their_own() -> None:
@@ -217,3 +216,20 @@ def test_the_short_table_tells_kernels_apart_where_they_differ() -> None:
 
 def test_readme_has_the_table_of_what_is_stored() -> None:
     assert table.in_readme() == table.as_markdown(table.stored())
+
+
+def test_the_table_of_several_runs_takes_the_last_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = {
+        "first": [Row("6.1", "dgst", "none", "fails"), Row("6.1", "enc", "none", "works")],
+        "second": [Row("6.1", "dgst", "none", "works")],
+    }
+    monkeypatch.setattr("tests.programs.table.events.load", lambda path: path.parent.name)
+    monkeypatch.setattr(table, "collect", lambda name: found[name])
+    for name in found:
+        (tmp_path / name).mkdir()
+    assert table.main([f"{tmp_path}/{name}/results.json" for name in found]) == 0
+    assert "FAILS" not in capsys.readouterr().out
+    rows = json.loads((tmp_path / "second/programs.json").read_text())
+    assert [(row["program"], row["verdict"]) for row in rows] == [("dgst", "works"), ("enc", "works")]

@@ -53,6 +53,7 @@ _FILES = (
     ("coverage/html/index.html", "coverage"),
     ("html/index.html", "coverage"),
     ("overhead.svg", "overhead"),
+    ("programs.txt", "programs under each policy"),
 )
 _WRITTEN_TOGETHER = ("results.json", "junit.xml", "results.ktap", "kcidb.json")
 

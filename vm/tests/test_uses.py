@@ -195,6 +195,23 @@ def test_signals_reach_the_command(tmp_path: Path) -> None:
     assert traced(tmp_path, program)[0] == 128 + 15
 
 
+def test_a_command_that_does_not_end_is_killed_by_the_second_signal_and_recorded_all_the_same(tmp_path: Path) -> None:
+    recorder, program = tmp_path / "recorder.py", tmp_path / "program.py"
+    recorder.write_text(UNIX.format(file=str(FILE)))
+    program.write_text(
+        USER + "import signal\nsignal.signal(15, lambda *_: print('no', flush=True))\nbound(b'hash', b'md5')\n"
+        "print('ready', flush=True)\nwhile True: signal.pause()"
+    )
+    words = list(map(str, [sys.executable, recorder, "--json", "--output", "uses.json", "--", sys.executable, program]))
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as running:
+        assert running.stdout is not None
+        for word in ("ready", "no"):
+            assert running.stdout.readline() == f"{word}\n"
+            running.terminate()
+        assert running.wait(30) == 128 + 9
+    assert of(json.loads((tmp_path / "uses.json").read_text())["uses"], "md5")
+
+
 def test_a_stopped_command_goes_on_when_it_is_told_to(tmp_path: Path) -> None:
     program = "import signal\nif (child := os.fork()) == 0: os.kill(os.getpid(), 19); os._exit(7)\n"
     program += "assert os.WIFSTOPPED(os.waitpid(child, os.WUNTRACED)[1]); os.kill(child, 18)\n"
