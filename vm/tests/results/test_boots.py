@@ -89,9 +89,16 @@ def test_a_kernel_with_another_config_is_another_and_its_name_says_so(tmp_path: 
     assert merged(tmp_path, *runs) == {"6.12.117": ["t.py::a"], "6.12.117 (CONFIG_KASAN=y)": ["t.py::b"]}
 
 
+def test_one_of_which_no_config_is_known_joins_no_two_that_differ(tmp_path: Path) -> None:
+    kasan = CONFIG.replace("# CONFIG_KASAN is not set", "CONFIG_KASAN=y")
+    runs = [saved(tmp_path, name, cmdline(), config=text) for name, text in (("a", CONFIG), ("b", ""), ("c", kasan))]
+    assert merged(tmp_path, *runs) == {"6.12.117": ["t.py::a", "t.py::b"], "6.12.117 (CONFIG_KASAN=y)": ["t.py::c"]}
+
+
 def test_a_config_says_the_same_packed_and_without_comments(tmp_path: Path) -> None:
     one, other = saved(tmp_path, "a", cmdline()), saved(tmp_path, "b", cmdline())
     plain = "".join(line for line in CONFIG.splitlines(keepends=True) if line.startswith("CONFIG"))
+    plain += "CONFIG_KASAN=n\n"
     (other / "kernels/config.gz").write_bytes(gzip.compress(plain.encode()))
     found = [events.load(one), events.load(other)]
     packed = dataclasses.replace(found[1].kernels[0], config="kernels/config.gz")

@@ -103,3 +103,20 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_always_passed_is_not_told_unless_asked() -> None:
     assert render([each for each in [only(P, P)] if each.notable], 2) == "2 runs: no test fails, and none changed\n"
     assert "passes since 2 runs" in render([only(P, P)], 2)
+
+
+def test_what_flips_most_is_told_first_and_then_what_fails_longest() -> None:
+    def told(name: str, *verdicts: Verdict) -> History:
+        return dataclasses.replace(only(*verdicts), test=name)
+
+    said = render(
+        [told("once", P, P, F, F), told("long", F, F, F, F), told("often", P, F, P, F), told("new", P, P, P, F)], 4
+    )
+    assert [line.split()[1] for line in said.splitlines()[1::2]] == ["often", "once", "new", "long"]
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "notable"), [((F, F), True), ((P, F), True), ((F, P), True), ((P, P), False), ((S, S), False)]
+)
+def test_what_fails_is_told_even_when_it_always_did(verdicts: tuple[Verdict, ...], notable: bool) -> None:
+    assert only(*verdicts).notable is notable

@@ -11,7 +11,7 @@ from vm.base.errors import UsageError
 from vm.report import command
 from vm.results import events, model, write
 from vm.results.merge import merge, placed
-from vm.results.model import VM, KernelRun, Run, TestResult, Verdict
+from vm.results.model import VM, KernelRun, Run, Stall, TestResult, Verdict
 
 P, F, N, L, B = Verdict.PASSED, Verdict.FAILED, Verdict.NOT_RUN, Verdict.VM_LOST, Verdict.BOOT_FAILED
 
@@ -58,6 +58,33 @@ def test_a_run_that_was_cut_off_and_the_one_that_did_the_rest() -> None:
     merged = merge([run(kernel(x=P, y=N), status=None), run(kernel(y=P), name="b")])
     assert (verdicts(merged), merged.status) == ({"x": P, "y": P}, 0)
     assert merge([run(kernel(x=P, y=N), status=None), run(kernel(x=P), name="b")]).status == 1
+
+
+def test_what_parts_know_of_a_kernel_is_known_of_the_whole() -> None:
+    stalls = [Stall(f"6.1-{n}", f"t{n}", 1.5, "hung") for n in (1, 2)]
+    parts = [
+        dataclasses.replace(kernel(x=P), taint=1, stalls=(stalls[0],), boot_seconds=(1.0,), reason="did not boot"),
+        dataclasses.replace(kernel(y=P), taint=512, stalls=(stalls[1],), boot_seconds=(2.0,)),
+    ]
+    early = dataclasses.replace(run(parts[1], name="b"), started="2026-11-22T00:00:00Z", revision="v2")
+    merged = merge([dataclasses.replace(run(parts[0]), revision="v1"), early])
+    (whole,) = merged.kernels
+    assert (merged.started, merged.revision) == ("2026-11-22T00:00:00Z", "v1 v2")
+    assert (whole.taint, whole.stalls, whole.boot_seconds) == (513, tuple(stalls), (1.0, 2.0))
+    assert [vm.name for vm in whole.vms] == ["6.1-1", "6.1-1"]
+    # It came up in one of them. Where it did in none, the reason stays.
+    assert whole.reason == ""
+    assert merge([run(parts[0]), run(parts[0], name="b")]).kernels[0].reason == "did not boot"
+
+
+def test_parts_of_two_choices_of_tests_miss_what_either_should_have() -> None:
+    parts = [
+        dataclasses.replace(run(dataclasses.replace(kernel(**{own: P}), selected=(own, absent)), name=own), shard="1/2")
+        for own, absent in (("x", "y"), ("z", "u"))
+    ]
+    merged = merge(parts)
+    assert verdicts(merged) == {"x": P, "z": P, "y": N, "u": N}
+    assert merged.kernels[0].tests[-1].reason == "not run: shard 2/2 is not among these runs"
 
 
 def test_two_kernels_of_one_name_are_not_taken_for_one() -> None:
