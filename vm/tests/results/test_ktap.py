@@ -135,3 +135,19 @@ def test_a_kernel_without_a_result_is_no_success_in_tap_13() -> None:
     empty = ktap.render_tap(run()).splitlines()
     assert empty == ["TAP version 13", "1..0 # SKIP no test was run", "Bail out! a kernel has no result"]
     assert "Bail out" not in ktap.render_tap(run(kernel("6.12", Verdict.PASSED)))
+
+
+def test_what_is_known_of_a_kernel_is_told_beside_it() -> None:
+    whole = run(kernel("6.12", Verdict.PASSED, reason="two\nlines"))
+    facts = ["release: 6.12-amd64", "version: 6.12-1~bpo12+1", "accelerator: tcg", "reason: two lines"]
+    assert ktap.render(whole).splitlines()[-5:-1] == [f"# {fact}" for fact in facts]
+    assert ktap.render_tap(whole).splitlines()[2:6] == [f"# 6.12: {fact}" for fact in facts]
+
+
+@pytest.mark.parametrize(("count", "cut"), [(ktap.MOST_LINES, 0), (ktap.MOST_LINES + 1, 1)])
+def test_details_that_just_fit_are_whole(count: int, cut: int) -> None:
+    details = "\n".join(f"line {n}" for n in range(count))
+    bad = dataclasses.replace(result(Verdict.FAILED), details=details, kernel_log="")
+    text = ktap.render(run(kernel("k", tests=(bad,))))
+    assert text.count("lines left out") == cut
+    assert text.count("# | line ") == ktap.MOST_LINES

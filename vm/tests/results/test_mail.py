@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from vm.base import files
 from vm.report import command
-from vm.results import mail, model
+from vm.results import model
 from vm.results.model import KernelRun, Run, TestResult, Verdict
 from vm.tests.records import kernel, run
 
@@ -75,9 +76,7 @@ def test_lines_are_at_most_75_wide_but_for_logs_commands_and_words_that_are_long
 ) -> None:
     text = said(capsys, "test_it", *written(project, bad(reason="word " * 100, splats=())))
     for line in text.splitlines():
-        assert (
-            len(line) <= mail.WIDTH or line.startswith(("  |", "    pytest", "    make ")) or len(line.split()) <= 2
-        ), line
+        assert len(line) <= 75 or line.startswith(("  |", "    pytest", "    make ")) or len(line.split()) <= 2, line
 
 
 def test_since_when_is_told_of_several_runs(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -94,6 +93,47 @@ def test_a_bisection_of_that_test_is_quoted(project: Path, capsys: pytest.Captur
     text = said(capsys, "test_it", *written(project, bad()))
     assert "Bisected:\n  first bad commit: aaaaaaaaaaaa crypto: break" in text
     assert "bbbb" not in text
+
+
+def test_the_newest_bisection_that_came_to_its_end_is_quoted(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for day, (name, finished) in enumerate((("old", True), ("new", True), ("cut-off", False)), 1):
+        (project / "results/bisect" / name).mkdir(parents=True)
+        path = project / "results/bisect" / name / "bisect.json"
+        found = [f"first bad commit: {name}", "test: t/test_it.py::TestIt::test_it"]
+        path.write_text(json.dumps({"finished": finished, "found": found}))
+        os.utime(path, (day * 86400, day * 86400))
+    text = said(capsys, "test_it", *written(project, bad()))
+    assert "Bisected:\n  first bad commit: new\n" in text
+    assert "old" not in text
+    assert "cut-off" not in text
+    assert "Since when is not known" not in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "lines"),
+    [
+        (
+            {"version": "6.12.94-amd64", "commit": "a664bf3d603d"},
+            {"Tree:         bookworm/6.12.94", "Commit:       a664bf3d603d"},
+        ),
+        ({"version": "6.12.94-amd64", "accelerator": ""}, {"Machine:      none, the machine itself"}),
+        ({"version": "6.12.94-1"}, {"Kernel:       6.12.94-amd64 (package 6.12.94-1)"}),
+    ],
+)
+def test_the_kernel_is_told_as_far_as_it_is_known(
+    changes: dict[str, str], lines: set[str], project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = bad()
+    one = dataclasses.replace(one, kernels=(dataclasses.replace(one.kernels[0], **changes),))  # type: ignore[arg-type]
+    told = {line for line in said(capsys, "test_it", *written(project, one)).splitlines() if ":  " in line[:14]}
+    assert lines <= told
+    for label in ("Tree", "Commit"):
+        assert any(line.startswith(label) for line in lines) == any(line.startswith(f"{label}:") for line in told)
+
+
+def test_a_word_that_is_longer_than_a_line_stays_whole(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    link = f"https://example.org/{'a' * 80}"
+    assert f"  {link}\n" in said(capsys, "test_it", *written(project, bad(reason=f"see {link}", splats=())))
 
 
 def test_the_newest_run_in_which_it_is_bad_counts(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,6 +37,50 @@ def test_every_kernel_and_number_is_in_the_table() -> None:
     assert shown.count("<tr>") >= 1 + len(EVERYTHING.kernels)
 
 
+def test_numbers_stand_below_their_verdicts() -> None:
+    broken = dataclasses.replace(of("7.3"), reason="did not | boot")
+    lines = markdown.render(run(of("6.12", a=P, b=P, c=F), of("6.1", a=S, b=P, c=P), broken)).splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    assert cells[:4] == [
+        ["kernel", "passed", "skipped", "failed", "accelerator"],
+        ["---", "---:", "---:", "---:", "---"],
+        ["`6.12`", "2", "", "1", "none"],
+        ["`6.1`", "2", "1", "", "none"],
+    ]
+    assert "`7.3`: did not \\| boot" in lines
+
+
+def test_kernels_that_differ_are_side_by_side_but_for_what_one_lacks() -> None:
+    lines = markdown.render(run(of("6.12", a=P, b=P, c=F, d=P), of("6.1", a=F, b=S, c=F))).splitlines()
+    assert "| `t.py::a` | 1 | passed | failed |" in lines
+    assert not any("t.py::b" in line or "t.py::d" in line for line in lines if line.startswith("|"))
+    assert "2 more differ only in what a kernel does not have." in lines
+    assert "Nowhere." in markdown.render(run(of("6.12", a=P), of("6.1", a=P))).splitlines()
+
+
+def test_what_is_long_says_how_much_more_there_is() -> None:
+    names = [f"t{n}" for n in range(13)]
+    before, after = (run(of("6.12", **dict.fromkeys(names, verdict))) for verdict in (P, F))
+    assert "- **regression**: 13 tests\n" in markdown.render(after, before)
+    assert "  - and 3 more\n" in markdown.render(after, before)
+    ten = [run(of("6.12", **dict.fromkeys(names[:10], verdict))) for verdict in (P, F)]
+    assert "more" not in markdown.render(ten[1], ten[0])
+
+
+def test_nightly_kernels_are_compared_by_what_was_asked_for() -> None:
+    before, after = (run(dataclasses.replace(of("6.12", a=v), name=f"6.12.{n}")) for n, v in enumerate((P, F)))
+    text = markdown.render(after, before)
+    assert "### `6.12.1` since `6.12.0, 2026-11-23T11-45-02`" in text
+    assert "- **regression**: 1 test" in text
+
+
+def test_code_in_a_table_is_one_cell_whatever_is_in_it() -> None:
+    name = "t.py::a[`x`|``y``]"
+    kernels = [KernelRun(k, k, tests=(TestResult(name, name, v),)) for k, v in (("6.12", P), ("6.1", F))]
+    shown = html(markdown.render(run(*kernels)))
+    assert "<td><code>t.py::a[`x`¦``y``]</code></td>" in shown
+
+
 def test_known_issues_have_links_and_are_not_among_the_failures() -> None:
     known = dataclasses.replace(kernel("6.12", K).tests[0], known_issue=ISSUE, splats=())
     text = markdown.render(run(dataclasses.replace(kernel("6.12", P), tests=(known,))))
