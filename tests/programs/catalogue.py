@@ -427,6 +427,14 @@ PROGRAMS = (
             everybody=True, needs=("pki", "openssl")),
     Program("qemu-img LUKS", ("qemu-utils",), _qemu, uses=False, needs=("qemu-img",)),
 )  # fmt: skip
+NOT_TRIED = {
+    "sha512hmac and its like (libkcapi)": "not in Debian's kcapi-tools: it has kcapi-dgst, -enc and -rng",
+    "LTP": "not packaged",
+    "bluetoothd": "makes no AF_ALG socket while it has no controller; with one it was not tried",
+    "tc of iproute2": "needs an object file of BPF, and a compiler for it",
+    "charon of strongSwan": "binds what its plugin af-alg has when it begins; no connection was tried",
+}
+"""What people ask for besides, and why it is not here."""
 BY_NAME = {program.name: program for program in PROGRAMS}
 
 

@@ -15,6 +15,7 @@ from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.programs.catalogue import NOT_TRIED
 from tests.programs.policies import POLICIES
 from vm.base.command import Parser, command
 from vm.base.errors import UsageError
@@ -111,6 +112,7 @@ def as_text(rows: Sequence[Row]) -> str:
             words = [_word(cells.get((program, column))) for column in columns]
             lines.append(" ".join([f"{program:{width}}", *(f"{word:^10}" for word in words)]).rstrip())
         blocks.append("\n".join([*lines, "", *_uses(own), "", *_failures(own)]))
+    blocks.append("\n".join(["not tried:", *(f"  {name}: {why}" for name, why in NOT_TRIED.items())]))
     return "\n\n".join(blocks) + "\n"
 
 
@@ -150,6 +152,8 @@ def as_markdown(rows: Sequence[Row]) -> str:
         used = next((row.used for row in own if row.policy == "none" and row.used), ())
         cells = [_merged(own, policies, kernels) for _, policies in _COLUMNS]
         lines.append("| " + " | ".join([program, _short(used), *cells]) + " |")
+    versions = ", ".join(dict.fromkeys(row.version for row in rows if row.version))
+    lines += ["", f"Kernels: {', '.join(kernels)}; one word where those that were asked agree. Packages: {versions}."]
     return "\n".join(lines) + "\n"
 
 
