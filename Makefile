@@ -150,8 +150,10 @@ bisect: setup ## which package or commit broke (or fixed) a test [GOOD=6.12.74 B
 	@exec $(PYTHON) -m vm bisect '$(TEST)' --good '$(GOOD)' --bad '$(BAD)' $(if $(TREE),--tree '$(TREE)') \
 	    $(if $(REPEAT),--repeat $(REPEAT)) $(foreach suite,$(SUITE),--suite '$(suite)') $(ARGS)
 
+# What it prints is the program, and nothing else.
 .PHONY: reproducer
-reproducer: setup ## print a C program that shows why a test is red [KERNEL=bullseye/5.10.223 TEST=… GOOD=6.12]
+reproducer: ## print a C program that shows why a test is red [KERNEL=bullseye/5.10.223 TEST=… GOOD=6.12]
+	@vm/setup.sh $(if $(BUILDS),build) >&2
 	@exec $(PYTHON) -m vm reproducer '$(TEST)' $(if $(KERNEL),--kernel $(ONE)) $(if $(GOOD),--good '$(GOOD)') $(ARGS)
 
 .PHONY: teeth
