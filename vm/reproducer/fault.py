@@ -15,7 +15,7 @@ from typing import Any
 from vm.guest.recorder import unpack
 from vm.reproducer import names
 from vm.reproducer.check import Check, Differs, Holds, Result, Returns, Success, Unsupported
-from vm.reproducer.follow import Thing, Use, connected
+from vm.reproducer.follow import Thing, Use, connected, numbers_of
 from vm.reproducer.record import Event, Note, Observed, Recording
 
 _WORDS = re.compile(r"expected (?P<wanted>[\w ]+?), got (?P<got>\w+(?: \d+)?)(?:: (?P<why>.*))?$", re.MULTILINE)
@@ -70,8 +70,6 @@ def with_pseudo(recording: Recording, uses: Sequence[Use]) -> list[Use]:
 
 
 def _names(event: Event, number: int) -> bool:
-    from vm.reproducer.follow import numbers_of
-
     return number in numbers_of(event)
 
 
@@ -212,7 +210,7 @@ def _asserted(recording: Recording, uses: Sequence[Use]) -> Fault:
     text, error = note.values["text"], note.values["errno"]
     if note.values["type"] == "DeadlineExpired":
         use = _last(before, lambda event: event.blocked)
-        hang = f"{use.event.call}: still blocked after {10} s, expected it to end"
+        hang = f"{use.event.call}: still blocked after 30 s, expected it to end"
         return Fault(_until(before, use), {use.event.number: [Returns()]}, text, hang=hang)
     if match := _WORDS.search(text):
         return _errnos(before, match, text)

@@ -1,8 +1,5 @@
 """From a test to a program that shows its fault: record, write, try, cut down, and try again where it matters.
 
-    directory/reproducer.c      the program
-    directory/record.jsonl.gz   what it was made of
-
 A program is believed when it was tried: it shows its fault on the kernel on which the test is red, and says ``as
 expected`` on a good one where that is given. Steps are left out by delta debugging in the guest (vm/guest/shorten.py).
 Without a good kernel, what sets up a transform stays: without it, a program may well end the same way on every kernel.
@@ -10,21 +7,19 @@ Without a good kernel, what sets up a transform stays: without it, a program may
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from vm.base import arch
 from vm.base.arch import Architecture
 from vm.base.errors import UsageError
 from vm.base.progress import Progress
 from vm.base.words import plural
 from vm.reproducer import guest, record, writer
-from vm.reproducer.check import Result, Success, Unsupported
+from vm.reproducer.check import Unsupported
 from vm.reproducer.compile import compiled
 from vm.reproducer.fault import Fault, find, with_pseudo
 from vm.reproducer.follow import Use, follow
@@ -332,12 +327,3 @@ def summary(made: Sequence[Program]) -> str:
         for each in made
     ]
     return json.dumps(rows, indent=1)
-
-
-def keep(lines: Sequence[str], path: Path) -> None:
-    """Write a record, packed."""
-    with gzip.open(path, "wt") as file:
-        file.writelines(f"{line}\n" for line in lines)
-
-
-__all__ = ["Order", "Program", "Result", "Success", "arch", "programs", "replace", "summary"]

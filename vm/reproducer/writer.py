@@ -53,7 +53,6 @@ class Plan:
         deadline: seconds.
         hang: what to say when that has passed.
         masked: whether steps can be left out when it runs: their places are its arguments.
-        exact: results that are not judged may be others than recorded (the fault is judged alone).
     """
 
     uses: Sequence[Use]
