@@ -3,8 +3,9 @@
 python -m vm results history RUN… [--all] [--flips N] [--format text|json]
 
 Runs are taken in the order in which they began, and a kernel is what was asked for: nightly runs of ``6.12`` are one
-history, whichever 6.12 was newest. A test is flaky when it passed and failed on one and the same kernel. One letter a
-run, the oldest first: ``.`` passed, others as in the matrix, ``-`` where the test was not part of the run or not run.
+history, whichever 6.12 was newest. A test is flaky when it passed and failed on one and the same kernel, tested by one
+revision of this suite. One letter a run, the oldest first: ``.`` passed, others as in the matrix, ``-`` where the test
+was not part of the run or not run.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class History:
         streak: runs, counted from the newest that has a verdict, in which the state is the same.
         flips: how often it changed between passing and failing.
         first_bad: id of the first run of the streak, when it fails now; else empty.
-        flaky: whether it passed and failed on one kernel.
+        flaky: whether it passed and failed on one kernel, tested by one revision of the suite.
     """
 
     kernel: str
@@ -94,7 +95,7 @@ def _history(spec: str, test: str, line: Sequence[Verdict | None], those: Sequen
     fails = bool(told) and told[-1][1]
     outcomes: dict[tuple[str, ...], set[bool]] = {}
     for index, bad in told:
-        outcomes.setdefault(_identity(those[index][1]), set()).add(bad)
+        outcomes.setdefault(_identity(*those[index]), set()).add(bad)
     return History(
         kernel=spec,
         test=test,
@@ -107,9 +108,9 @@ def _history(spec: str, test: str, line: Sequence[Verdict | None], those: Sequen
     )
 
 
-def _identity(kernel: KernelRun) -> tuple[str, ...]:
-    """Return what tells a kernel, and the way it was booted, from others of its name."""
-    return (kernel.name, kernel.release, kernel.version, kernel.banner, *boots.arguments(kernel.cmdline))
+def _identity(run: Run, kernel: KernelRun) -> tuple[str, ...]:
+    """Return what tells a kernel, the way it was booted and what tested it from others of its name."""
+    return (run.revision, kernel.name, kernel.release, kernel.version, kernel.banner, *boots.arguments(kernel.cmdline))
 
 
 def _letter(verdict: Verdict | None) -> str:

@@ -195,3 +195,23 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
 def test_a_run_without_kernels_is_valid_too() -> None:
     assert set(said(run())) == {"version"}
     assert said(run(KernelRun("k", "k")))["builds"][0]["status"] == "PASS"
+
+
+def test_machines_that_complained_alike_have_paths_that_differ() -> None:
+    tests = [
+        dataclasses.replace(kernel("k", F).tests[0], test=f"machine[k-{n}]::boot", nodeid=f"m{n}") for n in (1, 2, 3)
+    ]
+    paths = [each["path"] for each in said(of(*tests))["tests"] if each["path"] != "boot"]
+    assert paths == [f"{kcidb.suite()}.machine.boot{end}" for end in ("", "-2", "-3")]
+
+
+def test_a_known_commit_has_no_patches_and_of_an_unknown_one_nothing_is_said() -> None:
+    (known,) = said(of(version="", commit="0123456789" * 4))["checkouts"]
+    assert known["patchset_hash"] == ""
+    (unknown,) = said(of())["checkouts"]
+    assert "patchset_hash" not in unknown
+
+
+def test_how_a_kernel_was_booted_and_configured_is_kept() -> None:
+    (build,) = said(of())["builds"]
+    assert build["misc"] == {"config": "6.12.94.config", "cmdline": "console=ttyS0 panic=-1"}

@@ -73,6 +73,15 @@ def test_a_flake_is_seen_over_runs_each_of_which_has_its_own_directory() -> None
     assert not booted([lines[0], lines[1].replace("fips=1", "fips=0")])
 
 
+def test_a_test_that_was_changed_in_between_is_no_flake() -> None:
+    runs = [run(1, P), run(2, F)]
+    by = [
+        [dataclasses.replace(each, revision=name) for each, name in zip(runs, names, strict=True)]
+        for names in ("aa", "ab")
+    ]
+    assert [histories(each)[0].flaky for each in by] == [True, False]
+
+
 def test_runs_are_taken_in_the_order_in_which_they_began() -> None:
     (found,) = histories([run(3, P), run(1, F), run(2, F)])
     assert found.letters == "FF."
