@@ -55,6 +55,8 @@ def test_each_verdict(verdict: Verdict) -> None:
         "hung": "failure",
     }
     assert kind == expected.get(verdict.value, "error")
+    if kind == "skipped":
+        assert case[0].get("type") == ("pytest.xfail" if verdict is Verdict.KNOWN else "pytest.skip")
     if kind in ("failure", "error"):
         assert (case[0].get("message"), case[0].get("type")) == ("why", verdict.value)
         assert case[0].text == "the traceback\n\nrun this again:\npytest a"
@@ -95,3 +97,10 @@ def test_names_that_xml_cannot_write() -> None:
         run(dataclasses.replace(kernel("k\x01"), tests=(TestResult("x", "\x02\udcff.py::a", Verdict.PASSED),)))
     )
     assert ElementTree.fromstring(text.encode()).findtext("testsuite") is not None
+
+
+def test_seconds_are_those_of_the_tests_together() -> None:
+    root = ElementTree.fromstring(junit.render(run(kernel("k", *[Verdict.PASSED] * 3), kernel("l", Verdict.FAILED))))
+    assert root.get("time") == "1.000"
+    assert [each.get("time") for each in root] == ["0.750", "0.250"]
+    assert {each.get("time") for each in root.iter("testcase")} == {"0.250"}
