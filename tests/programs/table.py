@@ -11,7 +11,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,7 @@ def _row(values: dict[str, Any]) -> Row:
 
 def as_text(rows: Sequence[Row]) -> str:
     """Return the table for people: a block a kernel, and below it what failed, and in what words."""
-    blocks = []
+    rows, blocks = _apart(rows), []
     for kernel in dict.fromkeys(row.kernel for row in rows):
         own = [row for row in rows if row.kernel == kernel]
         tried = {row.policy for row in own}
@@ -114,6 +114,19 @@ def as_text(rows: Sequence[Row]) -> str:
         blocks.append("\n".join([*lines, "", *_uses(own), "", *_failures(own)]))
     blocks.append("\n".join(["not tried:", *(f"  {name}: {why}" for name, why in NOT_TRIED.items())]))
     return "\n\n".join(blocks) + "\n"
+
+
+def _apart(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows with the version in the name of a program of which there are several."""
+    versions: dict[str, set[str]] = {}
+    for row in rows:
+        versions.setdefault(row.program, set()).update(row.version.split()[1:])
+    return [
+        replace(row, program=f"{row.program}, {row.version.partition(' ')[2]}")
+        if len(versions[row.program]) > 1
+        else row
+        for row in rows
+    ]
 
 
 def _policy(name: str) -> str:
@@ -144,6 +157,7 @@ def _failures(rows: Iterable[Row]) -> list[str]:
 
 def as_markdown(rows: Sequence[Row]) -> str:
     """Return the short table of the README: of several policies that a column stands for the worst, kernels apart."""
+    rows = _apart(rows)
     kernels = list(dict.fromkeys(row.kernel for row in rows))
     head = ["program", "what it uses", *(title for title, _ in _COLUMNS)]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
@@ -201,7 +215,9 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--readme", action="store_true", help="write the README's table")
     options = parser.parse_args(arguments)
     path = Path(options.results[-1])
-    cells = {row[:3]: row for name in options.results for row in map(astuple, collect(events.load(Path(name))))}
+    cells = {
+        (*row[:3], row[-1]): row for name in options.results for row in map(astuple, collect(events.load(Path(name))))
+    }
     rows = [Row(*cell) for cell in cells.values()]
     text = json.dumps([asdict(row) for row in rows], indent=1) + "\n"
     for name, content in (("programs.json", text), ("programs.txt", as_text(rows))):

@@ -214,6 +214,15 @@ def test_the_short_table_tells_kernels_apart_where_they_differ() -> None:
     assert "fails (6.1), falls back (7.3)" in table.as_markdown(differ)
 
 
+def test_versions_of_a_program_are_told_apart() -> None:
+    found = [Row("7.3", "luks", "none", "works", version=f"cryptsetup-bin {version}") for version in ("2.7", "2.8")]
+    assert [line.split(" |")[0] for line in table.as_markdown(found).splitlines()[2:4]] == [
+        "| luks, 2.7",
+        "| luks, 2.8",
+    ]
+    assert "luks, 2.8" in table.as_text(found)
+
+
 def test_readme_has_the_table_of_what_is_stored() -> None:
     assert table.in_readme() == table.as_markdown(table.stored())
 
