@@ -21,6 +21,11 @@ from vm.reproducer.record import Event, Note, Observed, Recording
 _WORDS = re.compile(r"expected (?P<wanted>[\w ]+?), got (?P<got>\w+(?: \d+)?)(?:: (?P<why>.*))?$", re.MULTILINE)
 _READS = ("read", "pread64", "readv", "preadv", "recvfrom", "recvmsg", "completion")
 _KEYLESS = ("rng",)
+# What returns a number that says something.
+_COUNTING = (
+    *_READS, "write", "pwrite64", "writev", "pwritev", "sendto", "sendmsg", "splice", "tee", "vmsplice", "sendfile",
+    "sendmmsg", "recvmmsg", "io_submit", "io_getevents", "io_uring_enter", "poll",
+)  # fmt: skip
 
 
 @dataclass
@@ -293,7 +298,8 @@ def _leaf(uses: Sequence[Use], got: Any, wanted: Any) -> Fault | None:
     number, other = _number(got), _number(wanted)
     if number is not None and other is not None:
         for use in reversed(uses):
-            if use.event.result == number and use.event.call not in ("close", "mmap", "munmap", "mprotect"):
+            event = use.event
+            if event.result == number and (number < 0 or event.call in _COUNTING):
                 return Fault(_until(uses, use), {use.event.number: [Result((other,))]})
     return None
 

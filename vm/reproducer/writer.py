@@ -114,6 +114,7 @@ class Writer:
         self.paths: dict[str, str] = {}
         self.locals: set[str] = set()
         self.interrupts = False
+        self.turns = 0
         self.threads = sorted({use.event.task for use in plan.uses} | {0})
 
     # ---- the whole
@@ -272,14 +273,18 @@ class Writer:
         lines = [*said.before, *made, *said.after]
         if said.block:
             lines = ["\t{", *(f"\t{line}" if line else line for line in lines), "\t}"]
-        if len(self.threads) > 1:
-            self.helpers.add("turns")
-            self.headers.add("pthread.h")
-            overlaps = self._overlapped(place)
-            self.helpers |= {"blocks"} if overlaps else set()
-            lines = [f"\tbegin({place});", *([f"\tblocks({place});"] if overlaps else []), *lines, f"\tdone({place});"]
+        several = len(self.threads) > 1
+        if several and self._overlapped(place):
+            self.helpers.add("blocks")
+            lines = [f"\tblocks({self.turns});", *lines]
         if self.plan.masked:
             lines = [f"\tif (!left_out[{place}]) {{", *(f"\t{line}" if line else line for line in lines), "\t}"]
+        if several:
+            # Turns are of the steps that there are: some events are none.
+            self.helpers.add("turns")
+            self.headers.add("pthread.h")
+            lines = [f"\tbegin({self.turns});", *lines, f"\tdone({self.turns});"]
+            self.turns += 1
         return lines
 
     def _overlapped(self, place: int) -> bool:

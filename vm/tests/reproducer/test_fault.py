@@ -143,9 +143,10 @@ def test_one_side_is_enough_where_the_other_was_a_call(story: Story) -> None:
     ("values", "why"),
     [
         ({"op": "<", "left": 1, "right": 0}, "compares by <"),
+        ({"op": "==", "left": 11, "right": 12}, "not about what a call gave"),
         ({"op": "==", "left": raw(b"of another source"), "right": raw(RIGHT)}, "not about what a call gave"),
     ],
-    ids=["order", "elsewhere"],
+    ids=["order", "a descriptor", "elsewhere"],
 )
 def test_what_is_not_about_a_call_says_so(story: Story, values: dict[str, Any], why: str) -> None:
     story.recv(b"neither of them")
