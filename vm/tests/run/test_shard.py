@@ -50,6 +50,25 @@ def test_tests_that_took_no_time_are_dealt_out_too() -> None:
     assert list(map(len, found)) == [2] * 5
 
 
+def test_the_longest_are_dealt_out_first() -> None:
+    seconds = {"t.py::long": 4.0, **{f"t.py::short_{n}": 1.0 for n in range(4)}}
+    found = [part([f"{test}[x]" for test in seconds], Shard(n, 2), seconds) for n in (1, 2)]
+    assert found == [{"t.py::long[x]"}, {f"t.py::short_{n}[x]" for n in range(4)}]
+
+
+def test_what_nobody_timed_counts_as_the_middle_of_the_others() -> None:
+    seconds = {"t.py::a": 1.0, "t.py::b": 4.0, "t.py::c": 9.0}
+    # 4 and 4 of no known time stand against one of 9: at 1 s or 9 s each they would not.
+    tests = ["t.py::c", "t.py::new", "t.py::newer"]
+    assert part(tests, Shard(1, 2), seconds) == {"t.py::c"}
+    # One of no known time takes longer than one of 1 s, and less than one of 9.
+    assert [part(["t.py::a", "t.py::new", "t.py::c"], Shard(n, 3), seconds) for n in (1, 2, 3)] == [
+        {"t.py::c"},
+        {"t.py::new"},
+        {"t.py::a"},
+    ]
+
+
 @pytest.mark.parametrize("text", ["0/3", "4/3", "1", "1/0", "a/b", "1/2/3", "-1/3"])
 def test_what_is_no_part_is_refused(project: Project, text: str) -> None:
     project.tests("def test_it(): pass")
@@ -60,6 +79,7 @@ def test_what_is_no_part_is_refused(project: Project, text: str) -> None:
 
 def test_parse() -> None:
     assert parse("2/3") == Shard(2, 3)
+    assert (parse("3/3"), parse("1/1")) == (Shard(3, 3), Shard(1, 1))
     assert str(parse("2/3")) == "2/3"
 
 
