@@ -129,7 +129,8 @@ def _lava_words(words: Sequence[str]) -> list[str]:
 
 
 def _lava(outcome: Outcome) -> None:
-    if outcome.run and any(kernel.spec != RUNNING for kernel in outcome.run.kernels):
+    # Beside the running kernel all were told as they came.
+    if outcome.run and all(kernel.spec != RUNNING for kernel in outcome.run.kernels):
         sys.stdout.write(lava.render(outcome.run))
 
 

@@ -15,6 +15,7 @@ import pytest
 from vm.results import ktap, lava
 from vm.results.events import Event, TestEnded
 from vm.results.model import TestResult
+from vm.run.command import RUNNING
 
 FORMATS = ("lines", "tap", "lava")
 
@@ -37,7 +38,7 @@ class Live:
         if self.form == "tap" and not self.count:
             self._say("TAP version 13")
         self.count += 1
-        self._say(line(event.result, self.form, self.count))
+        self._say(line(event.result, self.form, self.count, "" if event.kernel == RUNNING else event.kernel))
 
     def end(self) -> None:
         """Tell that no more come."""
@@ -55,11 +56,12 @@ class Live:
         return said and (said[0], "", "")
 
 
-def line(test: TestResult, form: str, number: int) -> str:
-    """Return the line of one test."""
+def line(test: TestResult, form: str, number: int, kernel: str = "") -> str:
+    """Return the line of one test; ``kernel`` stands before its name, as in what is written at the end."""
     if form == "tap":
-        return ktap.result_line(number, test)
+        return ktap.result_line(number, test, kernel and f"{kernel}: ")
     if form == "lava":
-        return lava.signal(test)
+        return lava.signal(test, kernel and f"{kernel}/")
     reason = " ".join((test.known_issue or test.reason).split())
-    return f"{test.verdict.value.upper()} {test.test}{f': {reason}' if reason else ''}"
+    name = f"{kernel}: {test.test}" if kernel else test.test
+    return f"{test.verdict.value.upper()} {name}{f': {reason}' if reason else ''}"

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from vm.base.files import ROOT
-from vm.results import events, lava, tmt
+from vm.ci import command as ci
+from vm.results import events, lava, tmt, write
 from vm.results.model import Verdict
 from vm.tests.harness import FAKE_GUEST, Project
 from vm.tests.records import EVERYTHING, kernel, result, run
@@ -218,3 +221,37 @@ def test_the_help_names_each_system() -> None:
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
     assert all(f"    {name} " in done.stdout for name in SYSTEMS)
+
+
+@pytest.mark.parametrize(
+    ("said", "verdicts", "status"),
+    [
+        (0, [Verdict.PASSED], 0),
+        (1, [Verdict.PASSED], 1),
+        (0, [Verdict.FAILED], 1),
+        (0, [], 1),
+        (0, None, 1),
+        (2, None, 1),
+        (5, None, 1),
+    ],
+)
+def test_a_job_ends_well_when_pytest_and_its_results_say_so(
+    said: int, verdicts: list[Verdict] | None, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if verdicts is not None:
+        one = dataclasses.replace(run(*([kernel("k", *verdicts)] if verdicts else [])), exit_status=0)
+        write.write(one, tmp_path)
+        (tmp_path / events.NAME).write_text("")
+    summary = tmp_path / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    monkeypatch.setattr(ci, "run_tests", lambda _: (said, tmp_path if verdicts is not None else None))
+    assert ci.main(["github"]) == status
+    assert ("all well" in summary.read_text()) == (verdicts == [Verdict.PASSED])
+    assert ("no results, the exit status is" in summary.read_text()) == (verdicts is None)
+
+
+def test_lava_hears_once_of_guests_beside_the_running_kernel(project: Project) -> None:
+    project.tests(GOOD)
+    guest = [f"--kernel={project.kernel('6.1.0-fake')}", f"--qemu={project.qemu}", f"--vm-command={FAKE_GUEST}"]
+    found = signals(job(project, "lava", *guest).stdout)
+    assert found == {"t/test_it.py::test_good": "pass", "6.1.0-fake/t/test_it.py::test_good": "pass"}
