@@ -423,7 +423,7 @@ static void until_asleep(pid_t thread)
 	FILE *file;
 
 	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", thread);
-	while (state == 'R') {
+	while (state == 'R' && caller == thread) {
 		file = fopen(path, "r");
 		if (!file || fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
 			state = 'X';
@@ -443,6 +443,8 @@ static void begin(int step)
 
 static void done(int step)
 {
+	if (caller == gettid())
+		caller = 0;
 	if (__atomic_load_n(&turn, __ATOMIC_ACQUIRE) <= step)
 		__atomic_store_n(&turn, step + 1, __ATOMIC_RELEASE);
 }
@@ -456,7 +458,7 @@ static void done(int step)
 static void blocks(int step)
 {
 	caller = gettid();
-	done(step);
+	__atomic_store_n(&turn, step + 1, __ATOMIC_RELEASE);
 }
 """,
         ("turns",),

@@ -198,8 +198,13 @@ class Writer:
             lines.append("\tprepare();")
         lines += [f"\tpthread_create(&thread{task}, NULL, steps{task}, NULL);" for task in self.threads[1:]]
         lines += body
-        lines += [f"\tpthread_join(thread{task}, NULL);" for task in self.threads[1:]]
+        lines += [f"\tpthread_join(thread{task}, NULL);" for task in self.threads[1:] if self._ends(task)]
         return [*lines, *end, "}"]
+
+    def _ends(self, task: int) -> bool:
+        """Say whether a thread had ended by the last step: one that waits for what came later is not waited for."""
+        last = self.plan.uses[-1].event
+        return all(0 < use.event.left <= last.left for use in self.plan.uses if use.event.task == task)
 
     def _thread(self, task: int, body: list[str]) -> list[str]:
         own = ["\tlong got;", ""] if any("got" in line for line in body) else []

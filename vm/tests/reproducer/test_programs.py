@@ -101,6 +101,7 @@ def test_threads_are_there_where_the_test_had_them() -> None:
     text = text_of(WRITER)
     assert "pthread_create(&thread2, NULL, steps2, NULL);" in text
     assert text.count("blocks(") == 2  # its definition, and the call that waits
+    assert "pthread_join" not in text  # the writer waited for a reader, which came after the fault
     turns = sorted(int(each) for each in re.findall(r"\tbegin\((\d+)\);", text))
     assert turns == list(range(len(turns)))  # a turn that nobody has would be waited for, for ever
     assert 'expect("sendmsg", got, -EBUSY, "bytes")' in text
