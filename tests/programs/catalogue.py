@@ -82,10 +82,13 @@ class Program:
             return False
         return self.everybody or policy.identity in (ROOT, SYS_ADMIN)
 
+    def absent(self) -> str:
+        """Return which of its files are not there, or an empty text."""
+        missing = [name for name in self.needs if not shutil.which(name, path=_PATH)]
+        return f"{', '.join(missing)} is in no package of this root" if missing else ""
+
     def lacks(self) -> str:
-        """Return what is missing to run it, or an empty text; loads its modules."""
-        if missing := [name for name in self.needs if not shutil.which(name, path=_PATH)]:
-            return f"{', '.join(missing)} is in no package of this root"
+        """Return what the kernel lacks to run it, or an empty text; loads its modules."""
         for module in self.modules:
             if subprocess.run([str(find("modprobe")), module], capture_output=True, timeout=120).returncode:
                 return f"the kernel has no module {module}"
@@ -94,7 +97,7 @@ class Program:
 
 _FEW = ("none", "level-1,root", "level-1,plain-user", "level-2", "no-af_alg", "seccomp")
 """Policies that tell most."""
-_PATH = "/usr/sbin:/usr/bin:/usr/libexec:/usr/libexec/bluetooth:/usr/lib/ipsec"
+_PATH = "/usr/local/bin:/usr/sbin:/usr/bin:/usr/libexec:/usr/libexec/bluetooth:/usr/lib/ipsec"
 
 
 def _failed(done: Done) -> Result:

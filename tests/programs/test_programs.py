@@ -54,7 +54,9 @@ def test_program(program: Program, policy: Policy, held: None, record_property: 
     """
     if program.generator:
         need(Rng, program.generator).close()
-    if trouble := program.lacks():
+    absent = program.absent()
+    assert not (absent and cells.version_of(program)), f"{program.packages[0]} is installed, and {absent}"
+    if trouble := absent or program.lacks():
         record_property("cell", json.dumps(asdict(cells.Cell(cells.IMPOSSIBLE, trouble))))
         return
     with policies.applied(policy):
