@@ -145,7 +145,7 @@ class Regions:
                 data = unpack(buffer["data"]) if "data" in buffer and buffer["at"] else b""
                 if not 0 <= offset < region.length:
                     continue
-                for place, each in enumerate(data[: region.length - offset], start=offset):
+                for place, each in enumerate(data[: max(len(found) - offset, 0)], start=offset):
                     if not known[place]:
                         known[place], found[place] = 1, each
         return bytes(found)

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -181,3 +182,19 @@ def test_a_descriptor_that_nobody_uses_has_no_variable() -> None:
     text = writer.write(writer.Plan(only, {}, Regions(only)))
     assert "tfm" not in text
     assert 'must("socket", socket(AF_ALG, SOCK_SEQPACKET, 0));' in text
+
+
+def test_memory_that_is_too_large_to_be_kept_is_written_about_all_the_same() -> None:
+    one = Recording("test", complete=True)
+    size = 1 << 27
+    calls: list[tuple[str, list[Any], int]] = [
+        ("mmap", [0, size, 1, 0x22, -1, 0], 1 << 40),
+        ("socket", [38, 5, 0], 10),
+        ("write", [10, {"at": (1 << 40) + 16, "length": 2, "data": "x6162"}, 2], 2),
+    ]
+    for place, (call, arguments, result) in enumerate(calls):
+        one.items.append(record.Event(2 * place + 1, call, 0, arguments, result, 2 * place + 2))
+    uses = follow.follow(one)
+    text = writer.write(writer.Plan(uses, {}, Regions(uses)))
+    assert "mmap(NULL, 134217728, PROT_READ," in text
+    assert "write(tfm, memory + 16, 2)" in text
