@@ -32,7 +32,7 @@ _GENERIC = (
     # memory
     r"|slab_|_+slab|object_err|check_(slab|bytes)|init_object|(free|alloc)_debug|on_freelist|free_to_partial"
     r"|free_consistency|_*kmem_cache_|_*kmalloc|cache_from_obj|virt_to_cache|_*kfree\b|oom_|out_of_memory|dump_header"
-    r"|_*alloc_(pages|frozen)|_*folio_alloc|get_(free_)?page|free_unref|mem(set|cpy|move)|rep_|_*copy_(from|to)_user"
+    r"|_*alloc_(pages|frozen)|_*folio_alloc|get_(free_)?page|free_unref|mem(set|cpy|move)(?!_(to_|from_)?sglist)|rep_|_*copy_(from|to)_user"
     # locks and the scheduler
     r"|_*lock_(acquire|release)|_+lock|validate_chain|check_(noncircular|prev|deadlock|wait|chain)|mark_(lock|usage|held)"
     r"|valid_state|lockdep_|debug_(check|lock|mutex|spin|object)|register_lock_class|_*might_|__schedule|schedule\b"

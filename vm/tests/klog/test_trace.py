@@ -64,6 +64,25 @@ def test_fingerprint_is_of_the_events_trace_only() -> None:
     assert fingerprint(f"{title}{trace} </TASK>\n other+0x1/0x2\n") == "KASAN: f"
 
 
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        ("memcpy_sglist", "memcpy_sglist < aead_recvmsg"),
+        ("memcpy_from_sglist", "memcpy_from_sglist < aead_recvmsg"),
+        ("memcpy_orig", "aead_recvmsg"),
+        ("memcpy", "aead_recvmsg"),
+    ],
+)
+def test_fingerprint_tells_copies_of_scatterlists_from_any_copy(function: str, expected: str) -> None:
+    """As 6.18.15 reported it: RIP is in memcpy_sglist, called by aead_recvmsg."""
+    report = (
+        "BUG: kernel NULL pointer dereference, address: 0000000000000000\nOops: Oops: 0000 [#1] SMP NOPTI\n"
+        f"CPU: 0 UID: 0 PID: 166 Comm: python Not tainted 6.18.15 #1\nRIP: 0010:{function}+0x115/0x150\n"
+        "Call Trace:\n <TASK>\n aead_recvmsg+0x2a4/0x610 [algif_aead]\n </TASK>\n"
+    )
+    assert fingerprint(report) == f"NULL pointer dereference: {expected}"
+
+
 def test_fingerprint_leaves_out_who_was_interrupted() -> None:
     report = (
         "watchdog: BUG: soft lockup - CPU#0 stuck for 23s! [sh:1]\nCPU: 0 PID: 1 Comm: sh\nRIP: 0010:spins+0x1/0x2\n"
