@@ -290,7 +290,7 @@ def test_long_names_wrap_and_nothing_is_cut(view: str, width: int, chromium: Bro
     shown(
         chromium,
         tmp_path,
-        run(long(names[0], *[P, F] * 4), long(names[1], *list(Verdict)[-8:])),
+        run(long(names[0], *[P, F] * 4), long(names[1], F, *list(Verdict)[-7:])),
         fragment=f"view={view}",
     )
     try:
@@ -407,3 +407,53 @@ def test_what_is_embedded_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def column() -> tuple[Any, list[int]]:
     return page.Column("6.1", of("6.1"), TWO, Path("/nowhere")), [1000]
+
+
+def days(*runs: Run) -> list[tuple[Path, Run]]:
+    """Return runs of as many days, the first that of the first day."""
+    return [
+        (Path(f"/nowhere/{day}"), dataclasses.replace(one, id=f"day-{day}", started=f"2026-11-{day:02}T00:00:00Z"))
+        for day, one in enumerate(runs, 1)
+    ]
+
+
+def test_columns_are_in_the_order_in_which_runs_began(tmp_path: Path) -> None:
+    found = days(run(of("6.1", a=P)), run(of("6.1", a=F)), run(of("6.1", a=P)))
+    for given in (found, found[::-1]):
+        text = page.render(given, tmp_path)
+        assert re.findall(r'<tr><th scope="row">6\.1@(day-\d)</th>', text) == ["day-1", "day-2", "day-3"]
+
+
+def test_all_is_well_when_every_run_is(tmp_path: Path) -> None:
+    good, bad = dataclasses.replace(run(of("6.1", a=P)), exit_status=0), run(of("6.1", a=F))
+    for runs, title in (((good,), "all well: "), ((good, bad), "not all well: "), ((bad,), "not all well: ")):
+        assert f"<title>{title}" in page.render(days(*runs), tmp_path)
+
+
+def test_what_changed_with_the_kernel_is_not_flaky(tmp_path: Path) -> None:
+    words = "Flaky: passed and failed on one kernel"
+    newer = dataclasses.replace(of("6.1", a=F), release="6.1-next")
+    assert words not in page.render(days(run(of("6.1", a=P)), run(newer)), tmp_path)
+    assert words in page.render(days(run(of("6.1", a=P)), run(of("6.1", a=F))), tmp_path)
+
+
+def test_what_is_lacking_most_is_told_first(tmp_path: Path) -> None:
+    one = of("6.1", a=S, b=S, c=S)
+    rare = dataclasses.replace(one.tests[0], absence="fips")
+    text = page.render(days(run(dataclasses.replace(one, tests=(rare, *one.tests[1:])))), tmp_path)
+    assert re.findall(r'<th scope="row">(not built|fips)</th><td class="number">(\d)', text) == [
+        ("not built", "2"),
+        ("fips", "1"),
+    ]
+
+
+def test_a_bisection_is_offered_between_a_kernel_that_is_good_and_one_that_is_bad() -> None:
+    columns = page._columns(days(run(of("6.1", a=P)), run(of("6.2", a=F)), run(of("6.3", a=F))))
+    passing = page._passing(columns)
+    test = columns[1].kernel.tests[0]
+    assert page._bisect(columns[1], test, passing).endswith("BAD=6.2-1 GOOD=6.1-1")
+    assert page._bisect(columns[1], test, {}).endswith("BAD=6.2-1 GOOD=VERSION")
+    here = dataclasses.replace(
+        columns[1], kernel=KernelRun("running", "running", tests=(dataclasses.replace(test, rerun=""),))
+    )
+    assert page._bisect(here, test, passing) == "", "nobody has another kernel to compare the machine's own with"
