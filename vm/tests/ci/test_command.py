@@ -10,9 +10,11 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
+from vm.base.errors import UsageError
 from vm.base.files import ROOT
 from vm.ci import command as ci
 from vm.results import events, lava, tmt, write
@@ -255,3 +257,16 @@ def test_lava_hears_once_of_guests_beside_the_running_kernel(project: Project) -
     guest = [f"--kernel={project.kernel('6.1.0-fake')}", f"--qemu={project.qemu}", f"--vm-command={FAKE_GUEST}"]
     found = signals(job(project, "lava", *guest).stdout)
     assert found == {"t/test_it.py::test_good": "pass", "6.1.0-fake/t/test_it.py::test_good": "pass"}
+
+
+def test_a_mistake_is_told_to_the_system_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def mistaken(_: object) -> NoReturn:
+        raise UsageError("no such kernel")
+
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    monkeypatch.setattr(ci, "run_tests", mistaken)
+    assert ci.main(["github"]) == 1
+    assert capsys.readouterr().err == "error: no such kernel\n"
+    assert (tmp_path / "summary.md").read_text() == "## Kernel tests: no results, the exit status is 4\n"

@@ -52,6 +52,18 @@ SPARE = """Math.max(...[...document.querySelectorAll('#body [role=row]')].map(ro
 OVERLAPS = """[...document.querySelectorAll('#body [role=row]')].filter((row, n, all) => n &&
     Math.abs(row.getBoundingClientRect().top - all[n - 1].getBoundingClientRect().bottom) > 1
 ).map(row => row.textContent)"""
+# The rows that are drawn reach from the upper end of what can be seen to the lower.
+FILLED = """(() => {
+    const seen = document.getElementById('frame').getBoundingClientRect();
+    const rows = [...document.querySelectorAll('#body [role=row]')].map(row => row.getBoundingClientRect());
+    return rows[0].top <= seen.top && rows[rows.length - 1].bottom >= seen.bottom;
+})()"""
+INSIDE = """(() => {{
+    const seen = document.getElementById('frame').getBoundingClientRect();
+    const head = document.getElementById('head').getBoundingClientRect();
+    const row = document.getElementById('r{}c-1').getBoundingClientRect();
+    return row.top >= head.bottom - 1 && row.bottom <= seen.bottom + 1;
+}})()"""
 COUNT = "document.getElementById('count').textContent"
 DETAIL = "document.getElementById('detail').innerText"
 ALL = len({test.test for each in EVERYTHING.kernels for test in each.tests})
@@ -301,6 +313,26 @@ def test_long_names_wrap_and_nothing_is_cut(view: str, width: int, chromium: Bro
         assert chromium.evaluate(OVERLAPS) == []
         assert chromium.evaluate("document.documentElement.scrollWidth") <= width
         assert chromium.evaluate("getComputedStyle(document.querySelector('[role=rowheader]')).textOverflow") == "clip"
+    finally:
+        chromium.emulate(1200, 900)
+
+
+def test_rows_of_different_heights_are_drawn_wherever_one_is(chromium: Browser, tmp_path: Path) -> None:
+    tests = [f"tests/test_it.py::test_{'very_' * (n % 19)}long[{n}]" for n in range(2000)]
+    chromium.emulate(390, 844, telephone=True)
+    try:
+        results = tuple(TestResult(test, test, F) for test in tests)
+        shown(chromium, tmp_path, run(KernelRun("6.1", "6.1", tests=results)), fragment="view=failing")
+        for share in (0.1, 0.5, 0.93):
+            chromium.evaluate(
+                f"frame = document.getElementById('frame'); frame.scrollTop = {share} * frame.scrollHeight"
+            )
+            chromium.wait(FILLED)
+        chromium.evaluate("document.getElementById('grid').focus()")
+        for key, row in (("Home", 0), ("ArrowDown", 1), ("End", 1999), ("ArrowUp", 1998)):
+            chromium.press(key)
+            chromium.wait(f"document.getElementById('r{row}c-1')?.classList.contains('current')")
+            assert chromium.evaluate(INSIDE.format(row)), key
     finally:
         chromium.emulate(1200, 900)
 
