@@ -47,6 +47,10 @@ def main(argv: Sequence[str]) -> int:
         return _COMPARISONS[options.format]([str(path) for path in options.results])
     if options.base and options.format != "markdown":
         raise UsageError("--base is what --markdown compares with; two runs side by side: --format diff")
+    if sum(map(bool, (options.html, options.kcidb, options.merge))) > 1:
+        raise UsageError("give one of --html, --kcidb and --merge; call this once for each file")
+    if options.status and (options.html or options.kcidb):
+        raise UsageError("--status is of what is printed or merged: give it without --html and --kcidb")
     if options.kcidb:
         return _kcidb(_merged(options.results, None), options)
     if options.html:

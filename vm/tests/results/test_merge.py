@@ -148,6 +148,29 @@ def test_comparisons_keep_runs_apart(
     assert command.main([*two, "--format", form, "--status"]) == 4
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--html", "page", "--kcidb", "json"], "give one of --html, --kcidb and --merge"),
+        (["--html", "page", "--merge", "all"], "give one of --html, --kcidb and --merge"),
+        (["--html", "page", "--status"], "--status is of what is printed or merged"),
+        (["--kcidb", "json", "--status"], "--status is of what is printed or merged"),
+    ],
+)
+def test_what_would_be_left_out_is_refused(
+    words: list[str],
+    said: str,
+    two: tuple[str, str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(Path(two[0]).parent)
+    before = sorted(Path().iterdir())
+    assert command.main([*two, *words]) == 4
+    assert said in capsys.readouterr().err
+    assert sorted(Path().iterdir()) == before
+
+
 def test_status_is_the_runs(two: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     assert [command.main([place, "--status"]) for place in two] == [0, 1]
     assert command.main([*two, "--status", "--format", "json"]) == 1
