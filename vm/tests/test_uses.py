@@ -199,8 +199,8 @@ def test_a_command_that_does_not_end_is_killed_by_the_second_signal_and_recorded
     recorder, program = tmp_path / "recorder.py", tmp_path / "program.py"
     recorder.write_text(UNIX.format(file=str(FILE)))
     program.write_text(
-        USER + "import signal\nsignal.signal(15, lambda *_: print('no', flush=True))\nbound(b'hash', b'md5')\n"
-        "print('ready', flush=True)\nwhile True: signal.pause()"
+        USER + "import signal\nsignal.signal(15, lambda *_: os.write(1, b'no\\n'))\nbound(b'hash', b'md5')\n"
+        "os.write(1, b'ready\\n')\nwhile True: signal.pause()"
     )
     words = list(map(str, [sys.executable, recorder, "--json", "--output", "uses.json", "--", sys.executable, program]))
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as running:

@@ -36,8 +36,10 @@ def test_when_time_is_up_what_was_found_stays() -> None:
 def test_a_program_is_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It shows its fault as long as steps 1 and 4 are there; 0 must stay, by order."""
     program = tmp_path / "program"
-    program.write_text(
-        f"#!{sys.executable}\nimport sys\nleft = set(sys.argv[1:])\nif left & {{'1', '4'}}:\n    print('as expected')\n"
+    # A path with a space cannot stand behind "#!".
+    program.write_text(f"#!/bin/sh\nexec '{sys.executable}' '{tmp_path}/it.py' \"$@\"\n")
+    (tmp_path / "it.py").write_text(
+        "import sys\nleft = set(sys.argv[1:])\nif left & {'1', '4'}:\n    print('as expected')\n"
         "    sys.exit(0)\nprint('recvmsg: wrong')\nsys.exit(1)\n"
     )
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
