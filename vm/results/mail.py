@@ -68,8 +68,9 @@ def report(
 def _subject(kernel: KernelRun, test: TestResult) -> str:
     said = cause_of(test).title
     name = test.test.partition("[")[0].rpartition("::")[2]
-    words = f"{kernel.release or kernel.name}: {name} {test.verdict.value}: {said}"
-    return f"Subject: {textwrap.shorten(words, WIDTH - len('Subject: '), placeholder=' ...')}"
+    words = " ".join(f"Subject: {kernel.release or kernel.name}: {name} {test.verdict.value}: {said}".split())
+    # Not at a word: a test's name may be longer than all there is room for.
+    return words if len(words) <= WIDTH else f"{words[: WIDTH - 4].rstrip()} ..."
 
 
 def _head(run: Run, kernel: KernelRun) -> Iterator[str]:

@@ -35,7 +35,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def bad(day: int = 1, verdict: Verdict = F, **changes: object) -> Run:
     made = kernel("6.12.94", verdict).tests[0]
-    test = dataclasses.replace(made, test="t/test_it.py::TestIt::test_it[gcm(aes)]", nodeid="x", **changes)  # type: ignore[arg-type]
+    values: dict[str, object] = {"test": "t/test_it.py::TestIt::test_it[gcm(aes)]", "nodeid": "x", **changes}
+    test = dataclasses.replace(made, **values)  # type: ignore[arg-type]
     one = dataclasses.replace(kernel("6.12.94", P), tests=(test,), banner=BANNER, architecture="amd64")
     return dataclasses.replace(run(one), id=f"run-{day}", started=f"2026-11-{day:02}T00:00:00Z")
 
@@ -69,6 +70,15 @@ def test_it_has_what_a_maintainer_asks_for(project: Path, capsys: pytest.Capture
     ):
         assert words in text
     assert text.startswith("Subject: 6.12.94-amd64: test_it failed: WARNING: f\n")
+
+
+def test_the_subject_of_a_long_name_is_cut_and_not_left_out(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A name has no space at which it could be cut."""
+    name = f"t/test_it.py::test_{'long_' * 20}end"
+    subject = said(capsys, "test_long", *written(project, bad(test=name, nodeid=name))).splitlines()[0]
+    assert subject.startswith("Subject: 6.12.94-amd64: test_long_long_long_")
+    assert subject.endswith(" ...")
+    assert len(subject) <= 75
 
 
 def test_lines_are_at_most_75_wide_but_for_logs_commands_and_words_that_are_longer(
