@@ -815,7 +815,7 @@ def ask(uses: Iterable[Use], levels: bool) -> Answers:
     pairs = sorted({(use.type, use.name) for use in uses if use.type})
     capable = who_is(os.getpid()).capable
     if pairs:
-        _probe("", "")  # loads af_alg, which brings the sysctl
+        probe("", "")  # loads af_alg, which brings the sysctl
     level = int(RESTRICT.read_text()) if RESTRICT.exists() else None
     limits = []
     wanted: list[int | None] = [level]
@@ -866,15 +866,15 @@ def _ask_apart(
 def _answers_as(who: str, pairs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
     """Bind as we are, or as a user without capabilities."""
     if who == "capable" or os.geteuid():
-        return {pair: _probe(*pair) for pair in pairs}
+        return {pair: probe(*pair) for pair in pairs}
     os.seteuid(_NOBODY)
     try:
-        return {pair: _probe(*pair) for pair in pairs}
+        return {pair: probe(*pair) for pair in pairs}
     finally:
         os.seteuid(0)
 
 
-def _probe(type_: str, name: str) -> str:
+def probe(type_: str, name: str) -> str:
     """Return ``works``, or the call that was refused and its error; without a type only a socket is made."""
     import socket
 

@@ -6,33 +6,22 @@ alone. A program that says that all is well and is wrong raises AssertionError.
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import hashlib
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.afalg.privileges import ROOT, SYS_ADMIN
 from tests.algorithms.modules import program as find
+from tests.programs import daemons
+from tests.programs.bpf import classifier
 from tests.programs.policies import Policy
-from tests.programs.session import Done, Session
+from tests.programs.session import Result, Session, failed
 
 MIB = 2**20
-
-
-@dataclass(frozen=True)
-class Result:
-    """What came of a program.
-
-    Attributes:
-        ok: its result is there and right.
-        said: where it is not, in what words; where it is, to what it fell back, if that was seen.
-    """
-
-    ok: bool
-    said: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,7 +60,7 @@ class Program:
     def tried_under(self, policy: Policy) -> bool:
         """Say whether a policy can make a difference to it, and who it runs as can run it."""
         if not self.uses:
-            return policy.name == "none"
+            return policy.name in ("none", "fips")
         if (self.root and policy.identity != ROOT) or (self.slow and policy.name not in _FEW):
             return False
         return not policy.types or len(policy.missing) > 1 or any(type_ in self.types for type_ in policy.types)
@@ -95,13 +84,9 @@ class Program:
         return ""
 
 
-_FEW = ("none", "level-1,root", "level-1,plain-user", "level-2", "no-af_alg", "seccomp")
+_FEW = ("none", "fips", "level-1,root", "level-1,plain-user", "level-2", "no-af_alg", "seccomp")
 """Policies that tell most."""
 _PATH = "/usr/local/bin:/usr/sbin:/usr/bin:/usr/libexec:/usr/libexec/bluetooth:/usr/lib/ipsec"
-
-
-def _failed(done: Done) -> Result:
-    return Result(False, done.complaint)
 
 
 # ---- cryptsetup
@@ -111,7 +96,7 @@ def _benchmark(session: Session) -> Result:
     done = session.run("cryptsetup", "benchmark", "--cipher", "aes-xts", "--key-size", "256")
     rates = [words for line in done.out.splitlines() if (words := line.split()) and words[0] == "aes-xts"]
     if done.status or not rates or "N/A" in rates[0]:
-        return _failed(done)
+        return failed(done)
     assert float(rates[0][2]) > 0, rates
     return Result(True)
 
@@ -134,13 +119,13 @@ def _luks(cipher: str, bits: int) -> Callable[[Session], Result]:
             *(*quick, "--volume-key-file", str(key), str(disk), str(word)),
         )
         if made.status:
-            return _failed(made)
+            return failed(made)
         opened = session.run(
             *("cryptsetup", "-q", "luksDump", "--dump-volume-key", "--volume-key-file", str(got)),
             *("--key-file", str(word), str(disk)),
         )
         if opened.status:
-            return _failed(opened)
+            return failed(opened)
         assert got.read_bytes() == key.read_bytes(), "the volume key that came back is another one"
         return Result(True, "temporary dm-crypt devices" if _devices_made() > before else "")
 
@@ -157,11 +142,11 @@ def _verity(session: Session) -> Result:
     data.write_bytes(b"data" * MIB)
     made = session.run("veritysetup", "format", str(data), str(tree))
     if made.status:
-        return _failed(made)
+        return failed(made)
     root = next(line.split()[-1] for line in made.out.splitlines() if line.startswith("Root hash"))
     checked = session.run("veritysetup", "verify", str(data), str(tree), root)
     if checked.status:
-        return _failed(checked)
+        return failed(checked)
     with open(data, "r+b") as file:
         file.write(b"other")
     assert session.run("veritysetup", "verify", str(data), str(tree), root).status, "changed data were verified"
@@ -175,7 +160,7 @@ def _integrity(session: Session) -> Result:
     made = session.run("integritysetup", "-q", "format", "--integrity", "hmac-sha256", "--no-wipe", str(disk), *_KEY)
     # The tags are made by dm-integrity, in the kernel: this makes its superblock.
     if made.status:
-        return _failed(made)
+        return failed(made)
     dumped = session.run("integritysetup", "dump", str(disk))
     return Result("tag_size" in dumped.out, dumped.complaint)
 
@@ -194,7 +179,7 @@ def _digest(name: str, expected: str) -> Callable[[Session], Result]:
         (session.place / "abc").write_bytes(b"abc")
         done = session.run("kcapi-dgst", "-c", name, "--hex", "-i", str(session.place / "abc"))
         if done.status or not done.out:
-            return _failed(done)
+            return failed(done)
         assert done.out.strip() == expected, done.out
         return Result(True)
 
@@ -206,10 +191,25 @@ def _random(session: Session) -> Result:
     for _ in range(2):
         done = session.run("kcapi-rng", "-b", "32", "--hex")
         if done.status or not done.out:
-            return _failed(done)
+            return failed(done)
         drawn.append(bytes.fromhex(done.out.strip()))
     assert len(drawn[0]) == 32
     assert drawn[0] != drawn[1], "the same number twice"
+    return Result(True)
+
+
+def _encrypt(session: Session) -> Result:
+    """A key is made of a password (PBKDF2, RFC 8018), and two blocks are encrypted with it: the same as by OpenSSL."""
+    plain, got, wanted = (session.place / name for name in ("plain", "got", "wanted"))
+    plain.write_bytes(b"data" * 8)
+    rule = ("-s", _AES_KEY, "--pbkdfiter", "1000", "-p", "passphrase")
+    done = session.run("kcapi-enc", "-c", "cbc(aes)", "--iv", _AES_IV, *rule, "-i", str(plain), "-o", str(got))
+    if done.status or not got.exists():
+        return failed(done)
+    key = hashlib.pbkdf2_hmac("sha256", b"passphrase", bytes.fromhex(_AES_KEY), 1000, 32).hex()
+    words = ["-aes-256-cbc", "-K", key, "-iv", _AES_IV, "-nopad", "-in", str(plain), "-out", str(wanted)]
+    subprocess.run(["openssl", "enc", *words], check=True, capture_output=True, timeout=120)
+    assert got.read_bytes() == wanted.read_bytes(), "what was encrypted is not what OpenSSL makes of it"
     return Result(True)
 
 
@@ -226,7 +226,7 @@ def _engine(session: Session) -> Result:
     words = ("-K", _AES_KEY, "-iv", _AES_IV, "-nopad", "-in", str(plain), "-out", str(got))
     done = session.run("openssl", "enc", "-engine", "afalg", "-aes-128-cbc", *words)
     if done.status:
-        return _failed(done)
+        return failed(done)
     assert got.read_bytes().hex() == _AES_CBC, got.read_bytes().hex()
     return Result(True, "OpenSSL's own code")
 
@@ -245,7 +245,7 @@ def _stress(session: Session) -> Result:
 def _cpython(session: Session) -> Result:
     done = session.run("python3", "-m", "test", "test_socket", "-m", "*LinuxKernelCryptoAPI*", "-v", seconds=200)
     if done.status or "Result: SUCCESS" not in done.out:
-        return _failed(done)
+        return failed(done)
     return Result(True, "skips those tests")
 
 
@@ -256,11 +256,11 @@ def _qemu(session: Session) -> Result:
     options = ("-O", "luks", "-o", "key-secret=s,iter-time=10")
     made = session.run("qemu-img", "convert", *secret, "-f", "raw", *options, str(session.place / "raw"), str(image))
     if made.status:
-        return _failed(made)
+        return failed(made)
     source = f"driver=luks,key-secret=s,file.filename={image}"
     back = session.run("qemu-img", "convert", *secret, "--image-opts", source, "-O", "raw", str(out))
     if back.status:
-        return _failed(back)
+        return failed(back)
     assert out.read_bytes() == b"data" * 4096, "what was decrypted is not what was encrypted"
     return Result(True)
 
@@ -270,110 +270,52 @@ def _qemu(session: Session) -> Result:
 
 def _pki(session: Session) -> Result:
     """The identity of a key is a SHA-1, which the first plugin makes that has one."""
-    key, public, config = (session.place / name for name in ("key", "public", "strongswan.conf"))
-    for words in (
-        ["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:1024", "-outform", "DER", "-out", str(key)],
-        ["pkey", "-in", str(key), "-inform", "DER", "-pubout", "-outform", "DER", "-out", str(public)],
-    ):
-        subprocess.run(["openssl", *words], check=True, capture_output=True, timeout=120)
-    key.chmod(0o644)
+    key, config = session.place / "key", session.place / "strongswan.conf"
+    private, public = _key_pair()
+    key.write_bytes(private)
     config.write_text("pki { load = af-alg pkcs1 pkcs8 pem gmp openssl random }\n")
     session.environment["STRONGSWAN_CONF"] = str(config)
     done = session.run("pki", "--keyid", "--type", "rsa", "--in", str(key))
     said = [line.strip().replace(":", "") for line in done.out.splitlines() if line.startswith("   ")]
     if done.status or len(said) < 2:
-        return _failed(done)
-    assert said[1] == hashlib.sha1(public.read_bytes()).hexdigest(), done.out
+        return failed(done)
+    assert said[1] == hashlib.sha1(public).hexdigest(), done.out
     return Result(True, "its plugin openssl")
 
 
-# ---- daemons on a bus
-
-_BUS = """\
-<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
- "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig><type>system</type><listen>unix:path={socket}</listen><auth>EXTERNAL</auth>
-<policy context="default"><allow user="*"/><allow own="*"/><allow send_type="method_call"/>
-<allow send_type="signal"/><allow send_requested_reply="true" send_type="method_return"/>
-<allow send_requested_reply="true" send_type="error"/><allow receive_type="method_call"/>
-<allow receive_type="method_return"/><allow receive_type="error"/><allow receive_type="signal"/></policy></busconfig>
-"""
-
-
-@contextlib.contextmanager
-def _bus(session: Session) -> Iterator[None]:
-    """Have a message bus, as a system has one, during the block; it is not recorded, and under no policy."""
-    socket, config = session.place / "bus", session.place / "bus.conf"
-    config.write_text(_BUS.format(socket=socket))
-    words = ["dbus-daemon", f"--config-file={config}", "--nofork", "--print-address"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True) as bus:
-        try:
-            assert bus.stdout is not None
-            assert bus.stdout.readline(), "dbus-daemon did not begin"
-            session.environment["DBUS_SYSTEM_BUS_ADDRESS"] = f"unix:path={socket}"
-            yield
-        finally:
-            bus.terminate()
+@functools.cache
+def _key_pair() -> tuple[bytes, bytes]:
+    """Return an RSA key and its public part, both in DER; made once a machine, which takes an emulated one seconds."""
+    made = []
+    for words in (
+        ["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:1024", "-outform", "DER"],
+        ["pkey", "-inform", "DER", "-pubout", "-outform", "DER"],
+    ):
+        given = made[0] if made else None
+        done = subprocess.run(["openssl", *words], input=given, check=True, capture_output=True, timeout=120)
+        made.append(done.stdout)
+    return made[0], made[1]
 
 
-def _mesh(session: Session) -> Result:
-    """bluetooth-meshd tries its algorithms with a known answer before it asks for anything."""
-    with _bus(session), session.started("/usr/libexec/bluetooth/bluetooth-meshd", "--nodetach", "--debug") as daemon:
-        # It does not end when it has none.
-        daemon.wait_for(120, "D-Bus ready", "Mesh Crypto functions unavailable")
-        done = daemon.done
-        return Result(True) if "D-Bus ready" in done.out + done.err else _failed(done)
+# ---- tc of iproute2
 
 
-_ACCESS_POINT = """\
-interface={interface}
-driver=nl80211
-ssid=net
-hw_mode=g
-channel=1
-wpa=2
-wpa_key_mgmt={management}
-ieee80211w={protection}
-rsn_pairwise=CCMP
-wpa_passphrase=passphrase
-"""
-
-
-def _wireless(management: str, protection: int) -> Callable[[Session], Result]:
-    """Return what connects iwd by radio to hostapd, whose cryptography is OpenSSL's."""
-
-    def run(session: Session) -> Result:
-        # As they were before the daemons that had them last.
-        subprocess.run([str(find("rmmod")), "mac80211_hwsim"], capture_output=True, timeout=60)
-        subprocess.run([str(find("modprobe")), "mac80211_hwsim"], check=True, timeout=60)
-        interfaces = sorted(path.name for path in Path("/sys/class/net").glob("wlan*"))
-        config = session.place / "hostapd.conf"
-        words = {"interface": interfaces[0], "management": management, "protection": protection}
-        config.write_text(_ACCESS_POINT.format(**words))
-        known = Path("/var/lib/iwd/net.psk")
-        known.parent.mkdir(parents=True, exist_ok=True)
-        known.write_text("[Security]\nPassphrase=passphrase\n")
-        point = Session(session.place / "point", ROOT)
-        point.place.mkdir()
-        daemon = "/usr/libexec/iwd"
-        with _bus(session), point.started("hostapd", str(config)) as hostapd:
-            assert hostapd.wait_for(60, "AP-ENABLED"), hostapd.done
-            with session.started(daemon, "--nointerfaces", interfaces[0], "--debug") as iwd:
-                # The other side knows whether the keys are equal. A slow machine takes more than one try.
-                if not iwd.wait_for(60, "Wireless daemon version"):
-                    return _failed(iwd.done)
-                connected = hostapd.wait_for(240, "EAPOL-4WAY-HS-COMPLETED")
-                return Result(connected, "" if connected else f"hostapd: {hostapd.done.complaint}")
-
-    return run
-
-
-def _starts(session: Session) -> Result:
-    """iwd asks the kernel for its algorithms when it begins, and ends where one that it needs is not there."""
-    with _bus(session), session.started("/usr/libexec/iwd", "--debug") as iwd:
-        if iwd.wait_for(90, "manager_wiphy_dump_done", "Wireless daemon version") and not iwd.ended(3):
-            return Result(True)
-        return _failed(iwd.done)
+def _filter(session: Session) -> Result:
+    """tc names what it pins by a hash of the object file; that the kernel has the program, the kernel says."""
+    (session.place / "program.o").write_bytes(classifier())
+    for words in (["link", "add", "programs0", "type", "dummy"], ["link", "set", "programs0", "up"]):
+        subprocess.run(["ip", *words], check=True, capture_output=True, timeout=60)
+    try:
+        subprocess.run(
+            ["tc", "qdisc", "add", "dev", "programs0", "clsact"], check=True, capture_output=True, timeout=60
+        )
+        where = ("dev", "programs0", "ingress")
+        done = session.run("tc", "filter", "add", *where, "bpf", "da", "obj", "program.o", "sec", "classifier")
+        words = ["tc", "filter", "show", *where]
+        shown = subprocess.run(words, check=True, capture_output=True, text=True, timeout=60).stdout
+    finally:
+        subprocess.run(["ip", "link", "del", "programs0"], check=True, capture_output=True, timeout=60)
+    return Result(True) if "program.o:[classifier]" in shown and not done.status else failed(done)
 
 
 _LUKS = ("cryptsetup-bin",)
@@ -411,19 +353,31 @@ PROGRAMS = (
         needs=("kcapi-dgst",),
     ),
     Program("kcapi-rng", ("kcapi-tools",), _random, types=("rng",), needs=("kcapi-rng",), generator="stdrng"),
+    Program("kcapi-enc", ("kcapi-tools", "openssl"), _encrypt, types=("skcipher", "hash"), everybody=False,
+            needs=("kcapi-enc", "openssl")),
     Program(
         "openssl afalg", ("openssl",), _engine, types=("skcipher",), everybody=False, needs=("openssl",),
     ),
     Program("stress-ng", ("stress-ng",), _stress, types=("skcipher", "hash", "aead", "rng"), needs=("stress-ng",),
             slow=True),
-    Program("iwd start", ("iwd", "dbus-daemon"), _starts, types=("skcipher", "hash"), root=True, everybody=False,
+    Program("iwd start", ("iwd", "dbus-daemon"), daemons.starts, types=("skcipher", "hash"), root=True, everybody=False,
             needs=("iwd",), modules=("mac80211_hwsim",)),
-    Program("iwd WPA2", ("iwd", "hostapd", "dbus-daemon"), _wireless("WPA-PSK", 0), types=("skcipher", "hash"),
+    Program("iwd WPA2", ("iwd", "hostapd", "dbus-daemon"), daemons.wireless("WPA-PSK", 0), types=("skcipher", "hash"),
             root=True, everybody=False, needs=("iwd", "hostapd"), modules=("mac80211_hwsim",), slow=True),
-    Program("iwd WPA3", ("iwd", "hostapd", "dbus-daemon"), _wireless("SAE", 2), types=("skcipher", "hash"),
+    Program("iwd WPA3", ("iwd", "hostapd", "dbus-daemon"), daemons.wireless("SAE", 2), types=("skcipher", "hash"),
             root=True, everybody=False, needs=("iwd", "hostapd"), modules=("mac80211_hwsim",), slow=True),
-    Program("bluetooth-meshd", ("bluez-meshd", "dbus-daemon"), _mesh, types=("aead",), root=True, everybody=False,
-            needs=("bluetooth-meshd",)),
+    Program("bluetooth-meshd", ("bluez-meshd", "dbus-daemon"), daemons.mesh, types=("aead",), root=True,
+            everybody=False, needs=("bluetooth-meshd",)),
+    Program("bluetoothd", ("bluez", "bluez-test-tools", "dbus-daemon"), daemons.controller, types=("skcipher", "hash"),
+            root=True, everybody=False, needs=("bluetoothd", "btvirt"), modules=("hci_vhci",)),
+    Program("strongSwan charon", ("strongswan-charon", "libstrongswan-extra-plugins"), daemons.charon,
+            types=("skcipher", "hash"), root=True, needs=("charon",), modules=("xfrm_user",)),
+    Program("bluez smp-tester", ("bluez-test-tools",), daemons.pairing, types=("skcipher", "hash"), root=True,
+            everybody=False, needs=("smp-tester",), modules=("hci_vhci",)),
+    Program("tc filter bpf", ("iproute2",), _filter, types=("hash",), root=True, everybody=True,
+            needs=("tc", "ip"), modules=("dummy", "sch_ingress", "cls_bpf"), fallback="no hash of the object file"),
+    Program("hostapd, wpa_supplicant WPA3", ("wpasupplicant", "hostapd"), daemons.supplicant, uses=False,
+            needs=("wpa_supplicant", "hostapd"), modules=("mac80211_hwsim",)),
     Program("CPython test_socket", ("libpython3.13-testsuite",), _cpython, types=("skcipher", "hash", "aead", "rng"),
             needs=("python3",), slow=True),
     Program("strongSwan pki", ("strongswan-pki", "libstrongswan-extra-plugins", "openssl"), _pki, types=("hash",),
@@ -433,9 +387,6 @@ PROGRAMS = (
 NOT_TRIED = {
     "sha512hmac and its like (libkcapi)": "not in Debian's kcapi-tools: it has kcapi-dgst, -enc and -rng",
     "LTP": "not packaged",
-    "bluetoothd": "makes no AF_ALG socket while it has no controller; with one it was not tried",
-    "tc of iproute2": "needs an object file of BPF, and a compiler for it",
-    "charon of strongSwan": "binds what its plugin af-alg has when it begins; no connection was tried",
 }
 """What people ask for besides, and why it is not here."""
 BY_NAME = {program.name: program for program in PROGRAMS}

@@ -53,16 +53,17 @@ def measure(program: Program, policy: Policy) -> tuple[Cell, list[uses.Use]]:
         AssertionError: the program says that all is well, and its result is wrong; or it did not end in time (Late),
             which on a busy machine tells nothing of AF_ALG.
     """
-    found, recorded = _without_policy(program.name) if policy == NONE else _run(program, policy)
+    alone = policy == NONE or policy.fips
+    found, recorded = _without_policy(program.name) if alone else _run(program, policy)
     refused = _refused(recorded)
-    # What the kernel does not have anyway is no policy's doing.
-    allowed = recorded if policy == NONE else _without_policy(program.name)[1]
-    if policy != NONE:
+    # What the kernel does not have anyway is no policy's doing; of FIPS mode nobody can tell here.
+    allowed = recorded if alone else _without_policy(program.name)[1]
+    if not alone:
         refused = [each for each in refused if each not in _refused(allowed)]
     used = tuple(_used(recorded))
     who = next((use.who.words for use in recorded), "")
-    # Programs try what they never use: what was done with it before counts.
-    fell_back = set(_used(allowed)) - set(used)
+    # Programs try what they never use: what was done with it before counts. In FIPS mode, that nothing was done.
+    fell_back = refused and not used if policy.fips else set(_used(allowed)) - set(used)
     verdict = FAILS if not found.ok else UNUSED if not recorded else FALLS_BACK if fell_back else WORKS
     said = {FAILS: found.said, FALLS_BACK: found.said or program.fallback}.get(verdict, "")
     return Cell(verdict, said, tuple(refused), used, who, version_of(program)), recorded
@@ -119,4 +120,9 @@ def _refused(recorded: Iterable[uses.Use]) -> list[str]:
 
 
 def _used(recorded: Iterable[uses.Use]) -> list[str]:
-    return sorted(f"{use.type} {use.name}: {', '.join(sorted(use.operations))}" for use in recorded if use.operations)
+    """Return what was done; where nothing was, what was bound to be used later."""
+    found = {f"{use.type} {use.name}": sorted(use.operations) for use in recorded if use.type}
+    found = {name: done for name, done in found.items() if done} or {
+        f"{use.type} {use.name}": ["bind"] for use in recorded if use.calls["bind: ok"]
+    }
+    return sorted(f"{name}: {', '.join(done)}" for name, done in found.items())

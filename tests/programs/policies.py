@@ -1,6 +1,6 @@
 """The policies under which programs are tried: who runs them, what the kernel lets them, what is there at all.
 
-Another axis is the kernel's own: FIPS mode is ``KERNEL@fips``, and one without AF_ALG a build of yours.
+FIPS mode is the kernel's own: it is asked for as ``KERNEL@fips``, and is the only policy of such a kernel.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class Policy:
         level: of crypto.af_alg_restrict; 0 where nothing is said, which is as if there were none.
         missing: modules that are not there.
         confined: ``seccomp`` or ``AppArmor`` refuse the family.
+        fips: of a kernel in FIPS mode.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Policy:
     level: int = 0
     missing: tuple[str, ...] = ()
     confined: str = ""
+    fips: bool = False
 
     @property
     def types(self) -> tuple[str, ...]:
@@ -76,8 +78,15 @@ POLICIES = (
     ),
     *(Policy(f"level-1,{who.name}", f"{says}, crypto.af_alg_restrict=1", who, level=1) for who, says in _PEOPLE),
     Policy("level-2", "root, crypto.af_alg_restrict=2", level=2),
+    *(
+        Policy(f"level-2,{who.name}", f"{says}, crypto.af_alg_restrict=2", who, level=2)
+        for who, says in _PEOPLE
+        if who in (PLAIN_USER, NAMESPACE_ROOT)
+    ),
     *(Policy(f"no-{module}", f"root, the module {module} blacklisted", missing=(module,)) for module in SOCKETS),
-    Policy("no-af_alg", "root, the module af_alg blacklisted", missing=(*SOCKETS, "af_alg")),
+    # To a program this is a kernel that is built without it: see _without.
+    Policy("no-af_alg", "root, the module af_alg blacklisted, or not built", missing=(*SOCKETS, "af_alg")),
+    Policy("fips", "root, a kernel booted with fips=1", fips=True),
     Policy(
         "seccomp", "root, AF_ALG refused by a filter of system calls (EPERM), as in a container", confined="seccomp"
     ),
@@ -144,6 +153,9 @@ def _without(modules: tuple[str, ...]) -> Iterator[None]:
         subprocess.run([rmmod, *(module for module in modules if module in loaded)], check=True, timeout=60)
         if before and "af_alg" not in modules:
             uses.RESTRICT.write_text("0")
+        if "af_alg" in modules:
+            # What any kernel says to a family that it does not have (socket(2)).
+            assert uses.probe("", "") == "socket: EAFNOSUPPORT"
         yield
     finally:
         _MODPROBE.unlink()

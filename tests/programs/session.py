@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import json
 import os
 import select
@@ -55,6 +56,24 @@ class Done:
         return said[:160] or f"exit status {self.status}"
 
 
+@dataclass(frozen=True)
+class Result:
+    """What came of a program.
+
+    Attributes:
+        ok: its result is there and right.
+        said: where it is not, in what words; where it is, to what it fell back, if that was seen.
+    """
+
+    ok: bool
+    said: str = ""
+
+
+def failed(done: Done) -> Result:
+    """Return the result of a program that does not what it is for, in its own words."""
+    return Result(False, done.complaint)
+
+
 _COMPLAINTS = ("error", "fail", "cannot", "can't", "not ", "unable", "missing", "unsupported", "invalid", "denied")
 
 
@@ -75,6 +94,7 @@ class Session:
     confine: Callable[[], object] = lambda: None
     uses: dict[tuple[str, str], uses.Use] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
+    _numbers: Iterator[int] = field(default_factory=itertools.count, repr=False)
 
     def run(self, *command: str, seconds: float = SECONDS) -> Done:
         """Run a command to its end.
@@ -88,9 +108,8 @@ class Session:
     @contextlib.contextmanager
     def started(self, *command: str) -> Iterator[Running]:
         """Run a command as long as the block; it gets SIGTERM at its end."""
-        files = [self.place / f".{name}" for name in ("out", "err")]
-        for file in files:
-            file.unlink(missing_ok=True)
+        number = next(self._numbers)
+        files = [self.place / f".{name}-{number}" for name in ("out", "err")]
         reader, writer = os.pipe()
         child = os.fork()
         if child == 0:

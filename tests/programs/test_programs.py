@@ -36,6 +36,10 @@ def name_of(value: object) -> str:
 @pytest.fixture
 def held(policy: Policy, tmp_path: Path) -> None:
     """Skip what this kernel cannot have."""
+    if policy.fips and not absence.fips_mode():
+        pytest.skip("kernel is not in FIPS mode")
+    if absence.fips_mode() and not policy.fips:
+        pytest.skip("kernel is in FIPS mode")
     if policy.level and not uses.RESTRICT.exists():
         lacking(absence.RESTRICTION)
     if policy.identity.namespaces & CLONE_NEWUSER:

@@ -411,7 +411,7 @@ def test_the_level_is_asked_and_set_back(tmp_path: Path, monkeypatch: pytest.Mon
             file.write(sysctl.read_text())
         return "works" if sysctl.read_text() == "0" else "bind: ENOENT"
 
-    monkeypatch.setattr(uses, "_probe", probe)
+    monkeypatch.setattr(uses, "probe", probe)
     monkeypatch.setattr(uses, "_NOBODY", os.geteuid())  # who else may not read files of this test
     used = [uses.Use(ROOT_USER, "hash", "md5")]
     answers = uses.ask(used, levels=True)
@@ -427,7 +427,7 @@ def test_the_level_is_asked_and_set_back(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_without_the_sysctl_nothing_is_claimed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uses, "RESTRICT", tmp_path / "none")
-    monkeypatch.setattr(uses, "_probe", lambda *_: "works")
+    monkeypatch.setattr(uses, "probe", lambda *_: "works")
     answers = uses.ask([uses.Use(ROOT_USER, "hash", "md5")], levels=True)
     assert {level for level, *_ in answers.asked} == {None}
     assert any("only a newer one can say" in limit for limit in answers.limits)
