@@ -31,7 +31,8 @@ def main(arguments: Sequence[str]) -> int:
     words = words_of(options.only)
     named = ",".join(catalogue.packages(options.root_suite, words))
     ours = ["--root-packages", named, "--root-suite", options.root_suite, "--then", "tests.programs.table", "-q"]
-    ours += ["-k", " or ".join(words)] if words else []
+    # pytest takes no space within a word of -k.
+    ours += ["-k", " or ".join(f"({' and '.join(word.split())})" for word in words)] if words else []
     where = [] if any("tests/programs" in word for word in rest) else ["tests/programs"]
     return run([*ours, *rest, *where])
 

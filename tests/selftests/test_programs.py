@@ -154,8 +154,8 @@ def test_programs_are_chosen_by_words_of_their_names(monkeypatch: pytest.MonkeyP
         return 0
 
     monkeypatch.setattr(command_line, "run", run)
-    assert command_line.main(["--kernels", "6.12", "--only", "kcapi, iwd", "-x"]) == 0
-    assert given[given.index("-k") + 1] == "kcapi or iwd"
+    assert command_line.main(["--kernels", "6.12", "--only", "kcapi, tc filter", "-x"]) == 0
+    assert given[given.index("-k") + 1] == "(kcapi) or (tc and filter)"
     assert given[-4:] == ["--kernels", "6.12", "-x", "tests/programs"]
 
 
