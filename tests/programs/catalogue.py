@@ -42,6 +42,7 @@ class Program:
         modules: of the kernel, that it needs and nothing loads.
         generator: name of the rng that it needs, which not every kernel has.
         slow: whether it is tried under few policies only.
+        partner: what it is tried with and needs AF_ALG as well: what holds for the whole machine is not tried then.
     """
 
     name: str
@@ -56,12 +57,15 @@ class Program:
     modules: tuple[str, ...] = ()
     generator: str = ""
     slow: bool = False
+    partner: str = ""
 
     def tried_under(self, policy: Policy) -> bool:
         """Say whether a policy can make a difference to it, and who it runs as can run it."""
         if not self.uses:
             return policy.name in ("none", "fips")
         if (self.root and policy.identity != ROOT) or (self.slow and policy.name not in _FEW):
+            return False
+        if self.partner and (policy.missing or policy.level > 1 or policy.fips):
             return False
         return not policy.types or len(policy.missing) > 1 or any(type_ in self.types for type_ in policy.types)
 
@@ -369,7 +373,7 @@ PROGRAMS = (
     Program("bluetooth-meshd", ("bluez-meshd", "dbus-daemon"), daemons.mesh, types=("aead",), root=True,
             everybody=False, needs=("bluetooth-meshd",)),
     Program("bluetoothd", ("bluez", "bluez-test-tools", "dbus-daemon"), daemons.controller, types=("skcipher", "hash"),
-            root=True, everybody=False, needs=("bluetoothd", "btvirt"), modules=("hci_vhci",)),
+            root=True, everybody=False, needs=("bluetoothd", "btvirt"), modules=("hci_vhci",), partner="btvirt"),
     Program("strongSwan charon", ("strongswan-charon", "libstrongswan-extra-plugins"), daemons.charon,
             types=("skcipher", "hash"), root=True, needs=("charon",), modules=("xfrm_user",)),
     Program("bluez smp-tester", ("bluez-test-tools",), daemons.pairing, types=("skcipher", "hash"), root=True,

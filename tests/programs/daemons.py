@@ -81,7 +81,7 @@ def controller(session: Session) -> Result:
         peer.started("btvirt", "-l1"),
         session.started("/usr/libexec/bluetooth/bluetoothd", *words) as bluetoothd,
     ):
-        enabled = bluetoothd.wait_for(200, "has been enabled")
+        enabled = bluetoothd.wait_for(120, "has been enabled")
         return Result(True, "no hash of its GATT database") if enabled else failed(bluetoothd.done)
 
 

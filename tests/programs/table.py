@@ -11,11 +11,12 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, astuple, dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tests.programs.catalogue import NOT_TRIED
+from tests.programs.cells import FAILS, FALLS_BACK, IMPOSSIBLE, UNUSED, WORKS, Cell
 from tests.programs.policies import POLICIES
 from vm.base.command import Parser, command
 from vm.base.errors import UsageError
@@ -27,8 +28,10 @@ DATA = HERE / "programs.json"
 README = HERE.parents[1] / "README.md"
 BEGIN, END = "<!-- programs: begin, written by make programs -->\n", "<!-- programs: end -->\n"
 
-WORDS = {"works": "works", "falls back": "falls back", "fails": "FAILS", "does not use AF_ALG": "no use", "": "-"}
-"""Verdicts as they stand in the table of text; nothing was tried where there is none."""
+WORDS = {WORKS: "works", FALLS_BACK: "falls back", FAILS: "FAILS", UNUSED: "no use", IMPOSSIBLE: "cannot"}
+"""Verdicts as they stand in the table of text."""
+FIPS = "@fips"
+"""What ends the name of a kernel in FIPS mode (vm/kernels/axes.py), which is a column of its kernel's."""
 
 _COLUMNS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("allowed", ("none",)),
@@ -37,8 +40,9 @@ _COLUMNS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "level 1: user, container",
         ("level-1,plain-user", "level-1,root-without-capabilities", "level-1,user-namespace-root"),
     ),
-    ("level 2", ("level-2",)),
+    ("level 2", ("level-2", "level-2,plain-user", "level-2,user-namespace-root")),
     ("blacklisted, seccomp, AppArmor", ("no-af_alg", "seccomp", "apparmor")),
+    ("fips=1", ("fips",)),
 )
 """Columns of the README's table, and the policies that each stands for."""
 
@@ -50,18 +54,13 @@ class Row:
     Attributes:
         kernel: its name.
         program, policy: their names.
-        verdict, said, refused, used, who, version: of tests.programs.cells.Cell.
+        cell: what came of it.
     """
 
     kernel: str
     program: str
     policy: str
-    verdict: str
-    said: str = ""
-    refused: tuple[str, ...] = ()
-    used: tuple[str, ...] = ()
-    who: str = ""
-    version: str = ""
+    cell: Cell
 
 
 def collect(run: model.Run) -> list[Row]:
@@ -76,9 +75,7 @@ def collect(run: model.Run) -> list[Row]:
             named = re.search(r"test_programs\.py::test_program\[(.+)\]$", result.test)
             found = {each.name: each.value for each in result.properties}
             if named and "cell" in found:
-                cell = json.loads(found["cell"])
-                program, policy = _split(named[1])
-                rows.append(_row({"kernel": kernel.name, "program": program, "policy": policy, **cell}))
+                rows.append(Row(kernel.name, *_split(named[1]), _cell(json.loads(found["cell"]))))
     if not rows:
         raise UsageError(f"the run {run.id} has tried no program: make programs does")
     return rows
@@ -90,9 +87,8 @@ def _split(name: str) -> tuple[str, str]:
     return name.removesuffix(f"-{policy}"), policy
 
 
-def _row(values: dict[str, Any]) -> Row:
-    given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    return Row(**given)
+def _cell(values: dict[str, Any]) -> Cell:
+    return Cell(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 def as_text(rows: Sequence[Row]) -> str:
@@ -120,9 +116,9 @@ def _apart(rows: Sequence[Row]) -> list[Row]:
     """Return the rows with the version in the name of a program of which there are several."""
     versions: dict[str, set[str]] = {}
     for row in rows:
-        versions.setdefault(row.program, set()).update(row.version.split()[1:])
+        versions.setdefault(row.program, set()).update(row.cell.version.split()[1:])
     return [
-        replace(row, program=f"{row.program}, {row.version.partition(' ')[2]}")
+        replace(row, program=f"{row.program}, {row.cell.version.partition(' ')[2]}")
         if len(versions[row.program]) > 1
         else row
         for row in rows
@@ -134,14 +130,15 @@ def _policy(name: str) -> str:
 
 
 def _word(row: Row | None) -> str:
-    return WORDS.get(row.verdict, "cannot") if row else WORDS[""]
+    return WORDS[row.cell.verdict] if row else "-"
 
 
 def _uses(rows: Iterable[Row]) -> list[str]:
     """Return what each program does with AF_ALG where it is allowed to."""
     return [
-        f"{row.program} ({row.version}), {row.who or 'root'}: {'; '.join(row.used) or row.said or row.verdict}"
+        f"{row.program} ({cell.version}), {cell.who or 'root'}: {'; '.join(cell.used) or cell.said or cell.verdict}"
         for row in rows
+        for cell in [row.cell]
         if row.policy == "none"
     ]
 
@@ -149,25 +146,27 @@ def _uses(rows: Iterable[Row]) -> list[str]:
 def _failures(rows: Iterable[Row]) -> list[str]:
     lines = []
     for row in rows:
-        if row.verdict in ("fails", "falls back"):
-            refused = f" [{'; '.join(row.refused[:3])}{' …' * (len(row.refused) > 3)}]" if row.refused else ""
-            lines.append(f"{row.program}, {_policy(row.policy)}: {row.verdict}: {row.said}{refused}")
+        cell = row.cell
+        if cell.verdict in (FAILS, FALLS_BACK):
+            refused = f" [{'; '.join(cell.refused[:3])}{' …' * (len(cell.refused) > 3)}]" if cell.refused else ""
+            lines.append(f"{row.program}, {_policy(row.policy)}: {cell.verdict}: {cell.said}{refused}")
     return lines
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
     """Return the short table of the README: of several policies that a column stands for the worst, kernels apart."""
-    rows = _apart(rows)
+    rows = [replace(row, kernel=row.kernel.removesuffix(FIPS)) for row in _apart(rows)]
     kernels = list(dict.fromkeys(row.kernel for row in rows))
     head = ["program", "what it uses", *(title for title, _ in _COLUMNS)]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for program in dict.fromkeys(row.program for row in rows):
         own = [row for row in rows if row.program == program]
-        used = next((row.used for row in own if row.policy == "none" and row.used), ())
+        used = next((row.cell.used for row in own if row.policy == "none" and row.cell.used), ())
         cells = [_merged(own, policies, kernels) for _, policies in _COLUMNS]
         lines.append("| " + " | ".join([program, _short(used), *cells]) + " |")
-    versions = ", ".join(dict.fromkeys(row.version for row in rows if row.version))
+    versions = ", ".join(dict.fromkeys(row.cell.version for row in rows if row.cell.version))
     lines += ["", f"Kernels: {', '.join(kernels)}; one word where those that were asked agree. Packages: {versions}."]
+    lines += ["Not tried: " + "; ".join(f"{name} ({why})" for name, why in NOT_TRIED.items()) + "."]
     return "\n".join(lines) + "\n"
 
 
@@ -178,24 +177,21 @@ def _short(used: Sequence[str]) -> str:
 
 def _merged(rows: Sequence[Row], policies: Sequence[str], kernels: Sequence[str]) -> str:
     """Return the worst verdict of some policies, once where all kernels that were asked agree."""
-    order = ["does not use AF_ALG", "works", "falls back", "fails"]
+    order = [IMPOSSIBLE, UNUSED, WORKS, FALLS_BACK, FAILS]
     worst: dict[str, str] = {}
     for kernel in kernels:
-        found = [
-            row.verdict for row in rows if row.kernel == kernel and row.policy in policies and row.verdict in order
-        ]
+        found = [row.cell.verdict for row in rows if row.kernel == kernel and row.policy in policies]
         if found:
             worst[kernel] = max(found, key=order.index)
-    if not worst:
-        return "–"
-    if len(set(worst.values())) == 1:
-        return "works" if set(worst.values()) == {"does not use AF_ALG"} else next(iter(worst.values()))
-    return ", ".join(f"{verdict} ({kernel})" for kernel, verdict in worst.items())
+    words = {kernel: WORKS if verdict == UNUSED else verdict for kernel, verdict in worst.items()}
+    if len(set(words.values())) < 2:
+        return next(iter(words.values()), "–")
+    return ", ".join(f"{verdict} ({kernel})" for kernel, verdict in words.items())
 
 
 def stored() -> list[Row]:
     """Return what the last run with --readme left."""
-    return [_row(row) for row in json.loads(DATA.read_text())]
+    return [Row(**{**row, "cell": _cell(row["cell"])}) for row in json.loads(DATA.read_text())]
 
 
 def in_readme() -> str:
@@ -215,10 +211,8 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--readme", action="store_true", help="write the README's table")
     options = parser.parse_args(arguments)
     path = Path(options.results[-1])
-    cells = {
-        (*row[:3], row[-1]): row for name in options.results for row in map(astuple, collect(events.load(Path(name))))
-    }
-    rows = [Row(*cell) for cell in cells.values()]
+    found = [row for name in options.results for row in collect(events.load(Path(name)))]
+    rows = list({(row.kernel, row.program, row.policy, row.cell.version): row for row in found}.values())
     text = json.dumps([asdict(row) for row in rows], indent=1) + "\n"
     for name, content in (("programs.json", text), ("programs.txt", as_text(rows))):
         (path.parent / name).write_text(content, encoding="utf-8")

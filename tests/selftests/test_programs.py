@@ -190,10 +190,12 @@ def rows() -> list[Row]:
         ("dgst", "level-1,root"): Cell("works", used=use),
         ("dgst", "seccomp"): Cell("falls back", "own code", ("socket: EPERM",)),
         ("none", "none"): Cell("does not use AF_ALG"),
+        ("there", "none"): Cell("cannot be run", "no module"),
     }
+    fips = {("dgst", "fips"): Cell("fails", "not approved")}
     return [
-        Row(kernel, *pair, **dataclasses.asdict(cell))
-        for kernel, found in (("6.1", old), ("7.3", new))
+        Row(kernel, *pair, cell)
+        for kernel, found in (("6.1", old), ("7.3", new), ("6.1@fips", fips))
         for pair, cell in found.items()
     ]
 
@@ -202,20 +204,24 @@ def test_text_has_every_failure_with_its_words() -> None:
     text = table.as_text(rows())
     assert "dgst, a user, crypto.af_alg_restrict=1: fails: no such [hash sha256: bind: ENOENT]" in text
     assert "dgst (kcapi-tools 1.4), root: hash sha256: hash" in text
-    (line,) = [line for line in text.splitlines() if line.startswith("dgst   ")][1:] or ["?"]
+    (line,) = [line for line in text.splitlines() if line.startswith("dgst   ")][1:2] or ["?"]
     assert line.split() == ["dgst", "works", "works", "FAILS", "falls", "back"]
 
 
 def test_the_short_table_tells_kernels_apart_where_they_differ() -> None:
     lines = table.as_markdown(rows()).splitlines()
-    assert lines[2] == "| dgst | `sha256` | works | works | fails | – | falls back |"
-    assert lines[3] == "| none | nothing | works | – | – | – | – |"
-    differ = [*rows(), Row("6.1", "dgst", "seccomp", "fails", "")]
+    assert lines[2] == "| dgst | `sha256` | works | works | fails | – | falls back | fails |"
+    assert lines[3] == "| none | nothing | works | – | – | – | – | – |"
+    assert lines[4] == "| there | nothing | cannot be run | – | – | – | – | – |"
+    assert not any("@fips" in line for line in lines)
+    differ = [*rows(), Row("6.1", "dgst", "seccomp", Cell("fails"))]
     assert "fails (6.1), falls back (7.3)" in table.as_markdown(differ)
 
 
 def test_versions_of_a_program_are_told_apart() -> None:
-    found = [Row("7.3", "luks", "none", "works", version=f"cryptsetup-bin {version}") for version in ("2.7", "2.8")]
+    found = [
+        Row("7.3", "luks", "none", Cell("works", version=f"cryptsetup-bin {version}")) for version in ("2.7", "2.8")
+    ]
     assert [line.split(" |")[0] for line in table.as_markdown(found).splitlines()[2:4]] == [
         "| luks, 2.7",
         "| luks, 2.8",
@@ -231,8 +237,8 @@ def test_the_table_of_several_runs_takes_the_last_word(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = {
-        "first": [Row("6.1", "dgst", "none", "fails"), Row("6.1", "enc", "none", "works")],
-        "second": [Row("6.1", "dgst", "none", "works")],
+        "first": [Row("6.1", "dgst", "none", Cell("fails")), Row("6.1", "enc", "none", Cell("works"))],
+        "second": [Row("6.1", "dgst", "none", Cell("works"))],
     }
     monkeypatch.setattr("tests.programs.table.events.load", lambda path: path.parent.name)
     monkeypatch.setattr(table, "collect", lambda name: found[name])
@@ -241,4 +247,4 @@ def test_the_table_of_several_runs_takes_the_last_word(
     assert table.main([f"{tmp_path}/{name}/results.json" for name in found]) == 0
     assert "FAILS" not in capsys.readouterr().out
     rows = json.loads((tmp_path / "second/programs.json").read_text())
-    assert [(row["program"], row["verdict"]) for row in rows] == [("dgst", "works"), ("enc", "works")]
+    assert [(row["program"], row["cell"]["verdict"]) for row in rows] == [("dgst", "works"), ("enc", "works")]
