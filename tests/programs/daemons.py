@@ -66,8 +66,7 @@ def pairing(session: Session) -> Result:
         return failed(done)
     total, passed = int(counted[1]), int(counted[2])
     assert total >= 8, said[-300:]
-    wrong = [line.split("  ")[0] for line in said.splitlines() if re.search(r"  (Failed|Timed out|Not Run) ", line)]
-    return Result(passed == total, f"{passed} of {total} pairings; not {', '.join(wrong[:2])}" if wrong else "")
+    return Result(passed == total, f"{passed} of {total} pairings" if passed != total else "")
 
 
 def controller(session: Session) -> Result:
@@ -83,32 +82,6 @@ def controller(session: Session) -> Result:
     ):
         enabled = bluetoothd.wait_for(120, "has been enabled")
         return Result(True, "no hash of its GATT database") if enabled else failed(bluetoothd.done)
-
-
-# ---- strongSwan
-
-_CHARON = """\
-libstrongswan { crypto_test { on_add = yes
-required = yes } }
-charon { load = test-vectors af-alg random nonce openssl kernel-netlink socket-default
-filelog { stderr { default = 1 } } }
-"""
-
-
-def charon(session: Session) -> Result:
-    """charon tries what its plugin af-alg has with published vectors, which its plugin test-vectors has."""
-    config = session.place / "strongswan.conf"
-    config.write_text(_CHARON)
-    session.environment["STRONGSWAN_CONF"] = str(config)
-    with session.started("/usr/lib/ipsec/charon") as daemon:
-        began = daemon.wait_for(200, "spawning ")
-        done = daemon.done
-    if not began:
-        return failed(done)
-    # It says so of what it was given a wrong result by.
-    wrong = re.findall(r"^.*\[af-alg\].*(?:failed|mismatch).*$", done.out + done.err, re.MULTILINE)
-    assert not wrong, wrong
-    return Result(True, "its plugin openssl")
 
 
 # ---- Wi-Fi

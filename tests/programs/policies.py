@@ -25,8 +25,8 @@ _PROFILE = "no-af-alg"
 # What a program needs stays allowed; the family's name in AppArmor's language is alg.
 _PROFILE_TEXT = f"""\
 profile {_PROFILE} flags=(attach_disconnected,mediate_deleted) {{
-  file, capability, mount, umount, ptrace, signal, unix,
-  network inet, network inet6, network unix, network netlink, network packet,
+  file, capability, mount, umount, ptrace, signal, unix, dbus,
+  network,
   deny network alg,
 }}
 """
