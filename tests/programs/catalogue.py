@@ -395,10 +395,10 @@ PROGRAMS = (
             needs=("wpa_supplicant", "hostapd"), modules=("mac80211_hwsim",)),
     Program("CPython test_socket", ("libpython3.13-testsuite",), _cpython, types=("skcipher", "hash", "aead", "rng"),
             needs=("python3",), slow=True),
-    Program("strongSwan pki", ("strongswan-pki", "libstrongswan-extra-plugins", "openssl"), _pki(False), types=("hash",),
-            everybody=True, needs=("pki", "openssl")),
+    Program("strongSwan pki", ("strongswan-pki", "libstrongswan-extra-plugins", "openssl"), _pki(False),
+            types=("hash",), everybody=True, needs=("pki", "openssl")),
     Program("strongSwan vectors", ("strongswan-pki", "libstrongswan-extra-plugins", "openssl"), _pki(True),
-            types=("skcipher", "hash"), needs=("pki", "openssl")),
+            types=("skcipher", "hash"), needs=("pki", "openssl"), slow=True),
     Program("qemu-img LUKS", ("qemu-utils",), _qemu, uses=False, needs=("qemu-img",)),
 )  # fmt: skip
 NOT_TRIED = {
