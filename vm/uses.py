@@ -609,17 +609,25 @@ def _install_filter() -> None:
 
 # ---- the whole machine
 
+MEANS = ("tracefs", "audit")
+"""By what a whole machine is watched, the better one first."""
 
-def watch(seconds: float, ledger: Ledger) -> str:
+
+def watch(seconds: float, ledger: Ledger, by: str = "") -> str:
     """Record what all processes do with AF_ALG for some time; return by what means.
+
+    Args:
+        seconds: how long.
+        ledger: is told of it.
+        by: one of :data:`MEANS`; the first that may be used when empty.
 
     Raises:
         UsesError: there is no means that may be used.
     """
     refusals: list[str] = []
-    for means in (_watch_tracefs, _watch_audit):
+    for name in [by] if by else MEANS:
         try:
-            return "; ".join([means(seconds, ledger), *refusals])
+            return "; ".join([{"tracefs": _watch_tracefs, "audit": _watch_audit}[name](seconds, ledger), *refusals])
         except UsesError as error:
             refusals.append(str(error))
     raise UsesError("cannot watch the whole machine: " + "; ".join(refusals) + "; or give -- COMMAND")
@@ -709,8 +717,13 @@ def _address(type_: str, name: str) -> bytes:
     return struct.pack("=H14s8s", AF_ALG, type_.encode(), b"") + name.encode()
 
 
+def _say_so(seconds: float) -> None:
+    print(f"watching for {seconds:g} s; Ctrl-C ends it sooner", file=sys.stderr, flush=True)
+
+
 def _follow(pipe: Path, seconds: float, heard: Callable[[str], None]) -> None:
     descriptor = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    _say_so(seconds)
     try:
         _read_lines(descriptor, seconds, heard)
     finally:
@@ -733,38 +746,115 @@ def _read_lines(descriptor: int, seconds: float, heard: Callable[[str], None]) -
                 heard(line.decode(errors="replace"))
 
 
-def _watch_audit(seconds: float, ledger: Ledger) -> str:
-    """Watch binds by the audit system: a rule for bind(2), and the records that it gives to who listens."""
-    program = shutil.which("auditctl")
-    if program is None or os.geteuid():
-        raise UsesError("no auditctl, or not root")
-    import socket
-    import subprocess
+# include/uapi/linux/audit.h
+_AUDIT_GET, _AUDIT_SET, _AUDIT_ADD, _AUDIT_REMOVE = 1000, 1001, 1011, 1012
+_AUDIT_ENABLED, _AUDIT_LOCKED = 1, 2
+_AUDIT_AT_EXIT, _AUDIT_ALWAYS, _AUDIT_EQUAL = 4, 2, 0x40000000
+_AUDIT_ARCH, _AUDIT_FAMILY, _AUDIT_FIRST = 11, 113, 200
+_REQUEST, _ACKNOWLEDGE, _ERROR = 1, 4, 2
 
-    key = f"uses-{os.getpid()}"
-    rule = ["exit,always", "-S", "bind", "-k", key]
-    if subprocess.run([program, "-a", *rule], capture_output=True, timeout=30).returncode:
-        raise UsesError("auditctl takes no rule for bind")
+
+def audit_rules() -> list[bytes]:
+    """Return ``struct audit_rule_data`` for each call that makes or binds a socket of AF_ALG, on each architecture."""
+    found = []
+    for audit, numbers in _TABLE.items():
+        of = dict(zip(_CALLS, numbers, strict=True))
+        wanted = [("socket", {_AUDIT_FIRST: AF_ALG}), ("bind", {_AUDIT_FAMILY: AF_ALG})]
+        # Its arguments are in memory, where no rule looks: only binds are seen of it.
+        wanted += [("socketcall", {_AUDIT_FIRST: 2, _AUDIT_FAMILY: AF_ALG})]
+        for name, fields in wanted:
+            if not of[name]:
+                continue
+            mask, all_fields = [0] * 64, {_AUDIT_ARCH: audit, **fields}
+            mask[of[name] // 32] |= 1 << of[name] % 32
+            keys, values = (list(each) + [0] * (64 - len(each)) for each in (all_fields.keys(), all_fields.values()))
+            operators = [_AUDIT_EQUAL] * len(all_fields) + [0] * (64 - len(all_fields))
+            head = (_AUDIT_AT_EXIT, _AUDIT_ALWAYS, len(all_fields))
+            found.append(struct.pack("=260I", *head, *mask, *keys, *values, *operators, 0))
+    return found
+
+
+def _ask_audit(kind: int, content: bytes = b"") -> bytes:
+    """Send a request to the audit system; return its answer.
+
+    Raises:
+        OSError: it refuses.
+    """
+    import socket
+
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 9) as audit:
+        audit.settimeout(30)
+        # Whoever asks for something gets it without an acknowledgement.
+        flags = _REQUEST | (0 if kind == _AUDIT_GET else _ACKNOWLEDGE)
+        audit.sendto(struct.pack("=IHHII", 16 + len(content), kind, flags, 1, 0) + content, (0, 0))
+        answer = audit.recv(65536)
+    if struct.unpack_from("=H", answer, 4)[0] == _ERROR and (number := struct.unpack_from("=i", answer, 16)[0]):
+        raise OSError(-number, os.strerror(-number))
+    return answer[16:]
+
+
+def _enable_audit(enabled: int) -> None:
+    # struct audit_status begins with what of it counts, and this.
+    _ask_audit(_AUDIT_SET, struct.pack("=11I", 1, enabled, *[0] * 9))
+
+
+def _watch_audit(seconds: float, ledger: Ledger) -> str:
+    """Watch by the audit system: rules for socket and bind, and the records that it gives to whoever listens.
+
+    It is switched on meanwhile: rules take no effect before. auditd need not run.
+    """
+    import socket
+
+    try:
+        (before,) = struct.unpack_from("=I", _ask_audit(_AUDIT_GET), 4)
+    except OSError as error:
+        raise UsesError(f"no audit system ({error.strerror})") from None
+    if before == _AUDIT_LOCKED:
+        raise UsesError("the rules of the audit system are locked until the next boot (auditctl -e 2)")
+    added: list[bytes] = []
     try:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 9) as audit:
             # Group 1 of the audit system is what auditd writes down (AUDIT_NLGRP_READLOG).
             audit.bind((0, 1))
-            records = AuditRecords(ledger)
-            end = time.monotonic() + seconds
-            with contextlib.suppress(KeyboardInterrupt):
-                while (left := end - time.monotonic()) > 0 and select.select([audit], [], [], left)[0]:
-                    message = audit.recv(65536)
-                    _, kind = struct.unpack_from("=IH", message)
-                    records.heard(kind, message[16:].decode(errors="replace"))
+            for rule in audit_rules():
+                _ask_audit(_AUDIT_ADD, rule)
+                added.append(rule)
+            _enable_audit(_AUDIT_ENABLED)
+            _read_records(audit.fileno(), seconds, AuditRecords(ledger))
+    except OSError as error:
+        raise UsesError(
+            f"the audit system does not do it: {error.strerror} (root of the first user namespace?)"
+        ) from None
     finally:
-        subprocess.run([program, "-d", *rule], capture_output=True, timeout=30)
-    return "audit, which sees binds alone"
+        for rule in added:
+            with contextlib.suppress(OSError):
+                _ask_audit(_AUDIT_REMOVE, rule)
+        if before != _AUDIT_ENABLED:
+            with contextlib.suppress(OSError):
+                _enable_audit(before)
+    # A process gets what the audit system knows it by when it begins, and only where that was ever on.
+    return "audit, which sees " + ("all processes" if before else "only processes that began meanwhile")
+
+
+def _read_records(audit: int, seconds: float, records: AuditRecords) -> None:
+    end = time.monotonic() + seconds
+    _say_so(seconds)
+    with contextlib.suppress(KeyboardInterrupt):
+        while (left := end - time.monotonic()) > 0 and select.select([audit], [], [], left)[0]:
+            try:
+                message = os.read(audit, 65536)
+            except OSError as error:
+                if error.errno == errno.ENOBUFS:
+                    continue  # some were lost
+                raise
+            _, kind = struct.unpack_from("=IH", message)
+            records.heard(kind, message[16:].decode(errors="replace"))
 
 
 class AuditRecords:
     """Puts records of the audit system together: a call, and the address that it was given."""
 
-    _SYSCALL, _SOCKADDR = 1300, 1306
+    _SYSCALL, _SOCKADDR, _END = 1300, 1306, 1320
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
@@ -775,15 +865,22 @@ class AuditRecords:
         event = text.partition("(")[2].partition(")")[0]
         fields = dict(re.findall(r'(\w+)=("[^"]*"|\S+)', text))
         if kind == self._SYSCALL:
-            self.calls = {event: fields}
+            self.calls[event] = fields
+            numbers = _TABLE.get(int(fields["arch"], 16), ())
+            # Rules of others give other calls.
+            if numbers and int(fields["syscall"]) == numbers[0] and int(fields["a0"], 16) & 0xFFFFFFFF == AF_ALG:
+                self.ledger.made(self._who(fields), "", outcome_of(int(fields["exit"])))
         elif kind == self._SOCKADDR and event in self.calls:
             address = bytes.fromhex(fields.get("saddr", ""))
             if address[:2] == AF_ALG.to_bytes(2, sys.byteorder):
                 call = self.calls[event]
-                who = who_is(int(call["pid"]))
-                if who.uid < 0:
-                    who = Who(call["comm"].strip('"'), int(call["euid"]), False, False)
-                self.ledger.bound(who, "", address, outcome_of(int(call["exit"])))
+                self.ledger.bound(self._who(call), "", address, outcome_of(int(call["exit"])))
+        elif kind == self._END:
+            self.calls.pop(event, None)
+
+    def _who(self, call: dict[str, str]) -> Who:
+        who = who_is(int(call["pid"]))
+        return who if who.uid >= 0 else Who(call["comm"].strip('"'), int(call["euid"]), False, False)
 
 
 # ---- what the kernel would say
@@ -996,7 +1093,7 @@ def _main(arguments: Sequence[str]) -> int:
     ledger = Ledger()
     status, means, unknown = 0, "ptrace", set[int]()
     if options.live is not None:
-        means = watch(options.live, ledger)
+        means = watch(options.live, ledger, options.by)
     else:
         tracer = Tracer(ledger)
         status = tracer.run(options.command)
@@ -1024,6 +1121,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         epilog="The exit status is the command's.",
     )
     parser.add_argument("--live", type=_seconds, metavar="SECONDS", help="watch the whole machine for so long (root)")
+    parser.add_argument("--by", choices=MEANS, default="", help="how to watch (default: the first that works)")
     parser.add_argument(
         "--levels", action="store_true", help="ask at all levels of crypto.af_alg_restrict, which sets it for a moment"
     )

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -367,13 +368,63 @@ def test_records_of_the_audit_system() -> None:
     records = uses.AuditRecords(ledger)
     address = (struct.pack("=H14s8s", 38, b"skcipher", b"") + b"cbc(aes)\0").hex().upper()
     records.heard(
-        1300, 'audit(1.2:3): arch=c000003e syscall=49 success=yes exit=0 pid=4194999 euid=7 comm="kcapi" key="k"'
+        1300, 'audit(1.2:3): arch=c000003e syscall=49 success=yes exit=0 a0=3 pid=4194999 euid=7 comm="kcapi" key="k"'
     )
     records.heard(1306, f"audit(1.2:3): saddr={address}")
     (use,) = ledger.uses.values()
     assert (use.who.program, use.who.uid, use.type, use.name, use.calls) == (
         "kcapi", 7, "skcipher", "cbc(aes)", Counter({"bind: ok": 1})
     )  # fmt: skip
+
+
+def test_rules_of_the_audit_system_are_for_the_family_alone() -> None:
+    """struct audit_rule_data (include/uapi/linux/audit.h): what is compared with what, and on which calls."""
+    rules = uses.audit_rules()
+    found = set()
+    for rule in rules:
+        words = struct.unpack("=260I", rule)
+        fields = dict(zip(words[67 : 67 + words[2]], words[131 : 131 + words[2]], strict=True))
+        (number,) = (32 * index + bit for index, mask in enumerate(words[3:67]) for bit in range(32) if mask >> bit & 1)
+        found.add((fields[11], number, fields.get(113), fields.get(200)))
+    x86_64, i386 = 62 | _64 | _LITTLE, 3 | _LITTLE
+    assert {each for each in found if each[0] == x86_64} == {(x86_64, 41, None, 38), (x86_64, 49, 38, None)}
+    assert {each for each in found if each[0] == i386} == {
+        (i386, 359, None, 38), (i386, 361, 38, None), (i386, 102, 38, 2)
+    }  # fmt: skip
+    assert {each[0] for each in found} == set(uses._TABLE)
+
+
+def has_audit() -> bool:
+    try:
+        (enabled,) = struct.unpack_from("=I", uses._ask_audit(uses._AUDIT_GET), 4)
+    except OSError:
+        return False
+    return os.geteuid() == 0 and enabled != uses._AUDIT_LOCKED
+
+
+@pytest.mark.skipif(not has_audit(), reason="no audit system that may be asked")
+def test_the_audit_system_tells_of_sockets_and_binds(tmp_path: Path) -> None:
+    before = uses._ask_audit(uses._AUDIT_GET)[4:8]
+    recorder, command = tmp_path / "recorder.py", tmp_path / "program.py"
+    recorder.write_text(UNIX.format(file=str(FILE)))
+    command.write_text(USER + "bound(b'hash', b'audited')\nbound(b'hash', b'audited')\n")
+    with subprocess.Popen(
+        [sys.executable, recorder, "--json", "--output", tmp_path / "uses.json", "--live", "60", "--by", "audit"],
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as watcher:
+        assert watcher.stderr is not None
+        assert watcher.stderr.readline().startswith("watching for 60 s")
+        done = subprocess.run([sys.executable, command], capture_output=True, text=True, timeout=60, cwd=tmp_path)
+        watcher.send_signal(signal.SIGINT)
+        assert watcher.wait(60) == 0
+    assert done.returncode, "the second bind should have been refused"
+    found = json.loads((tmp_path / "uses.json").read_text())
+    assert "audit" in found["means"]
+    (use,) = (use for use in found["uses"] if (use["type"], use["name"]) == ("hash", "audited"))
+    assert use["calls"] == {"bind: EADDRINUSE": 1, "bind: ok": 1}
+    assert use["uid"] == 0
+    assert uses._ask_audit(uses._AUDIT_GET)[4:8] == before
 
 
 # ---- what the kernel would say
