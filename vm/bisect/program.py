@@ -6,6 +6,7 @@ it cannot be judged. A kernel that goes down under it is bad.
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,7 +60,7 @@ def run(spec: str, program: str, arguments: Sequence[str], directory: Path, prog
     began = time.monotonic()
     try:
         outcome = guest.run(
-            guest.Machine(spec, tuple(arguments), _SECONDS), {"program": str(binary)}, place, progress
+            guest.Machine(spec, tuple(arguments), _SECONDS), {"program": shlex.quote(str(binary))}, place, progress
         )["program"]  # fmt: skip
     except UsageError as error:
         if "did not boot" in str(error):

@@ -13,6 +13,7 @@ is to do, else 1, with the reason.
 from __future__ import annotations
 
 import argparse
+import shlex
 import shutil
 import sys
 import tempfile
@@ -117,7 +118,7 @@ def _run(arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="vm-reproducer-") as name:
         binary = prepared(options.program, Path(name), kernel.architecture)
         machine = guest.Machine(options.kernel, _arguments(options))
-        outcome = guest.run(machine, {"program": str(binary)}, Path(name), say)["program"]
+        outcome = guest.run(machine, {"program": shlex.quote(str(binary))}, Path(name), say)["program"]
     print(outcome.output if outcome.status is not None else f"the machine went down: {outcome.output}")
     return 1 if outcome.status is None else outcome.status
 

@@ -17,6 +17,8 @@ from vm.base.words import last_line
 
 _MARK = re.compile(rb"^@@ (begin|end) (\S+) ?(\d*)$", re.MULTILINE)
 _LOST = 255
+SPENT = "/run/vm/spent"
+"""A job that leaves this file ends its machine: the next one has a fresh one."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +27,13 @@ class Outcome:
 
     Attributes:
         status: its exit status; None when the machine went down.
-        output: what it said.
+        output: what it said; of a machine that went down why.
+        before: what it had said until then.
     """
 
     status: int | None
     output: str
+    before: str = ""
 
     @property
     def line(self) -> str:
@@ -73,27 +77,31 @@ def run(machine: Machine, jobs: Mapping[str, str], place: Path, progress: Progre
     found: dict[str, Outcome] = {}
     while left:
         script = "".join(
-            f"echo '@@ begin {name}'\n({text})\necho \"@@ end {name} $?\"\n" for name, text in left.items()
+            f"echo '@@ begin {name}'\n({text})\necho \"@@ end {name} $?\"\n[ ! -e {SPENT} ] || poweroff -f\n"
+            for name, text in left.items()
         )
         (place / "jobs.sh").write_text(script)
         done = subprocess.run(
             machine.command(f"sh {shlex.quote(str(place / 'jobs.sh'))}", place),
             cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True,
         )  # fmt: skip
-        ended, lost = outcomes(done.stdout)
+        ended, lost, before = outcomes(done.stdout)
         found |= ended
         for name in [*ended, *([lost] if lost else [])]:
             left.pop(name, None)
         if lost:
-            found[lost] = Outcome(None, _why(done.stderr))
+            found[lost] = Outcome(None, _why(done.stderr), before)
             progress(f"{machine.spec}: the machine went down in {lost}")
         elif not ended or (left and done.returncode != _LOST):
             raise UsageError(f"{machine.spec}: {last_line(done.stderr.decode(errors='replace'))}")
     return found
 
 
-def outcomes(said: bytes) -> tuple[dict[str, Outcome], str]:
-    """Return how commands ended, by what the guest said, and the name of one that did not; empty when all did."""
+def outcomes(said: bytes) -> tuple[dict[str, Outcome], str, str]:
+    """Return how commands ended, by what the guest said, and the name of one that did not with what that said.
+
+    The name is empty when all did.
+    """
     found: dict[str, Outcome] = {}
     begun, at = "", 0
     for mark in _MARK.finditer(said):
@@ -103,7 +111,14 @@ def outcomes(said: bytes) -> tuple[dict[str, Outcome], str]:
         elif name == begun:
             found[name] = Outcome(int(status), said[at : mark.start()].decode(errors="replace").strip())
             begun = ""
-    return found, begun
+    return found, begun, said[at:].decode(errors="replace") if begun else ""
+
+
+def recording(tests: Sequence[str], arguments: Sequence[str], within: str = "") -> str:
+    """Return shell that records tests and prints the record; ``within`` are words before it all."""
+    pytest = ["python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "vm.guest.recording"]
+    pytest += ["--no-known-issues", "--color=no", *arguments, *tests]
+    return f"{within}{shlex.join(['python3', '-m', 'vm.guest.recorder', '3', '--', *pytest])} 3>&1 >&2"
 
 
 def record(
@@ -114,9 +129,7 @@ def record(
     Raises:
         UsageError: the guest cannot be had, or pytest ran nothing.
     """
-    pytest = ["python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "vm.guest.recording"]
-    pytest += ["--no-known-issues", "--color=no", *arguments, *tests]
-    text = f"{shlex.join(['python3', '-m', 'vm.guest.recorder', '3', '--', *pytest])} 3>&1 >&2"
+    text = recording(tests, arguments)
     done = subprocess.run(machine.command(text, place), cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True)
     lines = done.stdout.decode(errors="replace").splitlines()
     if not any('"note"' in line for line in lines):

@@ -45,6 +45,7 @@ class Program:
         text: the program.
         shown: what it said on that kernel; ``good`` what on the good one, None without one.
         steps: how many calls it makes, and how many it made before it was cut down.
+        within: shell words before its command on that kernel, with which that becomes what the test is red on.
     """
 
     test: str
@@ -57,6 +58,7 @@ class Program:
     good: Outcome | None = None
     steps: tuple[int, int] = (0, 0)
     recording: Recording | None = field(default=None, repr=False)
+    within: str = ""
 
     @property
     def works(self) -> bool:
@@ -146,10 +148,24 @@ def _tells(recording: Recording) -> bool:
 
 
 def of_recordings(
-    order: Order, recordings: Sequence[Recording], theirs: Mapping[str, Recording], progress: Progress
+    order: Order,
+    recordings: Sequence[Recording],
+    theirs: Mapping[str, Recording],
+    progress: Progress,
+    within: Sequence[str] = (),
 ) -> list[Program]:
-    """Make a program of each recording, try them, cut them down, and try them again."""
+    """Make a program of each recording, try them, cut them down, and try them again.
+
+    Args:
+        order: what and where.
+        recordings: of the tests.
+        theirs: those of a good kernel, by test.
+        progress: told in one line each what is done.
+        within: of each recording the words that a command on its kernel begins with; none at all for none.
+    """
     made = [_begun(each, theirs, order) for each in recordings]
+    for program, words in zip(made, within, strict=False):
+        program.within = words
     wanted = [each for each in made if not each.reason and (order.passed or each.outcome != "passed")]
     if not wanted:
         return made
@@ -259,7 +275,8 @@ def _cut_down(order: Order, red: Sequence[Program], progress: Progress) -> dict[
         words = ["python", "-m", "vm.guest.shorten", str(binary), str(len(program.fault.uses)), str(_SHORTEN_SECONDS)]
         kept = [str(place) for place in sorted({*protected, *judged})]
         # The line is what it says when all steps are there.
-        jobs[f"cut-{number}"] = f'{shlex.join(words)} "$({binary} | tail -n 1)" {" ".join(kept)}'
+        text = f'{shlex.join(words)} "$({shlex.quote(str(binary))} | tail -n 1)" {" ".join(kept)}'
+        jobs[f"cut-{number}"] = f"{program.within}sh -c {shlex.quote(text)}"
     done = guest.run(order.machine, jobs, order.place, progress)
     found: dict[int, Sequence[Use]] = {}
     for number, program in enumerate(red):
@@ -295,9 +312,10 @@ def _try(order: Order, wanted: Sequence[Program], progress: Progress) -> None:
         source.write_text(program.text)
         compiled(source, source.with_suffix(""), order.architecture)
         binaries[number] = source.with_suffix("")
-    jobs = {f"try-{number}": str(binary) for number, binary in binaries.items()}
+    jobs = {f"try-{number}": shlex.quote(str(binary)) for number, binary in binaries.items()}
     progress(f"trying {plural(len(jobs), 'program')} on {order.machine.spec}")
-    done = guest.run(order.machine, jobs, order.place, progress)
+    changed = {f"try-{number}": wanted[number].within + jobs[f"try-{number}"] for number in binaries}
+    done = guest.run(order.machine, changed, order.place, progress)
     for number, program in enumerate(wanted):
         program.shown = done[f"try-{number}"]
     if order.good is None:

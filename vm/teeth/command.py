@@ -21,7 +21,7 @@ from vm.base.words import plural
 from vm.kernels.build import build as kernels
 from vm.kernels.build.plan import Plan
 from vm.run import command as run
-from vm.teeth import build, reach, report
+from vm.teeth import build, reach, report, reproducers
 from vm.teeth.changes import Mutant, base, fixes, mutants
 from vm.teeth.plan import Bite, Bites
 from vm.teeth.reach import Reach
@@ -60,10 +60,12 @@ def main(arguments: Sequence[str]) -> int:
         return _reach(spec, kernel, options.names, further)
     always, release = base(DATA / "base.toml")
     built = build.build(kernel, chosen, always, say)
+    killers = report.recorded(DATA)
+    if options.reproducers is not None:
+        return reproducers.main(kernel, spec, built, killers, release, options.reproducers, options.whole, say)
     if (known := reach.load(_map_of(kernel))) is None:
         say(f"{kernel.label}: which tests reach a mutant is not known; with --reach once, it is noticed sooner")
         known = Reach()
-    killers = report.recorded(DATA)
     # Mixed, so that what was done of a run that is ended early is a fair sample; and always alike.
     mixed = sorted(built, key=lambda one: hashlib.sha256(one.mutant.name.encode()).digest())
     plan = Bites(
@@ -200,6 +202,13 @@ def _parser() -> Parser:
         action="store_true",
         help="no mutant: find out which of the kernel's functions each test of the places NAME (default: all) reaches; "
         "runs of mutants leave out the others then (kept in the cache; again after new tests)",
+    )
+    add(
+        "--reproducers",
+        type=Path,
+        metavar="DIRECTORY",
+        help="no search: write there a C program of each mutant of which a test is known that notices, and try it with "
+        "and without the mutant",
     )
     add("--list", action="store_true", help="only list the mutants")
     return parser
