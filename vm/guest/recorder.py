@@ -48,6 +48,8 @@ _SYSCALL, _DETACH, _SEIZE, _INTERRUPT, _LISTEN, _EVENT_MESSAGE, _INFO = 24, 17, 
 _OPTIONS = 0x1 | 0x2 | 0x4 | 0x8 | 0x10
 _ENTRY, _EXIT = 1, 2
 _EVENT_STOP = 128
+# Of waitpid(2), __WALL: threads as well.
+_ALL = 0x40000000
 _EVENT_EXEC = 4
 _PIDFD_GETFD = 438
 _SLOTS = 0x10000000
@@ -245,7 +247,7 @@ class Recorder:
 
     def turn(self) -> tuple[int, int] | None:
         """Wait for what comes next and act on it; return number and status of a process that ended, else None."""
-        thread, status = os.waitpid(-1, 0x40000000)
+        thread, status = self._next()
         if not os.WIFSTOPPED(status):
             self.tasks.pop(thread, None)
             return thread, status
@@ -277,6 +279,20 @@ class Recorder:
             with contextlib.suppress(ProcessLookupError):
                 _ptrace(_SYSCALL, thread, 0, sent)
         return None
+
+    def _next(self) -> tuple[int, int]:
+        """Wait for a thread, of several that have stopped the one whose last stop is longest ago.
+
+        The kernel would always tell of the same one: a thread that asks in a loop whether another has come so far would
+        have that one wait for ever.
+        """
+        for thread in list(self.tasks) if len(self.tasks) > 1 else ():
+            with contextlib.suppress(ChildProcessError):
+                found, status = os.waitpid(thread, os.WNOHANG | _ALL)
+                if found:
+                    self.tasks[thread] = self.tasks.pop(thread)
+                    return found, status
+        return os.waitpid(-1, _ALL)
 
     def _process_of(self, thread: int) -> int:
         with contextlib.suppress(OSError, IndexError):

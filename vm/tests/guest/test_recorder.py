@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,15 @@ def recorded(body: str) -> list[Recording]:
         found = list(record.load(file))
     assert process.wait() == 0
     return found
+
+
+@pytest.fixture
+def one_processor() -> Iterator[None]:
+    """What is started meanwhile has one, like a guest."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    yield
+    os.sched_setaffinity(0, before)
 
 
 def test_calls_have_their_data_and_results() -> None:
@@ -129,3 +139,20 @@ def test_numbers_are_those_of_this_machine() -> None:
         call.name for number, call in syscalls.known("first").items() if f"__NR_{call.name} {number}\n" not in text
     ]
     assert not wrong
+
+
+def test_a_thread_that_asks_again_and_again_keeps_no_other_one_waiting(one_processor: None) -> None:
+    """Each of its calls stops it, and it stands before the other one in the kernel's list."""
+    (one,) = recorded(
+        "import select\n"
+        "r, w = os.pipe()\n"
+        "asked = select.poll()\n"
+        "asked.register(r, select.POLLIN)\n"
+        "thread = threading.Thread(target=lambda: [os.close(os.dup(w)) for _ in range(50)] and os.write(w, b'x'))\n"
+        "thread.start()\n"
+        "while not asked.poll(0):\n"
+        "    pass\n"
+        "thread.join()\n"
+    )
+    assert sum(event.call == "dup" for event in one.events) >= 50 or sum(e.call == "fcntl" for e in one.events) >= 50
+    assert one.complete
