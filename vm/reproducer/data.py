@@ -131,14 +131,17 @@ def string(data: bytes) -> str:
     return f'"{text}"'
 
 
-def numbers(data: bytes, indent: str = "\t") -> list[str]:
-    """Return bytes as hexadecimal numbers, twelve a line."""
-    return [indent + " ".join(f"0x{each:02x}," for each in data[at : at + 12]) for at in range(0, len(data), 12)]
-
-
 def fnv(data: bytes) -> int:
     """Return the FNV-1a hash of 64 bits, as the program has it for what is too long to stand in it."""
     value = 0xCBF29CE484222325
     for each in data:
         value = (value ^ each) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
     return value
+
+
+def strings(data: bytes) -> list[str]:
+    """Return bytes as C string literals, 24 bytes each; as text where they all are, and are not many."""
+    if is_text(data) and len(data) <= 80:
+        return [string(data)]
+    rows = [data[at : at + 24] for at in range(0, len(data), 24)]
+    return ['"' + "".join(f"\\x{each:02x}" for each in row) + '"' for row in rows]

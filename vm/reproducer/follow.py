@@ -166,7 +166,9 @@ def _copy(table: dict[int, Thing], event: Event, result: int) -> Thing:
     old = table.get(event.arguments[0])
     if old is None:
         return Thing("unknown", result, event.number)
-    return Thing(old.kind, result, event.number, type_=old.type_, parent=old)
+    # Of a ring's memory there is one, whoever has a descriptor of it.
+    kind = "unknown" if old.kind == "ring" else old.kind
+    return Thing(kind, result, event.number, type_=old.type_, parent=old)
 
 
 def is_root(use: Use) -> bool:
@@ -224,7 +226,7 @@ def _asked(event: Event) -> tuple[object, ...]:
 
 def _binds(use: Use) -> bool:
     """Say whether what one thing of an event is, is of interest for the others."""
-    return use.event.call not in ("poll", "ppoll", "epoll_ctl")
+    return use.event.call not in ("poll", "ppoll")
 
 
 def connected(uses: Iterable[Use], wanted: Event) -> set[int]:

@@ -239,8 +239,8 @@ def header(program: Program, order: Order) -> list[str]:
     assert program.fault is not None
     said = [" ".join(part.split()) for part in re.split(r"\n\s*\n", recording.doc.strip()) if part.strip()]
     lines = [program.test, ""]
-    for paragraph in said:
-        lines += [paragraph, ""]
+    # What the test is about, and where its rule comes from.
+    lines += said[:1] + [each for each in said[1:] if each.startswith("Source")]
     if program.outcome == "passed":
         lines.append(f"Recorded where it is right: {order.named}")
     else:
@@ -249,8 +249,8 @@ def header(program: Program, order: Order) -> list[str]:
         if program.fault.source == "good kernel" and order.good is not None:
             lines.append(f"Expected is what {order.good.spec} does, where the test passes.")
     lines += [f"Fixed by: {each}" for each in order.fixes(recording.fixes)]
-    how = "gcc -std=gnu11 -Wall -pthread -o reproducer reproducer.c, and run it as root: it says 'as expected' and "
-    return [*lines, "", how + "ends with 0, or says what it got and ends with 1; with 2 when it does not come so far."]
+    how = "cc -pthread reproducer.c && ./a.out, as root, says 'as expected' and ends with 0, or what it got and with 1"
+    return [*lines, "", f"{how}; with 2 when it does not come so far."]
 
 
 def _masked(program: Program, order: Order, number: int) -> Path | None:

@@ -41,8 +41,8 @@ def test_a_red_test_becomes_a_program(program: Path) -> None:
     text = program.read_text()
     assert "Seen on: Linux 5.10" in text
     assert "Fixed by: commit e4c06479d705" in text
-    assert 'expect("sendmsg", got, -EINVAL, "bytes")' in text
-    assert "set_iv(&m" in text
+    assert "if (got >= 0 || errno != EINVAL)" in text
+    assert "ALG_SET_IV" in text
 
 
 def test_a_program_says_what_a_kernel_does(program: Path) -> None:
@@ -61,4 +61,4 @@ def test_a_run_leaves_programs_of_what_failed(tmp_path: Path) -> None:
     # An id has the kernel in it here.
     vm("test", *words, TEST.partition("::")[0], "-k", "test_aad_of_2_gib_is_refused and 4294967295", status=1)
     (found,) = (tmp_path / "latest").resolve().glob("kernels/*/reproducers/*/reproducer.c")
-    assert 'expect("sendmsg", got, -EINVAL, "bytes")' in found.read_text()
+    assert "if (got >= 0 || errno != EINVAL)" in found.read_text()
