@@ -9,6 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from tests.errors import kernel_memory
 from tests.errors.held import Held, difference
 
 NOTHING = Held(frozenset("012"), "sockets: used 7", "", "", "", "")
@@ -183,3 +186,33 @@ def test_failed_test_is_cleaned_up_after(tmp_path: Path) -> None:
         "PASSED test_x.py::test_leaks",
         "PASSED test_x.py::test_lets_go",
     ], run.stdout
+
+
+class Memory:
+    """Counters of a kernel that loses pages at each call and is given back ``freed`` by others.
+
+    That is at call 20, and 30 at each of the first four looks.
+    """
+
+    def __init__(self, loses: int, freed: int) -> None:
+        self.pages, self.calls, self.looks, self.loses, self.freed = 1000, 0, 0, loses, freed
+
+    def call(self) -> None:
+        self.calls += 1
+        self.pages += self.loses
+        if self.calls == 20:
+            self.pages -= self.freed
+
+    def given(self) -> kernel_memory.Given:
+        self.looks += 1
+        self.pages -= 30 * (self.looks < 5)
+        return kernel_memory.Given({"kmalloc-64": 10}, self.pages)
+
+
+@pytest.mark.parametrize("freed", [0, 400])
+@pytest.mark.parametrize("loses", [0, 1])
+def test_lost_pages_are_seen_whatever_others_give_back(loses: int, freed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = Memory(loses, freed)
+    monkeypatch.setattr(kernel_memory, "given", memory.given)
+    monkeypatch.setattr(kernel_memory, "_SETTLE_SECONDS", 0.5)
+    assert kernel_memory.lost(memory.call) == ["pages: 128 more after 128 calls"] * loses
