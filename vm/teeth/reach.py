@@ -17,10 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vm.base.decode import decode
+from vm.base.errors import UsageError
 from vm.teeth.changes import DoesNotApply, body
 
 SYSFS = Path("/sys/module")
 _PARAMETER = "reached_"
+# A hundred times what the suite comes to.
+_MOST = 2**28
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,9 @@ def unpack(words: Iterable[str], functions: Sequence[str]) -> Reach:
     Args:
         words: of each guest's tests.
         functions: as ``Reach`` has them, those of a file in the order of its flags.
+
+    Raises:
+        UsageError: nobody packed that, or so much that it would fill the host's memory.
     """
     lengths: dict[str, int] = {}
     for name in functions:
@@ -150,7 +156,21 @@ def unpack(words: Iterable[str], functions: Sequence[str]) -> Reach:
         lengths[stem] = lengths.get(stem, 0) + 1
     tests = []
     for word in words:
-        for test, (seconds, flags) in json.loads(zlib.decompress(base64.b85decode(word))).items():
+        try:
+            found: dict[str, tuple[float, dict[str, str]]] = json.loads(_inflated(base64.b85decode(word)))
+        except (ValueError, zlib.error) as error:
+            raise UsageError(f"what a guest says that its tests reach cannot be read: {error}") from None
+        for test, (seconds, flags) in found.items():
             every = "".join(flags.get(stem, "N" * length) for stem, length in lengths.items())
             tests.append(Reached(test, seconds, every))
     return Reach(tuple(functions), tuple(tests))
+
+
+def _inflated(data: bytes) -> bytes:
+    inflater = zlib.decompressobj()
+    text = inflater.decompress(data, _MOST)
+    if inflater.unconsumed_tail:
+        raise ValueError(f"a guest packed more than {_MOST >> 20} MiB of flags")
+    if not inflater.eof:
+        raise ValueError("its end is missing")
+    return text

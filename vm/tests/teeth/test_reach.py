@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from vm.base.errors import UsageError
 from vm.teeth import reach
 from vm.teeth.changes import Change, Mutant
 from vm.teeth.plan import Bite, Order
@@ -97,3 +100,11 @@ def test_only_tests_that_reach_a_mutant_are_run() -> None:
     mutant = Mutant("m", (Change("crypto/x.c", "table", "a", "b"),), ("elsewhere",))
     assert order.of(Bite(mutant, reached="YYN")) == [5, 1, 0, 2]
     assert order.of(Bite(mutant)) == []
+
+
+def test_what_no_guest_packs_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reach, "_MOST", 4000)
+    too_much = reach.pack({"t::a": (0.5, {"x": "Y" * 5000})})
+    for word in (too_much, "0" * 9, "\x7f", reach.pack({})[:-5]):
+        with pytest.raises(UsageError, match="cannot be read"):
+            reach.unpack([word], ["x:f"])
