@@ -46,4 +46,11 @@ class Differs:
     unwanted: bytes
 
 
-Check: TypeAlias = Result | Success | Returns | Holds | Differs
+@dataclass(frozen=True)
+class Events:
+    """io_getevents(2) tells of requests with these data, in this order."""
+
+    wanted: tuple[int, ...]
+
+
+Check: TypeAlias = Result | Success | Returns | Holds | Differs | Events

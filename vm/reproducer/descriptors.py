@@ -12,6 +12,7 @@ from vm.reproducer.context import Context, Said, signed, text
 from vm.reproducer.follow import Use
 
 _CLOEXEC = 0o2000000
+_EXCLUSIVE = 0o200
 _KEYCTL = {
     0: ("KEYCTL_GET_KEYRING_ID", 2), 3: ("KEYCTL_REVOKE", 1), 5: ("KEYCTL_SETPERM", 2), 8: ("KEYCTL_LINK", 2),
     9: ("KEYCTL_UNLINK", 2), 15: ("KEYCTL_SET_TIMEOUT", 2), 21: ("KEYCTL_INVALIDATE", 1),
@@ -126,8 +127,11 @@ class Descriptors(Context):
             self.headers.add("sys/stat.h")
             if not flags & 0o100:
                 words += " | O_CREAT" if flags & 3 else ""
+        before = [f'\tunlink("{path}");'] if flags & _EXCLUSIVE and path.startswith("/tmp/") else []
         mode_text = f", 0{mode or 0o600:o}" if "O_CREAT" in words else ""
-        return self.makes(use, f'open("{path}", {words}{mode_text})')
+        said = self.makes(use, f'open("{path}", {words}{mode_text})')
+        said.before = before
+        return said
 
     _open = _openat
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from vm.guest.recorder import unpack
 from vm.reproducer import names
-from vm.reproducer.check import Check, Differs, Holds, Result, Returns, Success, Unsupported
+from vm.reproducer.check import Check, Differs, Events, Holds, Result, Returns, Success, Unsupported
 from vm.reproducer.follow import Thing, Use, connected, numbers_of
 from vm.reproducer.record import Event, Note, Observed, Recording
 
@@ -270,12 +270,27 @@ def _compared(uses: Sequence[Use], note: Note, text: str) -> Fault:
         raise Unsupported("the test's assertion is not about what a call gave")
     if op != "==":
         raise Unsupported(f"the test's assertion compares by {op}")
+    if (fault := _order(uses, left, right)) is not None:
+        fault.said = said
+        return fault
     for one, other in _leaves(left, right):
         for got, wanted in ((one, other), (other, one)):
             if (fault := _leaf(uses, got, wanted)) is not None:
                 fault.said = said
                 return fault
     raise Unsupported("the test's assertion is not about what a call gave")
+
+
+def _order(uses: Sequence[Use], left: Any, right: Any) -> Fault | None:
+    """Return the fault of io_getevents(2) where the order of its events is compared."""
+    if not (isinstance(left, list) and isinstance(right, list) and len(left) == len(right) > 1):
+        return None
+    for use in reversed(uses):
+        told = [data for data, *_ in use.event.out.get(3, ())] if use.event.call == "io_getevents" else []
+        for got, wanted in ((left, right), (right, left)):
+            if told and got == told and sorted(map(str, wanted)) == sorted(map(str, told)):
+                return Fault(_until(uses, use), {use.event.number: [Result((len(told),)), Events(tuple(wanted))]})
+    return None
 
 
 def _leaves(left: Any, right: Any) -> Iterator[tuple[Any, Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from vm.guest.recorder import unpack
 from vm.reproducer import names
-from vm.reproducer.check import Result, Unsupported
+from vm.reproducer.check import Events, Result, Unsupported
 from vm.reproducer.context import Context, Said, errno_of, signed, struct
 from vm.reproducer.follow import Use
 
@@ -89,7 +89,10 @@ class Requests(Context):
         wait = f"&(struct timespec){{ {max(seconds, 0)}, 0 }}"
         call = f"syscall(SYS_io_getevents, {self._context(context)}, {least}, {most}, events, {wait})"
         after = []
-        if self.judges(use, Result):
+        for check in self.plan.checks.get(use.event.number, ()):
+            if isinstance(check, Events):
+                after += self._order(check)
+        if self.judges(use, Result) and not self.judges(use, Events):
             for place, (_, _, result, _) in enumerate(use.event.out.get(3, [])):
                 self.headers |= {"errno.h", "stdlib.h"}
                 wanted = errno_of(result)
@@ -100,6 +103,20 @@ class Requests(Context):
                     "\t}",
                 ]
         return Said(call, after=after)
+
+    def _order(self, check: Events) -> list[str]:
+        """Return statements that look at which requests events are of."""
+        self.headers.add("stdlib.h")
+        lines = []
+        for place, data in enumerate(check.wanted):
+            lines += [
+                f"\tif (events[{place}].data != {data}) {{",
+                f'\t\tprintf("io_getevents: got request %llu as number {place}, expected {data}\\n",',
+                f"\t\t       (unsigned long long)events[{place}].data);",
+                "\t\texit(1);",
+                "\t}",
+            ]
+        return lines
 
     def _io_cancel(self, use: Use) -> Said:
         self.headers |= {"linux/aio_abi.h", "sys/syscall.h"}

@@ -8,7 +8,7 @@ import pytest
 
 from vm.guest.recorder import pack
 from vm.reproducer import fault, follow
-from vm.reproducer.check import Check, Differs, Holds, Result, Returns, Success, Unsupported
+from vm.reproducer.check import Check, Differs, Events, Holds, Result, Returns, Success, Unsupported
 from vm.reproducer.fault import Fault
 from vm.reproducer.record import Event, Made, Note, Recording
 
@@ -103,6 +103,13 @@ def test_bytes_that_are_too_few_and_in_a_tuple_the_other_way_round(story: Story)
     number = story.recv(WRONG[:8])
     story.note("compared", op="==", left=[1, raw(RIGHT)], right=[1, raw(WRONG[:8])])
     assert story.fails().checks == {number: [Result((16,)), Holds(RIGHT)]}
+
+
+def test_the_order_in_which_requests_are_done(story: Story) -> None:
+    events = [[1, 0, 16, 0], [0, 0, 16, 0]]
+    number = story.call("io_getevents", [1, 2, 8, {"at": 1}, {"at": 0}], 2, out={3: events})
+    story.note("compared", op="==", left=[1, 0], right=[0, 1])
+    assert story.fails().checks == {number: [Result((2,)), Events((0, 1))]}
 
 
 def test_digests_as_text(story: Story) -> None:
