@@ -90,7 +90,7 @@ def table(seen: Mapping[str, Sequence[str]]) -> str:
 
 def _run(directory: Path, further: Sequence[str]) -> Run:
     directory.mkdir()
-    words = ["test", "-q", "--tb=no", "-p", "no:cacheprovider", f"--results={directory}", *further]
+    words = ["test", "-q", "--tb=no", "-p", "no:cacheprovider", "--in-order", f"--results={directory}", *further]
     done = process.run([sys.executable, "-m", "vm", *words], deadline=_DEADLINE)
     if done.status not in (0, 1) or not (directory / "latest").exists():
         raise UsageError(f"exit status {done.status}: {last_line(done.errors, done.output)}")

@@ -11,7 +11,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from vm.machine.vm import Vm
 from vm.report import files as report
 from vm.results import clean, junit, table, write
 from vm.results.model import Run, Verdict
-from vm.run import known, live, lost_log, reproducers, resume, skipped, skips, stop
+from vm.run import first, known, live, lost_log, reproducers, resume, skipped, skips, stop
 from vm.run.command import joined
 from vm.run.config import EXPECTED, JUNIT, LABELS, RUN_DIRECTORY, SELECTED
 from vm.run.deadlines import Deadlines, deadlines
@@ -200,7 +200,16 @@ class Controller(KernelList):
             restarts=option.vm_restarts,
             needs_own_machine=self._needs_own_machine,
             told={kernel.name: self._told(kernel) for kernel in self.kernels},
+            first=self._first(),
         )
+
+    def _first(self) -> Mapping[str, frozenset[str]]:
+        """Return what was bad in the run before this one."""
+        directory = self.config.stash[RUN_DIRECTORY]
+        if self.config.option.vm_in_order or RESUMED in self.config.stash:
+            return {}
+        before = first.previous(directory)
+        return first.bad(before, [kernel.name for kernel in self.kernels]) if before else {}
 
     def _vm(self, kernel: Kernel, limits: Deadlines) -> Vm:
         option = self.config.option
@@ -272,6 +281,10 @@ class Controller(KernelList):
             f"kernel {kernel.name}: {kernel.release}" + (f" ({kernel.version})" if kernel.version else "")
             for kernel in self.kernels
         ]
+        if number := len(frozenset().union(*self.session.plan.first.values())):
+            lines += [
+                f"first: {plural(number, 'test')} that the run before had as bad, if selected (not with --in-order)"
+            ]
         return [*lines, f"results: {files.shown(self.session.plan.directory)}"]
 
     @pytest.hookimpl(tryfirst=True)

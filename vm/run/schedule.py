@@ -34,6 +34,7 @@ class Share:
     Attributes:
         collected: ids in the order of the first machine's collection, None before there is one.
         alone: ids that need a machine each.
+        first: ids to give out before all others.
         pending: ids not given to any machine yet, in the order in which they will be.
         waiting: those of ``alone`` not given to any machine yet.
         fresh: machines that were given nothing yet.
@@ -44,6 +45,7 @@ class Share:
 
     collected: list[str] | None = None
     alone: frozenset[str] = frozenset()
+    first: frozenset[str] = frozenset()
     pending: deque[str] = field(default_factory=deque)
     waiting: deque[str] = field(default_factory=deque)
     fresh: set[Node] = field(default_factory=set)
@@ -121,7 +123,7 @@ class KernelScheduling:
         share.index[node] = {test: number for number, test in enumerate(collection)}
         if share.collected is None:
             share.collected = list(collection)
-            share.put_back(collection)
+            share.put_back(sorted(collection, key=lambda test: test not in share.first))
 
     def schedule(self) -> None:
         """Give every machine that has collected something to do."""

@@ -21,6 +21,7 @@ from vm.klog import console
 from vm.klog.splats import find_splats
 from vm.results.model import Verdict
 from vm.run import said
+from vm.run.config import without_kernel
 from vm.run.machines import Machine, Plan, kernel_of_id
 from vm.run.pool import Pool
 from vm.run.record import Recorder
@@ -97,6 +98,10 @@ class VmSession(internals.controller()):  # type: ignore[misc]
             count = len(own)
             self.sched.shares[kernel.name].alone = frozenset(
                 test for test in own if self.plan.needs_own_machine(kernel, self.verdicts.items[test])
+            )
+            before = self.plan.first.get(kernel.name, frozenset())
+            self.sched.shares[kernel.name].first = frozenset(
+                test for test in own if without_kernel(test, kernel.name) in before
             )
             if self.verdicts.items and not count:
                 self.sched.close(kernel.name, f"no test of {kernel.name} was selected")

@@ -240,3 +240,10 @@ def _step(
         assert sched.drop(node, finished=[]) == []
     if not any(not node.shutting_down for node in alive) and sched.wants_machine(kernel):
         alive.append(join(sched, labels, kernel, tests))
+
+
+def test_what_was_bad_before_is_given_out_first_and_all_the_rest_in_order() -> None:
+    sched, labels = scheduling()
+    sched.shares["A"].first = frozenset([TESTS[30], TESTS[7], "t.py::test[gone]"])
+    node = join(sched, labels, "A")
+    assert run_all(sched, [node]) == [TESTS[7], TESTS[30], *(t for t in TESTS if t not in (TESTS[7], TESTS[30]))]
