@@ -20,6 +20,7 @@ from tests.programs.cells import Cell
 from tests.programs.policies import POLICIES
 from tests.programs.session import Late, Session
 from tests.programs.table import Row
+from tests.programs.test_programs import test_program as judge
 from vm import uses
 from vm.results import model
 
@@ -248,3 +249,30 @@ def test_the_table_of_several_runs_takes_the_last_word(
     assert "FAILS" not in capsys.readouterr().out
     rows = json.loads((tmp_path / "second/programs.json").read_text())
     assert [(row["program"], row["cell"]["verdict"]) for row in rows] == [("dgst", "works"), ("enc", "works")]
+
+
+# ---- what the kernel's documentation promises
+
+
+PROMISED = ["iwd start", "bluetooth-meshd", "bluez smp-tester", "cryptsetup benchmark", "kcapi-dgst sha256"]
+
+
+@pytest.mark.parametrize("name", PROMISED)
+def test_a_promise_that_is_broken_is_told_with_the_algorithm_and_the_call(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes of a program is made up; that it fails where it shall work is what the test of it says."""
+    program = next(each for each in PROGRAMS if each.name == name)
+    policy = next(each for each in POLICIES if each.name == "level-1,root")
+    found = [Cell(cells.FAILS, "no such cipher", ("hash sha256: bind: ENOENT",)), Cell(cells.WORKS)]
+    monkeypatch.setattr(Program, "absent", lambda _self: "")
+    monkeypatch.setattr(Program, "lacks", lambda _self: "")
+    monkeypatch.setattr("tests.programs.cells.measure", lambda *_: (found.pop(0), []))
+    monkeypatch.setattr("tests.programs.cells.predicted", lambda *_: {})
+    monkeypatch.setattr("tests.programs.policies.applied", lambda _policy: contextlib.nullcontext())
+    told: list[str] = []
+    with pytest.raises(AssertionError, match=r"hash sha256: bind: ENOENT") as error:
+        judge(program, policy, None, lambda key, _value: told.append(key))
+    assert f"{name} fails under level-1,root: no such cipher" in str(error.value)
+    assert "cell" in told, "the table has it all the same"
+    judge(program, policy, None, lambda key, _value: told.append(key))
