@@ -87,7 +87,8 @@ ELSEWHERE = {
     "make tarball": "vm/tests/roots/test_tarball.py",
     'make tarball ARGS="--python 3.13 --architecture arm64"': "vm/tests/roots/test_tarball.py",
     "make gdb KERNEL=6.1": "vm/tests/shell/test_shell.py",
-    'make programs KERNEL="6.12 trixie-backports/7.3"': "tests/selftests/test_programs.py",
+    'make programs KERNEL="6.12 trixie-backports/7.3 6.12@fips"': "tests/selftests/test_programs.py",
+    'make programs KERNEL=6.12 ARGS="--only benchmark,kcapi,openssl"': "tests/selftests/test_programs.py",
     ".venv/bin/python -m vm uses --levels -- cryptsetup benchmark": "vm/tests/test_uses.py",
     "make reproducer KERNEL=bullseye/5.10.223 GOOD=6.12 "
     'TEST="tests/regressions/test_aead.py::test_aad_of_2_gib_is_refused[4294967295]"': "vm/tests/reproducer/test_vm.py",
