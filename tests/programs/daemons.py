@@ -154,7 +154,7 @@ def wireless(management: str, protection: int) -> Callable[[Session], Result]:
             if not iwd.wait_for(60, "Wireless daemon version"):
                 return failed(iwd.done)
             # The other side knows whether the keys are equal. A slow machine takes more than one try.
-            connected = hostapd.wait_for(240, "EAPOL-4WAY-HS-COMPLETED")
+            connected = hostapd.wait_for(600, "EAPOL-4WAY-HS-COMPLETED")
             return Result(connected, "" if connected else f"hostapd: {hostapd.done.complaint}")
 
     return run
@@ -186,5 +186,5 @@ def supplicant(session: Session) -> Result:
         _access_point(session, first, "SAE", 2),
         session.started("wpa_supplicant", "-D", "nl80211", "-i", second, "-c", str(config)) as station,
     ):
-        connected = station.wait_for(240, "CTRL-EVENT-CONNECTED")
+        connected = station.wait_for(600, "CTRL-EVENT-CONNECTED")
         return Result(connected, "" if connected else station.done.complaint)
