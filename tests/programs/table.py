@@ -166,7 +166,7 @@ def as_markdown(rows: Sequence[Row]) -> str:
         lines.append("| " + " | ".join([program, _short(used), *cells]) + " |")
     versions = ", ".join(dict.fromkeys(row.cell.version for row in rows if row.cell.version))
     lines += ["", f"Kernels: {', '.join(kernels)}; one word where those that were asked agree. Packages: {versions}."]
-    lines += ["Not tried: " + "; ".join(f"{name} ({why})" for name, why in NOT_TRIED.items()) + "."]
+    lines += ["", "Not tried: " + "; ".join(f"{name} ({why})" for name, why in NOT_TRIED.items()) + "."]
     return "\n".join(lines) + "\n"
 
 
