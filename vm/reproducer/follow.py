@@ -32,7 +32,7 @@ class Thing:
         made: number of the event that made it.
         end: of a pair, which of the two.
         type_: of a tfm and its ops: ``hash``, ``rng``…
-        path: of a file.
+        path: of a file; of a tfm and its ops the algorithm's name.
         parent: what it was made of: an op's tfm, a pair's first.
     """
 
@@ -123,6 +123,7 @@ def _used(event: Event, table: dict[int, Thing]) -> Use:
         address = unpack(event.arguments[1].get("data", "x"))
         if result >= 0 and table[event.arguments[0]].kind == "tfm":
             table[event.arguments[0]].type_ = address[2:16].partition(b"\0")[0].decode(errors="replace")
+            table[event.arguments[0]].path = address[24:88].partition(b"\0")[0].decode(errors="replace")
     if result < 0:
         return use
     if event.call in _MAKERS:
@@ -155,6 +156,7 @@ def _made(event: Event, table: dict[int, Thing], result: int) -> Thing:
     elif kind == "op":
         thing.parent = table.get(event.arguments[0])
         thing.type_ = thing.parent.type_ if thing.parent else ""
+        thing.path = thing.parent.path if thing.parent else ""
         if thing.parent is not None and thing.parent.kind not in ("tfm", "op"):
             thing.kind = "socket"
     elif kind == "file":

@@ -199,10 +199,13 @@ def test_a_machine_that_went_down_did_so_in_the_last_call(story: Story) -> None:
     assert found.checks == {number: [Returns()]}
 
 
-def test_what_an_rng_gave_is_not_looked_at_again(story: Story) -> None:
+@pytest.mark.parametrize(
+    ("type_", "name"), [(b"rng", b"stdrng"), (b"aead", b"echainiv(authenc(hmac(sha256),cbc(aes)))")], ids=["rng", "iv"]
+)
+def test_what_is_random_is_not_looked_at_again(type_: bytes, name: bytes) -> None:
     """It is another each time; of a hash it is."""
     story = Story()
-    address = b"\x26\0" + b"rng".ljust(14, b"\0") + bytes(8) + b"stdrng".ljust(64, b"\0")
+    address = b"\x26\0" + type_.ljust(14, b"\0") + bytes(8) + name.ljust(64, b"\0")
     story.recording.items.pop()
     story.call("bind", [10, {"at": 1, "length": 88, "data": pack(address)}, 88], 0)
     story.call("accept4", [10, 0, 0, 0], 11)
