@@ -21,6 +21,7 @@ from tests.programs import cells, policies
 from tests.programs.catalogue import PROGRAMS, Program
 from tests.programs.policies import NONE, POLICIES, Policy
 from vm import uses
+from vm.results.absence import Absence, Lack
 
 # One command of several may take what a session allows it (tests/programs/session.py).
 pytestmark = pytest.mark.deadline(300)
@@ -39,7 +40,7 @@ def held(policy: Policy, tmp_path: Path) -> None:
     if policy.fips and not absence.fips_mode():
         pytest.skip("kernel is not in FIPS mode")
     if absence.fips_mode() and not policy.fips:
-        pytest.skip("kernel is in FIPS mode")
+        pytest.skip(str(Lack(Absence.FIPS, "kernel is in FIPS mode")))
     if policy.level and not uses.RESTRICT.exists():
         lacking(absence.RESTRICTION)
     if policy.identity.namespaces & CLONE_NEWUSER:
