@@ -57,6 +57,7 @@ class Algorithm:
         kind: ``hash``, ``skcipher``, ``aead``, ``rng``, ``cipher``; empty when no such report was in it.
         report: the numbers of that report, by their labels in /proc/crypto.
         padding: every byte of the reply after the end of a text; all should be 0.
+        type_: the text that the report begins with: ``shash``, ``ahash``, ``skcipher``.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Algorithm:
     kind: str = ""
     report: dict[str, int] = field(default_factory=dict)
     padding: bytes = b""
+    type_: str = ""
 
 
 def alg(name: str | bytes = "", driver: str | bytes = "", type_: int = 0, mask: int = 0) -> bytes:
@@ -149,19 +151,20 @@ def parse(reply: bytes) -> Algorithm:
     padding = b"".join(_after_nul(text) for text in texts)
     _, _, refcnt, flags = _NUMBERS.unpack_from(reply, 3 * NAME_SIZE)
     found: Algorithm = Algorithm(_text(texts[0]), _text(texts[1]), _text(texts[2]), refcnt, flags)
-    prio, kind, report = None, "", {}
+    prio, kind, report, type_text = None, "", {}, ""
     for type_, data in _attributes(reply[ALG_SIZE:]):
         if type_ == CRYPTOCFGA_PRIORITY_VAL:
             (prio,) = struct.unpack("@I", data)
         elif type_ in REPORTS:
             kind = REPORTS[type_]
             labels = _FIELDS[kind]
+            type_text = _text(data[:NAME_SIZE])
             names = 2 if kind in _HAVE_GENIV else 1
             padding += b"".join(_after_nul(data[at * NAME_SIZE : (at + 1) * NAME_SIZE]) for at in range(names))
             numbers = struct.unpack_from(f"@{len(labels)}I", data, names * NAME_SIZE)
             report = dict(zip(labels, numbers, strict=True))
             padding += data[names * NAME_SIZE + 4 * len(labels) :]
-    return Algorithm(found.name, found.driver, found.module, refcnt, flags, prio, kind, report, padding)
+    return Algorithm(found.name, found.driver, found.module, refcnt, flags, prio, kind, report, padding, type_text)
 
 
 def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:

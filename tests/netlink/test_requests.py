@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.afalg import Aead, Skcipher
+from tests.afalg import Aead, Hash, Skcipher
 from tests.afalg import netlink as n
 from tests.afalg.netlink import CryptoNetlink, alg
 from tests.afalg.privileges import Identity
@@ -57,6 +57,16 @@ def test_get_by_name_and_by_driver(crypto: CryptoNetlink, subject: Subject) -> N
         assert found.name == transform.name
         assert found.kind == transform.type_
         assert crypto.get(driver=found.driver).driver == found.driver
+
+
+@pytest.mark.parametrize(("name", "type_"), [("sha256", "shash"), ("cryptd(sha256-generic)", "ahash")])
+def test_report_of_a_hash(crypto: CryptoNetlink, name: str, type_: str) -> None:
+    """crypto_shash_report and crypto_ahash_report: the sizes are those of SHA-256 (FIPS 180-4), whoever computes it."""
+    with need(Hash, name):
+        found = crypto.get(driver=name) if "(" in name else crypto.get(name=name)
+    assert (found.kind, found.type_) == ("hash", type_)
+    assert found.report == {"blocksize": 64, "digestsize": 32}
+    assert not found.padding.strip(b"\0")
 
 
 def test_references_count_transforms(crypto: CryptoNetlink) -> None:
