@@ -609,9 +609,6 @@ def _install_filter() -> None:
 
 # ---- the whole machine
 
-MEANS = ("tracefs", "audit")
-"""By what a whole machine is watched, the better one first."""
-
 
 def watch(seconds: float, ledger: Ledger, by: str = "") -> str:
     """Record what all processes do with AF_ALG for some time; return by what means.
@@ -627,7 +624,7 @@ def watch(seconds: float, ledger: Ledger, by: str = "") -> str:
     refusals: list[str] = []
     for name in [by] if by else MEANS:
         try:
-            return "; ".join([{"tracefs": _watch_tracefs, "audit": _watch_audit}[name](seconds, ledger), *refusals])
+            return "; ".join([MEANS[name](seconds, ledger), *refusals])
         except UsesError as error:
             refusals.append(str(error))
     raise UsesError("cannot watch the whole machine: " + "; ".join(refusals) + "; or give -- COMMAND")
@@ -849,6 +846,10 @@ def _read_records(audit: int, seconds: float, records: AuditRecords) -> None:
                 raise
             _, kind = struct.unpack_from("=IH", message)
             records.heard(kind, message[16:].decode(errors="replace"))
+
+
+MEANS: dict[str, Callable[[float, Ledger], str]] = {"tracefs": _watch_tracefs, "audit": _watch_audit}
+"""By what a whole machine is watched, the better one first."""
 
 
 class AuditRecords:

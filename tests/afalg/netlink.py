@@ -10,7 +10,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 NETLINK_CRYPTO = 21
 
@@ -150,21 +150,30 @@ def parse(reply: bytes) -> Algorithm:
     texts = [reply[at : at + NAME_SIZE] for at in (0, NAME_SIZE, 2 * NAME_SIZE)]
     padding = b"".join(_after_nul(text) for text in texts)
     _, _, refcnt, flags = _NUMBERS.unpack_from(reply, 3 * NAME_SIZE)
-    found: Algorithm = Algorithm(_text(texts[0]), _text(texts[1]), _text(texts[2]), refcnt, flags)
-    prio, kind, report, type_text = None, "", {}, ""
+    name, driver, module = map(_text, texts)
+    found = Algorithm(name, driver, module, refcnt, flags, padding=padding)
     for type_, data in _attributes(reply[ALG_SIZE:]):
         if type_ == CRYPTOCFGA_PRIORITY_VAL:
-            (prio,) = struct.unpack("@I", data)
+            found = replace(found, priority=struct.unpack("@I", data)[0])
         elif type_ in REPORTS:
-            kind = REPORTS[type_]
-            labels = _FIELDS[kind]
-            type_text = _text(data[:NAME_SIZE])
-            names = 2 if kind in _HAVE_GENIV else 1
-            padding += b"".join(_after_nul(data[at * NAME_SIZE : (at + 1) * NAME_SIZE]) for at in range(names))
-            numbers = struct.unpack_from(f"@{len(labels)}I", data, names * NAME_SIZE)
-            report = dict(zip(labels, numbers, strict=True))
-            padding += data[names * NAME_SIZE + 4 * len(labels) :]
-    return Algorithm(found.name, found.driver, found.module, refcnt, flags, prio, kind, report, padding, type_text)
+            found = _reported(found, REPORTS[type_], data)
+    return found
+
+
+def _reported(found: Algorithm, kind: str, data: bytes) -> Algorithm:
+    """Return an algorithm with what a report says of it: one text or two, then numbers."""
+    labels = _FIELDS[kind]
+    names = 2 if kind in _HAVE_GENIV else 1
+    texts = [data[at * NAME_SIZE : (at + 1) * NAME_SIZE] for at in range(names)]
+    numbers = struct.unpack_from(f"@{len(labels)}I", data, names * NAME_SIZE)
+    padding = b"".join(map(_after_nul, texts)) + data[names * NAME_SIZE + 4 * len(labels) :]
+    return replace(
+        found,
+        kind=kind,
+        report=dict(zip(labels, numbers, strict=True)),
+        padding=found.padding + padding,
+        type_=_text(texts[0]),
+    )
 
 
 def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -18,7 +18,12 @@ _KEYCTL = {
     9: ("KEYCTL_UNLINK", 2), 15: ("KEYCTL_SET_TIMEOUT", 2), 21: ("KEYCTL_INVALIDATE", 1),
 }  # fmt: skip
 # Events of epoll are those of poll, but for those of its own.
-_EPOLL = {**names.POLLS, 1 << 28: "EPOLLEXCLUSIVE", 1 << 30: "EPOLLONESHOT", 1 << 31: "EPOLLET"}
+_EPOLL = {
+    **{bit: f"E{name}" for bit, name in names.POLLS.items()},
+    1 << 28: "EPOLLEXCLUSIVE",
+    1 << 30: "EPOLLONESHOT",
+    1 << 31: "EPOLLET",
+}
 
 
 class Descriptors(Context):
@@ -222,8 +227,7 @@ class Descriptors(Context):
         where = "NULL"
         if len(raw) >= 4:
             (events,) = binary.unpack_from("@I", raw)
-            where = f"&(struct epoll_event){{ .events = {names.flags(events, _EPOLL).replace('POLL', 'EPOLL')} }}"
-            where = where.replace("EEPOLL", "EPOLL")
+            where = f"&(struct epoll_event){{ .events = {names.flags(events, _EPOLL)} }}"
         word = {1: "EPOLL_CTL_ADD", 2: "EPOLL_CTL_DEL", 3: "EPOLL_CTL_MOD"}.get(operation, str(operation))
         return Said(f"epoll_ctl({self.fd(epoll)}, {word}, {self.fd(fd)}, {where})")
 

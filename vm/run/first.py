@@ -21,7 +21,7 @@ def bad(run: Path, labels: Collection[str]) -> dict[str, frozenset[str]]:
     """Return by kernel the ids, without the kernel, of tests that a run has a bad verdict about.
 
     Of a kernel that was not in that run it is what was bad on any: the next build of a tree has another name. Only the
-    lines of bad tests are decoded, since this is read while machines boot.
+    lines of bad tests are decoded, since this is read before any machine boots.
 
     Args:
         run: its directory; what cannot be read there counts as nothing.
