@@ -63,7 +63,9 @@ def test_get_by_name_and_by_driver(crypto: CryptoNetlink, subject: Subject) -> N
 def test_report_of_a_hash(crypto: CryptoNetlink, name: str, type_: str) -> None:
     """crypto_shash_report and crypto_ahash_report: the sizes are those of SHA-256 (FIPS 180-4), whoever computes it."""
     with need(Hash, name):
-        found = crypto.get(driver=name) if "(" in name else crypto.get(name=name)
+        # By driver: of several named sha256 the best is got, and that is cryptd's where a test has made one.
+        driver = next(e.driver for e in implementations() if (e.name, e.type_, e.internal) == ("sha256", type_, False))
+        found = crypto.get(driver=driver)
     assert (found.kind, found.type_) == ("hash", type_)
     assert found.report == {"blocksize": 64, "digestsize": 32}
     assert not found.padding.strip(b"\0")
