@@ -1,4 +1,4 @@
-"""Daemons, and what they talk to: a message bus, virtual radios of Wi-Fi and Bluetooth, a peer.
+"""Daemons, and what they talk to: a message bus, virtual radios of Wi-Fi and Bluetooth, a network, a peer.
 
 What is only there to be talked to is neither recorded nor under a policy.
 """
@@ -188,3 +188,95 @@ def supplicant(session: Session) -> Result:
     ):
         connected = station.wait_for(600, "CTRL-EVENT-CONNECTED")
         return Result(connected, "" if connected else station.done.complaint)
+
+
+# ---- IPsec
+
+# The plugins that are asked first stand first.
+_CHARON = """\
+charon-systemd {{
+load = random nonce {first} kdf openssl kernel-netlink socket-default vici
+plugins {{ vici {{ socket = unix://{socket} }} }}
+filelog {{ it {{ path = stderr
+flush_line = yes }} }}
+}}
+swanctl {{ load = random openssl }}
+"""
+_TUNNEL = """\
+connections {{ tunnel {{
+version = 2
+local_addrs = 10.9.0.{own}
+remote_addrs = 10.9.0.{other}
+proposals = aes128-sha256-x25519
+local {{ auth = psk
+id = end{own} }}
+remote {{ auth = psk
+id = end{other} }}
+children {{ tunnel {{
+esp_proposals = aes128-sha256
+local_ts = 10.9.{own}.0/24
+remote_ts = 10.9.{other}.0/24
+start_action = {action}
+}} }}
+}} }}
+secrets {{ ike {{ secret = passphrase }} }}
+"""
+_ENDS = (1, 2)
+_MADE = "CHILD_SA tunnel{1} established"
+
+
+def _ip(words: str) -> None:
+    subprocess.run([str(find("ip")), *words.split()], check=True, capture_output=True, timeout=60)
+
+
+@contextlib.contextmanager
+def _two_hosts() -> Iterator[None]:
+    """Have two network namespaces, ``end1`` and ``end2``, joined by a cable, during the block."""
+    try:
+        for end in _ENDS:
+            _ip(f"netns add end{end}")
+        _ip("link add cable netns end1 type veth peer name cable netns end2")
+        for end in _ENDS:
+            _ip(f"-n end{end} address add 10.9.0.{end}/24 dev cable")
+            _ip(f"-n end{end} link set cable up")
+        yield
+    finally:
+        for name in [f"end{end}" for end in _ENDS if Path(f"/run/netns/end{end}").exists()]:
+            _ip(f"netns delete {name}")
+
+
+@contextlib.contextmanager
+def _charon(session: Session, end: int, first: str = "") -> Iterator[Running]:
+    """Have a charon at one end during the block; the first end calls the other as soon as it is told of it."""
+    config, tunnel, socket = (session.place / name for name in ("strongswan.conf", "swanctl.conf", "vici"))
+    config.write_text(_CHARON.format(first=first, socket=socket))
+    action = "start" if end == _ENDS[0] else "none"
+    tunnel.write_text(_TUNNEL.format(own=end, other=sum(_ENDS) - end, action=action))
+    session.environment["STRONGSWAN_CONF"] = str(config)
+    with session.started("ip", "netns", "exec", f"end{end}", "charon-systemd") as charon:
+        if charon.wait_for(90, "worker threads"):
+            # What tells it of its tunnel is not what is tried.
+            teller = Session(session.place / "teller", ROOT, environment=session.environment)
+            teller.place.mkdir()
+            for what in ("--load-creds", "--load-conns"):
+                told = teller.run("swanctl", what, "--file", str(tunnel), "--uri", f"unix://{socket}")
+                assert not told.status, told
+        yield charon
+
+
+def tunnel(session: Session) -> Result:
+    """Two charons make a tunnel of IPsec: one asks the plugin af-alg first, all of the other's is OpenSSL's.
+
+    Each proves to the other that it has the same keys (RFC 7296, 2.15), and what they encrypt is authenticated.
+    """
+    peer = Session(session.place / "peer", ROOT)
+    peer.place.mkdir()
+    with _two_hosts(), _charon(peer, 2) as other, _charon(session, 1, "af-alg") as charon:
+        if charon.ended(0):
+            return failed(charon.done)
+        charon.wait_for(120, _MADE, "NO_PROPOSAL_CHOSEN", "AUTHENTICATION_FAILED", "giving up", "unable to")
+        states = subprocess.run(
+            [str(find("ip")), "-n", "end2", "xfrm", "state"], check=True, capture_output=True, text=True, timeout=60
+        ).stdout
+        made = _MADE in other.done.err and states.count("proto esp") == 2
+        return Result(made, "its plugin openssl" if made else charon.done.complaint)
