@@ -24,7 +24,11 @@ from vm import uses
 from vm.results.absence import Absence, Lack
 
 # One command of several may take what a session allows it (tests/programs/session.py).
-pytestmark = pytest.mark.deadline(300)
+pytestmark = [
+    pytest.mark.deadline(300),
+    # Nothing that another thread may hold is used in the child.
+    pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning"),
+]
 
 PAIRS = [(program, policy) for program in PROGRAMS for policy in POLICIES if program.tried_under(policy)]
 
