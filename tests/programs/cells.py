@@ -31,6 +31,8 @@ class Cell:
         used: what it did with AF_ALG: ``skcipher xts(aes): decrypt, encrypt``.
         who: as whom.
         version: of the package that the program is of.
+        calls: how often it made which call with which outcome, where nothing else is refused than what the kernel
+            refuses by itself: ``skcipher xts(aes): accept: ok 1x, bind: ok 1x``.
     """
 
     verdict: str
@@ -39,6 +41,7 @@ class Cell:
     used: tuple[str, ...] = ()
     who: str = ""
     version: str = ""
+    calls: tuple[str, ...] = ()
 
     @property
     def works(self) -> bool:
@@ -66,7 +69,8 @@ def measure(program: Program, policy: Policy) -> tuple[Cell, list[uses.Use]]:
     fell_back = refused and not used if policy.fips else set(_used(allowed)) - set(used)
     verdict = FAILS if not found.ok else UNUSED if not recorded else FALLS_BACK if fell_back else WORKS
     said = {FAILS: found.said, FALLS_BACK: found.said or program.fallback}.get(verdict, "")
-    return Cell(verdict, said, tuple(refused), used, who, version_of(program)), recorded
+    calls = tuple(_calls(recorded)) if alone else ()
+    return Cell(verdict, said, tuple(refused), used, who, version_of(program), calls), recorded
 
 
 def version_of(program: Program) -> str:
@@ -126,3 +130,11 @@ def _used(recorded: Iterable[uses.Use]) -> list[str]:
         f"{use.type} {use.name}": ["bind"] for use in recorded if use.calls["bind: ok"]
     }
     return sorted(f"{name}: {', '.join(done)}" for name, done in found.items())
+
+
+def _calls(recorded: Iterable[uses.Use]) -> list[str]:
+    return sorted(
+        f"{use.type} {use.name}: ".removeprefix(" : ")
+        + ", ".join(f"{call} {count}x" for call, count in sorted(use.calls.items()))
+        for use in recorded
+    )

@@ -134,13 +134,14 @@ def _word(row: Row | None) -> str:
 
 
 def _uses(rows: Iterable[Row]) -> list[str]:
-    """Return what each program does with AF_ALG where it is allowed to."""
-    return [
-        f"{row.program} ({cell.version}), {cell.who or 'root'}: {'; '.join(cell.used) or cell.said or cell.verdict}"
-        for row in rows
-        for cell in [row.cell]
-        if row.policy == "none"
-    ]
+    """Return what each program does with AF_ALG where it is allowed to, and below it by which calls."""
+    lines = []
+    for row in (row for row in rows if row.policy == "none"):
+        cell = row.cell
+        what = "; ".join(cell.used) or cell.said or cell.verdict
+        lines.append(f"{row.program} ({cell.version}), {cell.who or 'root'}: {what}")
+        lines += [f"    {calls}" for calls in cell.calls]
+    return lines
 
 
 def _failures(rows: Iterable[Row]) -> list[str]:

@@ -17,7 +17,7 @@ from tests.programs import __main__ as command_line
 from tests.programs import cells, table
 from tests.programs.catalogue import PROGRAMS, Program, Result, packages
 from tests.programs.cells import Cell
-from tests.programs.policies import POLICIES
+from tests.programs.policies import NONE, POLICIES
 from tests.programs.session import Late, Session
 from tests.programs.table import Row
 from tests.programs.test_programs import test_program as judge
@@ -125,6 +125,16 @@ def test_verdicts(
     assert cell.verdict == verdict
     assert cell.refused == (("hash md5: bind: ENOENT",) if verdict in (cells.FALLS_BACK, cells.FAILS) else ())
     assert cell.works == (verdict != cells.FAILS)
+    assert cell.calls == (), "they are those of a run without a policy"
+
+
+def test_the_calls_of_a_program_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = [uses.Use(USER), uses.Use(USER, "hash", "md5")]
+    made[0].calls.update(["socket: ok"] * 2)
+    made[1].calls.update(["bind: ok", "accept: ok", "bind: ENOENT"])
+    monkeypatch.setattr(cells, "_without_policy", lambda _name: (Result(True), made))
+    cell, _ = cells.measure(program(Result(True)), NONE)
+    assert cell.calls == ("hash md5: accept: ok 1x, bind: ENOENT 1x, bind: ok 1x", "socket: ok 2x")
 
 
 @pytest.mark.parametrize("trouble", [Late("no end within 1 s"), AssertionError("another key")], ids=["late", "wrong"])
@@ -184,7 +194,8 @@ def run_of(**kernels: dict[tuple[str, str], Cell]) -> model.Run:
 
 def rows() -> list[Row]:
     use = ("hash sha256: hash",)
-    old = {("dgst", "none"): Cell("works", used=use, version="kcapi-tools 1.4")}
+    calls = ("hash sha256: accept: ok 1x, bind: ok 1x", "socket: ok 1x")
+    old = {("dgst", "none"): Cell("works", used=use, version="kcapi-tools 1.4", calls=calls)}
     new = {
         **old,
         ("dgst", "level-1,plain-user"): Cell("fails", "no such", ("hash sha256: bind: ENOENT",), use),
@@ -204,7 +215,8 @@ def rows() -> list[Row]:
 def test_text_has_every_failure_with_its_words() -> None:
     text = table.as_text(rows())
     assert "dgst, a user, crypto.af_alg_restrict=1: fails: no such [hash sha256: bind: ENOENT]" in text
-    assert "dgst (kcapi-tools 1.4), root: hash sha256: hash" in text
+    used = "dgst (kcapi-tools 1.4), root: hash sha256: hash"
+    assert f"{used}\n    hash sha256: accept: ok 1x, bind: ok 1x\n    socket: ok 1x\n" in text
     (line,) = [line for line in text.splitlines() if line.startswith("dgst   ")][1:2] or ["?"]
     assert line.split() == ["dgst", "works", "works", "FAILS", "falls", "back"]
 
