@@ -50,8 +50,13 @@ def between(good: str, bad: str, suites: Sequence[str], progress: Progress) -> t
     low, high = sorted(ends, key=lambda candidate: versions.key(candidate.version))
     if low.version == high.version:
         raise UsageError(f"{good} and {bad} are the same kernel, {low.version}; give two that differ")
+    flavours = {versions.flavour(end.release) for end in ends}
+    if len(flavours) > 1:
+        raise UsageError(f"{good} and {bad} differ in more than their version; give two of one flavour")
     keys = [versions.key(end.version) for end in (low, high)]
-    inside = [c for c in found if keys[0] <= versions.key(c.version) <= keys[1]]
+    inside = [
+        c for c in found if keys[0] <= versions.key(c.version) <= keys[1] and versions.flavour(c.release) in flavours
+    ]
     series = {re.match(r"\d+\.\d+", end.version)[0] for end in (low, high)}  # type: ignore[index]
     notes: tuple[str, ...] = ()
     if len(series) == 1:
@@ -107,7 +112,7 @@ def changelog(candidate: Candidate, progress: Progress) -> str:
 
 def spec_of(candidate: Candidate) -> str:
     """Return the spec of exactly this kernel."""
-    return f"{candidate.suite}/{candidate.version}"
+    return f"{candidate.suite}/{versions.with_flavour(candidate.version, candidate.release)}"
 
 
 def _suites(good: str, bad: str, suites: Sequence[str]) -> list[str]:

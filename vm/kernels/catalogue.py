@@ -206,7 +206,8 @@ class Catalogue:
             if not candidate.missing:
                 return candidate
         where = suite or ", ".join(own_suites())
-        nearest = self._nearest(version, [c for c in found if not c.missing])
+        flavour = versions.split_flavour(version)[1]
+        nearest = self._nearest(version, [c for c in found if not c.missing and versions.flavour(c.release) == flavour])
         if fitting:
             short, lacking = versions.upstream(fitting[0].version), ", ".join(fitting[0].missing)
             raise apt.NoMatch(f"{short} of {where} cannot be had: its index names no {lacking}; {nearest}")
@@ -217,7 +218,7 @@ class Catalogue:
             return "there is none for this machine (ask another suite: SUITE/VERSION)"
         newest = versions.upstream(havable[0].version)
         series = re.match(r"\d+\.\d+", version)
-        same = [c for c in havable if series and versions.matches(series[0], c.version, c.release)]
+        same = [c for c in havable if series and versions.matches(series[0], c.version, "")]
         if same:
             key = versions.key(version)
             above = [c for c in same if versions.key(c.version) > key]

@@ -52,12 +52,12 @@ def rows(suites: Sequence[str], progress: Progress) -> list[Row]:
     table = {}
     for candidate in found:
         where, short = candidate.suite in own or candidate.suite, versions.upstream(candidate.version)
-        version = short if revisions[where, short] == 1 else candidate.version
+        version = versions.with_flavour(short if revisions[where, short] == 1 else candidate.version, candidate.release)
         spec = version if candidate.suite in own else f"{candidate.suite}/{version}"
         table[candidate.entry.name] = _candidate_row(candidate, spec)
     for entry in packaged.KERNELS.cached():
         if entry.directory.name not in table:
-            spec = f"{entry.suite}/{entry.version}"
+            spec = f"{entry.suite}/{versions.with_flavour(entry.version, entry.release)}"
             table[entry.directory.name] = Row(spec, entry.version, entry.suite, "", "cached")
     return sorted(table.values(), key=lambda row: versions.key(row.version), reverse=True)
 

@@ -4,8 +4,8 @@ A kernel is one (ABI name, package version) pair, made of one package or of seve
 ``linux-image-<abi>`` has everything; since then it is only a name, and the files are in
 ``linux-binary-<abi>`` (the image), ``linux-modules-<abi>`` and ``linux-base-<abi>`` (config and tables) of
 the same version. Ubuntu's ``linux-image-<abi>`` is the image alone, ``linux-modules-<abi>`` has config, tables and
-modules, but for those of ``linux-modules-extra-<abi>``. Only the generic flavour is offered: the cloud flavours have
-no 9p. It is told by its ABI name, which ends in the architecture (Debian) or in ``generic`` (Ubuntu).
+modules, but for those of ``linux-modules-extra-<abi>``. A general kernel is told by its ABI name, which ends in the
+architecture (Debian) or in ``generic`` (Ubuntu); Debian's others have their flavour in it (vm/kernels/versions.py).
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from vm.kernels.catalogue import Candidate, Catalogue
 
 UNPACK_DEADLINE = 600.0
 
-OTHER_FLAVOURS = re.compile(r"-(cloud|rt)-")
 _NAME = re.compile(r"linux-(image|base|binary|modules-extra|modules)(-unsigned)?-(\d.*)")
 
 
@@ -42,7 +41,7 @@ def _candidates(lists: apt.Lists) -> Iterator[Candidate]:
     pattern = _abi(lists.architecture)
     for package in lists.packages:
         role, abi = _role(package.name, pattern)
-        if abi and not OTHER_FLAVOURS.search(abi):
+        if abi:
             kernels.setdefault((abi, package.version), {})[role] = package
     for (abi, version), parts in kernels.items():
         if candidate := _candidate(lists.suite, abi, version, parts):
@@ -51,7 +50,7 @@ def _candidates(lists: apt.Lists) -> Iterator[Candidate]:
 
 @functools.cache
 def _abi(architecture: str) -> re.Pattern[str]:
-    """Return what the ABI names of general kernels of an architecture, by Debian's name, look like."""
+    """Return what the ABI names of kernels of an architecture, by Debian's name, look like."""
     row = arch.asked(architecture) or arch.default()
     flavours = "|".join(map(re.escape, row.flavours))
     return re.compile(rf"(\d[\w.+~-]*-({flavours})|\d+\.\d+\.\d+-\d+-generic)$")

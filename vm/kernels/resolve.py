@@ -125,7 +125,7 @@ def _packaged(
     architecture = architecture or arch.default()
     entry = packaged.KERNELS.resolve(suite, version, progress, architecture.debian)
     cache.hold(entry.directory)
-    name = versions.printable(versions.upstream(entry.version))
+    name = versions.printable(versions.with_flavour(versions.upstream(entry.version), entry.release))
     return Kernel(
         # Another architecture's is another kernel: in ids of tests, in names of files.
         name=name if architecture == arch.default() else f"{name}-{architecture.debian}",

@@ -6,6 +6,9 @@ import re
 
 # Ubuntu's packages: the release that was branched from, the ABI, the upload: 6.8.0-45.45, 6.8.0-45.45~22.04.1.
 UBUNTU = re.compile(r"(\d+\.\d+\.0-\d+)\.\d")
+# How Debian names what is built from one source besides the general kernel: 6.1.0-50-cloud-amd64, 6.12.9-arm64-16k.
+_OF_RELEASE = re.compile(r"-(cloud|rt)-|-(16k|64k)$")
+_OF_WORD = re.compile(r"(.+)-(cloud|rt|16k|64k)")
 
 
 def upstream(version: str) -> str:
@@ -23,8 +26,26 @@ def printable(version: str) -> str:
     return re.sub(r"[^A-Za-z0-9._+-]", "-", version)
 
 
+def flavour(release: str) -> str:
+    """Return which kernel of its source one of that ``uname -r`` is: ``cloud``; empty for the general one."""
+    found = _OF_RELEASE.search(release)
+    return (found[1] or found[2]) if found else ""
+
+
+def split_flavour(wanted: str) -> tuple[str, str]:
+    """Split ``6.12-cloud`` into version and flavour; the latter is empty when none is named."""
+    found = _OF_WORD.fullmatch(wanted)
+    return (found[1], found[2]) if found else (wanted, "")
+
+
+def with_flavour(version: str, release: str) -> str:
+    """Return how the kernel of that version and ``uname -r`` is asked for: ``6.12.117-cloud``."""
+    return f"{version}-{named}" if (named := flavour(release)) else version
+
+
 def is_exact(version: str) -> bool:
     """Say whether ``version`` names one point release: three numbers, or a package revision."""
+    version, _ = split_flavour(version)
     return bool(re.match(r"\d+\.\d+(\.\d+|.*-)", version)) and not re.fullmatch(r"\d+\.\d+\.0", version)
 
 
@@ -32,8 +53,14 @@ def matches(wanted: str, version: str, release: str) -> bool:
     """Say whether the kernel of package ``version`` and ``release`` is one of those that ``wanted`` names.
 
     Whole numbers count: ``6.1`` is every 6.1.x and no 6.12. ``7.3`` is its release candidates too, where
-    they are all there is. An ABI may stand without what follows it: ``6.8.0-45``, ``6.1.0-50``.
+    they are all there is. An ABI may stand without what follows it: ``6.8.0-45``, ``6.1.0-50``. Other kernels than
+    the general one are named by their flavour: ``6.12-cloud``.
     """
+    if wanted == release:
+        return True
+    wanted, asked = split_flavour(wanted)
+    if asked != flavour(release):
+        return False
     wanted = re.sub(r"-(rc\d)", r"~\1", wanted)
     if not wanted or wanted in (version, release, upstream(version)):
         return True

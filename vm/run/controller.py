@@ -23,7 +23,7 @@ from vm.base.errors import UsageError
 from vm.base.files import ROOT
 from vm.base.words import plural
 from vm.guest import expect, internals, journal
-from vm.kernels import axes
+from vm.kernels import axes, versions
 from vm.kernels.resolve import resolve
 from vm.kernels.spec import RUNNING, Kernel
 from vm.klog import source_lines
@@ -558,7 +558,7 @@ def _exact(kernel: Kernel) -> str:
     if not kernel.version or kernel.image is None or kernel.spec.startswith("source:"):
         return kernel.spec
     suite, slash, _ = kernel.spec.rpartition("/")
-    return f"{suite}{slash}{kernel.version}" if slash else kernel.version
+    return f"{suite}{slash}{versions.with_flavour(kernel.version, kernel.release)}"
 
 
 def _new_directory(parent: Path) -> Path:
