@@ -16,7 +16,6 @@ from vm.base.errors import UsageError
 # A guest that breaks out of QEMU finds a process that may not start others or gain privileges.
 SANDBOX = ("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny")
 NEEDED = {
-    "virtio-9p-{bus}": "shows the host's files (configure --enable-virtfs)",
     "virtio-serial-{bus}": "carries tests and verdicts",
     "virtserialport": "carries tests and verdicts",
     "virtio-rng-{bus}": "gives entropy",
@@ -32,9 +31,11 @@ class Features:
 
     Attributes:
         sandbox: whether it can be kept from starting programs and the like (seccomp).
+        shares: whether it can show the host's files by 9p (configure --enable-virtfs).
     """
 
     sandbox: bool = True
+    shares: bool = True
 
     @property
     def missing(self) -> str:
@@ -64,7 +65,7 @@ def probe(architecture: Architecture, qemu: str | None = None) -> Features:
                 f"give another QEMU by --qemu (Debian: the package {architecture.package} has it)"
             )
     tried = _run(path, *SANDBOX, "-machine", "none", "-nodefaults", "-display", "none", "-S", "-monitor", "stdio")
-    return Features(sandbox=tried.returncode == 0)
+    return Features(sandbox=tried.returncode == 0, shares=f"virtio-9p-{architecture.bus}" in devices)
 
 
 def _run(path: str, *arguments: str) -> subprocess.CompletedProcess[str]:

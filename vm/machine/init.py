@@ -59,7 +59,7 @@ sleep 10""",
 
 def render(vm: Vm, directory: Path) -> str:
     """Return the guest's process 1: init.sh with the names of this VM filled in."""
-    host = not vm.images
+    host = vm.root == "host"
     kept = _kept_paths(vm, directory) if host else []
     status = {"VM_STATUS_FD": "9"} if vm.mode == "worker" else {}
     environment = {**status, "PYTHONDONTWRITEBYTECODE": "1", **vm.environment}
@@ -109,7 +109,7 @@ def _modules(vm: Vm) -> str:
     """Return where the guest has the kernel's modules; empty for a kernel without any."""
     if vm.modules is None:
         return ""
-    return f"/usr/lib/modules/{vm.release}" if vm.images else str(Path(vm.modules) / "lib/modules" / vm.release)
+    return f"/usr/lib/modules/{vm.release}" if vm.root != "host" else str(Path(vm.modules) / "lib/modules" / vm.release)
 
 
 def _shell() -> str:
@@ -119,7 +119,7 @@ def _shell() -> str:
 
 def _writable(vm: Vm) -> list[str]:
     """Return the directories that people expect to write to: pytest's cache, an editor's swap file."""
-    if vm.mode == "worker":
+    if vm.mode == "worker" or vm.root == "initramfs":
         return []
     wanted = [str(ROOT)]
     if ROOT not in (Path(vm.cwd), *Path(vm.cwd).parents):

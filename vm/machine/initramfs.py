@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import shlex
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from vm.base import cache
 from vm.base.errors import UsageError
 from vm.base.files import identity
 from vm.machine.own_root import FILES
-from vm.machine.vm import Vm
+from vm.machine.vm import INITRD, Vm
 
 # The /init of virtme-ng (1.42: virtme/mkinitramfs.py) mounts the root without a cache= of 9p, whatever rootflags= says:
 # every import goes to the host again. The kernel unpacks the archive in order, so that a later member replaces an
@@ -59,6 +60,23 @@ _OWN_ALIASES = (
     "unix",
     "overlay",
 )
+# Of a root that the kernel has unpacked: what it needs to be heard, as it is built in or not.
+_UNPACKED_MODULES = ("virtio_pci", "virtio_mmio", "virtio_console", "virtio_rng", "unix")
+# What no package has, with the modes that count.
+_DIRECTORIES = {
+    **dict.fromkeys(("proc", "sys", "dev", "run", "home", "var", "var/lib", "var/cache", "var/log"), 0o755),
+    **dict.fromkeys(("tmp", "var/tmp"), 0o1777),
+    "root": 0o700,
+}
+_UNPACKED_INIT = """\
+#!/usr/bin/busybox sh
+/usr/bin/busybox mount -t proc none /proc
+mount -t sysfs none /sys
+[ -z "@release@" ] || /usr/sbin/modprobe -qa @modules@
+mkdir -p @cwd@
+umount /proc /sys
+exec @files@/init
+"""
 
 _OWN_INIT = """\
 #!/bin/sh
@@ -146,18 +164,38 @@ def own(vm: Vm, directory: Path, files: Sequence[Path]) -> Path:
         files: what the guest shall have in :data:`vm.machine.own_root.FILES`, as far as it is there: its process 1,
             ``init``, among it.
     """
-    base = _base(Path(vm.modules) if vm.modules else None, vm.release, Path(vm.busybox), _OWN_ALIASES, b"")
-    archive = io.BytesIO()
-    own = cpiowriter.CpioWriter(archive)
-    own.mkdir(b"vm", 0o755)
-    for path in files:
-        if path.is_file():
-            own.write_file(b"vm/" + os.fsencode(path.name), body=path.read_bytes(), mode=path.stat().st_mode & 0o777)
-    own.write_file(b"init", body=_init(vm).encode(), mode=0o755)
-    own.write_trailer()
-    whole = directory / "initrd"
-    whole.write_bytes(base.read_bytes() + archive.getvalue())
+    unpacked = vm.root == "initramfs"
+    if unpacked:
+        common = [Path(path) for path in vm.images.values()]
+        init, place = _unpacked_init(vm), f"{FILES[1:]}/"
+    else:
+        common = [_base(Path(vm.modules) if vm.modules else None, vm.release, Path(vm.busybox), _OWN_ALIASES, b"")]
+        init, place = _init(vm), "vm/"
+    whole = directory / INITRD
+    with whole.open("wb") as archive:
+        for file in common:
+            with file.open("rb") as source:
+                shutil.copyfileobj(source, archive, 1 << 20)
+        own = cpiowriter.CpioWriter(archive)
+        for name, mode in _DIRECTORIES.items() if unpacked else ():
+            own.mkdir(name.encode(), mode)
+        own.mkdir(place[:-1].encode(), 0o755)
+        for path in files:
+            if path.is_file():
+                mode = path.stat().st_mode & 0o777
+                own.write_file(os.fsencode(place + path.name), body=path.read_bytes(), mode=mode)
+        own.write_file(b"init", body=init.encode(), mode=0o755)
+        own.write_trailer()
     return whole
+
+
+def _unpacked_init(vm: Vm) -> str:
+    return (
+        _UNPACKED_INIT.replace("@release@", vm.release if "modules" in vm.images else "")
+        .replace("@modules@", " ".join(_UNPACKED_MODULES))
+        .replace("@cwd@", shlex.quote(vm.cwd))
+        .replace("@files@", FILES)
+    )
 
 
 def _init(vm: Vm) -> str:

@@ -3,39 +3,33 @@
 The initial RAM disk (vm/machine/initramfs.py) puts them together. It makes ``/`` in memory, where everything can be
 written: ``/usr`` is the root's image, ``/etc`` a copy of the image's, the kernel's modules and the project's files are
 two further images, mounted where programs look for them. No overlayfs is needed for it, and nothing of the host can be
-seen.
+seen. Where the kernel lacks what reads such images, the initial RAM disk has it all, and the kernel unpacks it into
+memory.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
 from vm.base import arch
-from vm.base.arch import Architecture
 from vm.base.errors import UsageError
 from vm.base.files import ROOT
 from vm.base.progress import Progress
+from vm.kernels import drivers
+from vm.kernels.spec import Kernel
 from vm.machine.vm import Vm
-from vm.roots import build, disks, parts
+from vm.roots import archives, build, disks, parts
 from vm.roots.parts import Extra
 
-KINDS = ("auto", "image", "host")
-"""Values of ``--root``: by the architecture; the root's image on a disk; the files of this host by 9p."""
+_NEEDS = {"image": drivers.DISK, "initramfs": drivers.MEMORY, "host": drivers.SHARE}
 
 FILES = "/.vm"
 """Directory in the guest with what is of this VM alone: nothing that is shown of the host can be mounted over it."""
-HELP = (
-    "what guests run from: image, a root of their own, or host, this machine's files by 9p; auto takes the host's for "
-    "its own architecture (default)"
-)
-
-
-PACKAGES_HELP = "Debian packages that a root of the guest's own has besides, with commas between them"
-SUITE_HELP = "the Debian release that a root of the guest's own is made of (default: the newest stable one)"
 
 
 def extra(packages: str, suite: str) -> Extra:
@@ -49,30 +43,63 @@ def extra(packages: str, suite: str) -> Extra:
     return asked
 
 
-def wanted(kind: str, architecture: Architecture, extra: Extra = parts.NOTHING) -> bool:
-    """Say whether a guest gets a root of its own.
+@dataclass(frozen=True)
+class Choice:
+    """What a guest runs from.
+
+    Attributes:
+        kind: of :data:`vm.roots.options.KINDS`, and not ``auto``.
+        reason: why it is not the usual one; empty when it is.
+    """
+
+    kind: str
+    reason: str = ""
+
+
+def choose(asked: str, kernel: Kernel, extra: Extra = parts.NOTHING, *, shares: bool = True) -> Choice:
+    """Decide what a guest runs from.
 
     Args:
-        kind: one of :data:`KINDS`; ``auto`` is the host's root where its programs run in the guest.
-        architecture: of the guest.
+        asked: one of :data:`vm.roots.options.KINDS`; ``auto`` is the host's root where its programs run in the guest
+            and the kernel has 9p, else a root of its own: on a disk where the kernel can read it, else in memory.
+        kernel: that it boots.
         extra: what a root of its own shall have besides.
+        shares: whether QEMU has 9p.
 
     Raises:
         UsageError: the host's root is asked for, and its programs do not run in the guest, or packages are.
     """
-    foreign = architecture != arch.default()
-    if kind == "host" and foreign:
-        raise UsageError(f"programs of this machine do not run on {architecture.debian}: leave out --root host")
-    if kind == "host" and extra != parts.NOTHING:
+    foreign = kernel.architecture != arch.default()
+    if asked == "host" and foreign:
+        raise UsageError(f"programs of this machine do not run on {kernel.architecture.debian}: leave out --root host")
+    if asked == "host" and extra != parts.NOTHING:
         raise UsageError("packages go into a root of the guest's own: leave out --root host")
-    return kind == "image" or foreign or extra != parts.NOTHING
+    if asked == "host" and not shares:
+        raise UsageError(
+            "QEMU has no 9p here (configure --enable-virtfs): leave out --root host, or give another --qemu"
+        )
+    if asked != "auto":
+        return Choice(asked)
+    usual = ["image"] if foreign or extra != parts.NOTHING else ["host", "image"]
+    why = []
+    for kind in usual:
+        lacking = drivers.lacking(kernel, _NEEDS[kind])
+        if kind == "host" and not shares:
+            why.append("QEMU has no 9p")
+        elif lacking:
+            why.append(f"the kernel has no {', '.join(f'CONFIG_{name}' for name in lacking)}")
+        else:
+            # Of a kernel that says nothing of itself the usual is believed.
+            return Choice(kind, "; ".join(why))
+    return Choice("initramfs", "; ".join(why))
 
 
-def prepare(vm: Vm, places: Sequence[Path], progress: Progress, extra: Extra = parts.NOTHING) -> Vm:
+def prepare(vm: Vm, kind: str, places: Sequence[Path], progress: Progress, extra: Extra = parts.NOTHING) -> Vm:
     """Return ``vm`` with a root of its own, whose images are made when they are not in the cache.
 
     Args:
         vm: with a kernel to boot.
+        kind: ``image`` or ``initramfs``; of ``host`` it is returned as it is.
         places: absolute paths that the guest shall see besides the project.
         progress: told in one line each what is waited for.
         extra: what the root shall have besides the usual.
@@ -80,12 +107,17 @@ def prepare(vm: Vm, places: Sequence[Path], progress: Progress, extra: Extra = p
     Raises:
         UsageError: they cannot be made.
     """
+    if kind == "host":
+        return vm
     root = build.cached(vm.architecture, progress, extra)
-    images = {"root": str(root.image), "project": str(disks.project(places))}
+    form = "squashfs" if kind == "image" else "cpio"
+    image = root.image if kind == "image" else archives.root(root)
+    images = {"root": str(image), "project": str(disks.project(places, form))}
     if vm.modules is not None:
-        images["modules"] = str(disks.modules(Path(vm.modules), vm.release))
+        images["modules"] = str(disks.modules(Path(vm.modules), vm.release, form))
     return dataclasses.replace(
         vm,
+        root=kind,
         images=images,
         busybox=str(root.busybox),
         python=root.release.interpreter,

@@ -95,9 +95,9 @@ def _cmdline(vm: Vm, directory: Path, theirs: list[str]) -> list[str]:
 
 
 def _disks(vm: Vm) -> list[str]:
-    """Return QEMU's arguments for the guest's images: opened read-only, each with its name as the serial number."""
+    """Return QEMU's arguments for the guest's disks: opened read-only, each with its name as the serial number."""
     arguments: list[str] = []
-    for name, path in vm.images.items():
+    for name, path in vm.images.items() if vm.root == "image" else ():
         arguments += ["-drive", f"if=none,id=disk-{name},file={option_value(path)},format=raw,readonly=on"]
         arguments += ["-device", f"virtio-blk-{vm.architecture.bus},drive=disk-{name},serial={name}"]
     return arguments
@@ -128,6 +128,7 @@ def _virtme_command(vm: Vm) -> tuple[list[str], list[str]]:
     command += ["--kimg", vm.image, "--mods", "none"]
     # 9p is read-only at the device and needs no second process. virtiofsd has --readonly in newer versions only, and
     # virtme-ng does without where it is not (1.42: virtme/commands/run.py, _supports_readonly).
+    # Without it it would mount the host's files; a root in memory has no disk either.
     command += ["--root-disk", vm.images["root"]] if vm.images else []
     command += ["--force-9p", "--memory", f"{vm.memory}M", "--cpus", str(vm.cpus), "--qemu-bin", qemu_binary]
     command += ["--disable-kvm"] if vm.accelerator == "tcg" else []

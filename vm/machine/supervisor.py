@@ -30,7 +30,7 @@ from vm.base.process import die_with_parent
 from vm.base.words import last_line
 from vm.klog.splats import cause_of_death
 from vm.machine import log_file
-from vm.machine.vm import Status, Vm
+from vm.machine.vm import INITRD, Status, Vm
 from vm.machine.witness import EVERY, Witness
 
 # Of the status port: the facts have /proc/crypto, some 100 KB.
@@ -91,6 +91,7 @@ class Supervisor:
             yield self._process
         finally:
             self._kill()
+            (self.directory / INITRD).unlink(missing_ok=True)
             for log in self._logs:
                 log.finish()
             os.close(self._port)
@@ -221,6 +222,7 @@ class Supervisor:
         for line in lines:
             word, _, value = line.decode(errors="replace").partition(" ")
             if word == "init":
+                (self.directory / INITRD).unlink(missing_ok=True)
                 self._stage = f"process 1 ran, but its {self.vm.mode} did not begin"
             elif word == "ready":
                 self._set(state="up", boot_seconds=round(time.monotonic() - self._started, 2))

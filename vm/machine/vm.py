@@ -15,6 +15,8 @@ from vm.kernels.spec import Kernel
 
 CONFIG_VARIABLE = "VM_KERNEL_CONFIG"
 """Environment variable of the guest with the path of the kernel's .config, where the host has it."""
+INITRD = "initrd"
+"""File in the directory of a VM with a root of its own, until that has booted: with a root in it it has 160 MB."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,9 @@ class Vm:
         setup: lines of shell that the guest runs before a shell or a command.
         sandbox: whether QEMU has one (vm/machine/features.py).
         architecture: the kernel's; in the file its name.
-        images: files that are its disks, by name: ``root``, ``project``, ``modules``; none when the guest has the
-            host's files by 9p (vm/machine/own_root.py).
+        root: what it runs from, of :data:`vm.roots.options.KINDS`: ``host``, ``image`` or ``initramfs``.
+        images: files that its root is made of, by name: ``root``, ``project``, ``modules``; none when the guest has
+            the host's files by 9p (vm/machine/own_root.py).
         busybox: the root's, on the host.
         python: the root's, in the guest.
         places: paths outside of the project that the guest sees as well.
@@ -73,6 +76,7 @@ class Vm:
     setup: str = ""
     sandbox: bool = True
     architecture: arch.Architecture = field(default_factory=arch.default)
+    root: str = "host"
     images: dict[str, str] = field(default_factory=dict)
     busybox: str = ""
     python: str = ""

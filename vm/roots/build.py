@@ -29,7 +29,7 @@ from vm.kernels.apt import packages as apt
 from vm.roots import parts
 
 _FETCH_SECONDS = 1800.0
-_PACK_SECONDS = 600.0
+PACK_SECONDS = 600.0
 # Empty, for what is mounted there.
 _PLACES = ("usr/lib/modules",)
 _ACCOUNTS = {
@@ -125,7 +125,7 @@ def pack(tree: Path, image: Path, *options: str) -> None:
     command = ["mksquashfs", str(tree), str(image), "-quiet", "-no-progress", "-noappend", *plain, *same, *options]
     if process.find("mksquashfs") is None:
         raise UsageError("mksquashfs is not installed; install the package squashfs-tools, or give --root host")
-    process.run(command, deadline=_PACK_SECONDS).require(f"cannot pack {image.name}", image.parent)
+    process.run(command, deadline=PACK_SECONDS).require(f"cannot pack {image.name}", image.parent)
 
 
 def _make(architecture: Architecture, extra: parts.Extra, entry: Path, progress: Progress) -> None:
@@ -280,7 +280,7 @@ def _compile(release: parts.Release, architecture: Architecture, tree: Path, pro
     places = (tree / f"usr/lib/python{release.python}", tree / "usr/lib/python3", tree / release.site)
     done = process.run(
         [*python, *words, *(str(path) for path in places if path.exists())],
-        deadline=_PACK_SECONDS,
+        deadline=PACK_SECONDS,
         environment={
             "PYTHONHOME": str(interpreter / "usr"),
             "PYTHONPATH": "",

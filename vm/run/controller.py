@@ -143,6 +143,7 @@ class Controller(KernelList):
         self.said: list[str] = []
         # Fingerprints of what the kernel complained of in each test.
         self.told: dict[str, set[str]] = {}
+        self.chosen: list[str] = []
         self.configs = {kernel.name: skips.read_config(kernel.config) for kernel in self.kernels}
         self.versions = {kernel.name: known.version_of(kernel) for kernel in self.kernels}
         # What may take a kernel down is kept apart even where nothing is expected.
@@ -225,12 +226,14 @@ class Controller(KernelList):
             sandbox=self.features.sandbox,
             command=shlex.split(option.vm_command) if option.vm_command else None,
         )
+        if vm.image is None or vm.command is not None:
+            return vm
         try:
             extra = own_root.extra(option.vm_root_packages, option.vm_root_suite)
-            own = own_root.wanted(option.vm_root, vm.architecture, extra)
-            if vm.image is None or vm.command is not None or not own:
-                return vm
-            return own_root.prepare(vm, self._places(), say, extra)
+            chosen = own_root.choose(option.vm_root, kernel, extra, shares=self.features.shares)
+            if chosen.reason:
+                self.chosen.append(f"root of {kernel.name}: {chosen.kind} ({chosen.reason})")
+            return own_root.prepare(vm, chosen.kind, self._places(), say, extra)
         except UsageError as error:
             raise pytest.UsageError(str(error)) from None
 
@@ -281,6 +284,7 @@ class Controller(KernelList):
             f"kernel {kernel.name}: {kernel.release}" + (f" ({kernel.version})" if kernel.version else "")
             for kernel in self.kernels
         ]
+        lines += self.chosen
         if number := len(frozenset().union(*self.session.plan.first.values())):
             lines += [
                 f"first: {plural(number, 'test')} that the run before had as bad, if selected (not with --in-order)"
@@ -535,7 +539,8 @@ def _accelerators(kernels: Sequence[Kernel], config: pytest.Config) -> dict[str,
 def _features(kernels: Sequence[Kernel], config: pytest.Config) -> features.Features:
     """Find out what QEMU has, when there will be guests: what each of several has."""
     architectures = {kernel.architecture for kernel in kernels if kernel.image and not config.option.vm_command}
-    return features.Features(all(features.probe(each, config.option.qemu).sandbox for each in architectures))
+    found = [features.probe(each, config.option.qemu) for each in architectures]
+    return features.Features(all(each.sandbox for each in found), all(each.shares for each in found))
 
 
 def _room(memory: int) -> int:

@@ -18,6 +18,7 @@ import pytest
 
 from vm.base.errors import UsageError
 from vm.guest import expect, internals, journal
+from vm.roots import options
 from vm.run import live, shard
 from vm.run.config import EXPECTED, NOTHING_KNOWN, labels, role
 
@@ -50,16 +51,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--cpu", default="", metavar="MODEL", help=(
         "processor of the machines, as QEMU's -cpu (default: the host's under KVM, max under TCG)"
     ))  # fmt: skip
-    add("--root", choices=["auto", "image", "host"], default="auto", dest="vm_root", help=(
-        "what guests run from: image, a root of their own, or host, this machine's files by 9p; auto takes the host's "
-        "for its own architecture (default)"
-    ))  # fmt: skip
-    add("--root-packages", default="", metavar="NAMES", dest="vm_root_packages", help=(
-        "Debian packages that a root of the guest's own has besides, with commas between them"
-    ))  # fmt: skip
-    add("--root-suite", default="", metavar="SUITE", dest="vm_root_suite", help=(
-        "the Debian release that a root of the guest's own is made of (default: the newest stable one)"
-    ))  # fmt: skip
+    add("--root", choices=options.KINDS, default="auto", dest="vm_root", help=options.HELP)
+    packages = options.PACKAGES_HELP
+    add("--root-packages", default="", metavar="NAMES", dest="vm_root_packages", help=packages)
+    add("--root-suite", default="", metavar="SUITE", dest="vm_root_suite", help=options.SUITE_HELP)
     add("--boot-deadline", type=_seconds, default=30.0, metavar="S", help=(
         "seconds until a machine's Python is up (default: 30; like the next two, times 10 under TCG, and times up to 8 "
         "for a kernel with KASAN, lockdep or the like)"

@@ -38,6 +38,7 @@ from vm.machine.accel import probe
 from vm.machine.qemu import option_value, output_port
 from vm.machine.supervisor import Supervisor
 from vm.machine.vm import Vm, config_environment
+from vm.roots import options as root_options
 from vm.shell.ports import Stream, copy
 
 LOST = 255
@@ -187,9 +188,10 @@ def _vm(kernel: Kernel, options: argparse.Namespace, directory: Path) -> Vm:
         setup="" if options.untouched else setup_lines(ROOT / "pyproject.toml"),
     )
     extra = own_root.extra(options.root_packages, options.root_suite)
-    return (
-        own_root.prepare(vm, options.place, say, extra) if own_root.wanted(options.root, vm.architecture, extra) else vm
-    )
+    chosen = own_root.choose(options.root, kernel, extra, shares=qemu_has.shares)
+    if chosen.reason:
+        say(f"root: {chosen.kind} ({chosen.reason})")
+    return own_root.prepare(vm, chosen.kind, options.place, say, extra)
 
 
 def _gdb_stub(directory: Path) -> list[str]:
@@ -252,12 +254,12 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     add("--memory", type=int, default=1024, metavar="MIB", help="memory of the guest (default: %(default)s)")
     add("--accel", default="auto", help="auto (default), kvm or tcg")
     add("--qemu", metavar="PATH", help="the QEMU to use (default: that of the kernel's architecture)")
-    add("--root", choices=own_root.KINDS, default="auto", help=own_root.HELP)
+    add("--root", choices=root_options.KINDS, default="auto", help=root_options.HELP)
     add("--place", action="append", default=[], type=Path, metavar="DIR", help=(
         "a directory outside of the project that the guest shall see, too"
     ))  # fmt: skip
-    add("--root-packages", default="", metavar="NAMES", help=own_root.PACKAGES_HELP)
-    add("--root-suite", default="", metavar="SUITE", help=own_root.SUITE_HELP)
+    add("--root-packages", default="", metavar="NAMES", help=root_options.PACKAGES_HELP)
+    add("--root-suite", default="", metavar="SUITE", help=root_options.SUITE_HELP)
     add("--kernel-argument", action="append", default=[], metavar="ARG", help="append to the kernel's command line")
     options = parser.parse_args(arguments)
     for name in ("cpus", "memory", "timeout"):

@@ -67,6 +67,42 @@ def test_exact_is_one_point_release(version: str, *, expected: bool) -> None:
     assert versions.is_exact(version) is expected
 
 
+CLOUD, GENERAL = "6.1.0-50-cloud-amd64", "6.1.0-50-amd64"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "release", "expected"),
+    [
+        ("6.1-cloud", CLOUD, True),
+        ("6.1.176-cloud", CLOUD, True),
+        ("6.1.176-1-cloud", CLOUD, True),
+        ("6.1.0-50-cloud", CLOUD, True),
+        (CLOUD, CLOUD, True),
+        ("6.1-rt", CLOUD, False),
+        ("6.1", CLOUD, False),
+        ("", CLOUD, False),
+        ("6.1.0-50", CLOUD, False),
+        ("6.1-cloud", GENERAL, False),
+        ("6.1-16k", "6.1.0-50-arm64-16k", True),
+        ("6.1", "6.1.0-50-arm64-16k", False),
+    ],
+)
+def test_other_kernels_than_the_general_one_are_named_by_their_flavour(
+    wanted: str, release: str, *, expected: bool
+) -> None:
+    assert versions.matches(wanted, "6.1.176-1", release) is expected
+
+
+@pytest.mark.parametrize(("version", "expected"), [("6.1-cloud", False), ("6.1.176-cloud", True)])
+def test_a_flavour_makes_no_exact_version(version: str, *, expected: bool) -> None:
+    assert versions.is_exact(version) is expected
+
+
+def test_a_flavour_is_asked_for_as_it_is_shown() -> None:
+    assert versions.with_flavour("6.1.176", CLOUD) == "6.1.176-cloud"
+    assert versions.with_flavour("6.1.176", GENERAL) == "6.1.176"
+
+
 @pytest.mark.parametrize(("wanted", "expected"), [("6.1.0-50", True), ("6.1.0-5", False), ("6.1.0", False)])
 def test_an_abi_is_named_without_its_flavour(wanted: str, *, expected: bool) -> None:
     assert versions.matches(wanted, "6.1.176-1", "6.1.0-50-amd64") is expected

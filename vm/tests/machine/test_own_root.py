@@ -12,9 +12,12 @@ import pytest
 from vm.base import arch
 from vm.base.errors import UsageError
 from vm.base.files import ROOT
+from vm.kernels import drivers
+from vm.kernels.spec import Kernel
 from vm.machine import init, initramfs, own_root, qemu
 from vm.machine.vm import CONFIG_VARIABLE, Vm
-from vm.roots import parts
+from vm.roots import archives, parts
+from vm.roots.options import KINDS
 
 FOREIGN = next(row for row in arch.ARCHITECTURES if row.name == "s390x")
 
@@ -23,26 +26,62 @@ def machine(**changes: object) -> Vm:
     made = Vm("x-1", "x", "6.1", "/k/image", "/cache/kernel", "tcg", cwd="/some where/it's")
     images = {"root": "/c/root,1.squashfs", "project": "/c/p", "modules": "/c/m"}
     own = dataclasses.replace(
-        made, images=images, busybox="/c/busybox", python="/usr/bin/python3.13", places=[str(ROOT)]
+        made, root="image", images=images, busybox="/c/busybox", python="/usr/bin/python3.13", places=[str(ROOT)]
     )
     return dataclasses.replace(own, **changes)  # type: ignore[arg-type]
 
 
+def kernel(*options: str, row: arch.Architecture | None = None, config: Path | None = None) -> Kernel:
+    """Return a kernel with the options that are named."""
+    if config is not None:
+        config.write_text("".join(f"CONFIG_{name}=y\n" for name in options))
+    return Kernel("x", "x", "6.1", Path("/k/image"), config=config, architecture=row or arch.default())
+
+
 def test_the_hosts_root_is_for_its_own_architecture() -> None:
-    assert not own_root.wanted("auto", arch.default())
-    assert own_root.wanted("image", arch.default())
-    assert not own_root.wanted("host", arch.default())
-    assert own_root.wanted("auto", FOREIGN)
+    assert own_root.choose("host", kernel()).kind == "host"
+    assert own_root.choose("auto", kernel(row=FOREIGN)).kind == "image"
     with pytest.raises(UsageError, match="do not run on s390x: leave out --root host"):
-        own_root.wanted("host", FOREIGN)
+        own_root.choose("host", kernel(row=FOREIGN))
+    with pytest.raises(UsageError, match="QEMU has no 9p here"):
+        own_root.choose("host", kernel(), shares=False)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "auto"])
+def test_what_is_asked_for_is_taken(kind: str, tmp_path: Path) -> None:
+    assert own_root.choose(kind, kernel(config=tmp_path / "config")) == own_root.Choice(kind)
+
+
+@pytest.mark.parametrize(
+    ("options", "row", "expected", "reason"),
+    [
+        ([*drivers.SHARE, *drivers.DISK], arch.default(), "host", ""),
+        ([*drivers.DISK], arch.default(), "image", "the kernel has no CONFIG_NET_9P_VIRTIO, CONFIG_9P_FS"),
+        (["SQUASHFS"], arch.default(), "initramfs", "CONFIG_9P_FS; the kernel has no CONFIG_VIRTIO_BLK"),
+        ([*drivers.SHARE], FOREIGN, "initramfs", "the kernel has no CONFIG_VIRTIO_BLK, CONFIG_SQUASHFS"),
+        ([*drivers.DISK], FOREIGN, "image", ""),
+    ],
+)
+def test_left_to_itself_it_is_what_the_kernel_can_read(
+    options: list[str], row: arch.Architecture, expected: str, reason: str, tmp_path: Path
+) -> None:
+    found = own_root.choose("auto", kernel(*options, row=row, config=tmp_path / "config"))
+    assert found.kind == expected
+    assert found.reason.endswith(reason)
+    assert bool(found.reason) == bool(reason)
+
+
+def test_a_qemu_without_9p_gives_guests_a_root_of_their_own(tmp_path: Path) -> None:
+    found = own_root.choose("auto", kernel(*drivers.SHARE, *drivers.DISK, config=tmp_path / "config"), shares=False)
+    assert found == own_root.Choice("image", "QEMU has no 9p")
 
 
 def test_packages_make_a_root_of_its_own() -> None:
     extra = own_root.extra(" iwd,bluez, ", "bookworm")
     assert extra == parts.Extra(("bluez", "iwd"), "bookworm")
-    assert own_root.wanted("auto", arch.default(), extra)
+    assert own_root.choose("auto", kernel(), extra).kind == "image"
     with pytest.raises(UsageError, match="leave out --root host"):
-        own_root.wanted("host", arch.default(), extra)
+        own_root.choose("host", kernel(), extra)
     assert own_root.extra("", "") == parts.NOTHING
 
 
@@ -68,6 +107,33 @@ def test_scripts_of_a_guest_are_shell(modules: str | None) -> None:
     assert f"mount --bind {shlex.quote(f'.project{ROOT}')} {shlex.quote(f'.{ROOT}')}" in first
     assert ("usr/lib/modules/6.1" in first) == bool(modules)
     assert "exec switch_root . /.vm/init" in first
+
+
+def test_a_root_in_memory_is_what_the_kernel_unpacks(tmp_path: Path) -> None:
+    """The parts stand one behind the other; directories have the modes that programs expect."""
+    vm = machine(root="initramfs")
+    for name in vm.images:
+        tree = tmp_path / name
+        tree.mkdir()
+        (tree / f"from-{name}").touch()
+        archives.pack(tree, tmp_path / f"{name}.cpio")
+        vm.images[name] = str(tmp_path / f"{name}.cpio")
+    (tmp_path / "init").write_text("#!/bin/sh")
+    assert qemu._disks(vm) == []
+    whole = initramfs.own(vm, tmp_path, [tmp_path / "init"])
+    names: dict[str, str] = {}
+    data = whole.read_bytes()
+    for archive in filter(None, data.split(b"TRAILER!!!\0")):
+        at = archive.find(b"070701")
+        said = subprocess.run(["busybox", "cpio", "-tv"], input=archive[at:], capture_output=True, text=False).stdout
+        names |= {line.split()[-1]: line.split()[0] for line in said.decode().splitlines()}
+    assert {"from-root", "from-project", "from-modules", ".vm/init", "init"} <= set(names)
+    assert names["tmp"] == names["var/tmp"] == "drwxrwxrwt"
+    assert names["root"] == "drwx------"
+    script = initramfs._unpacked_init(vm)
+    assert subprocess.run(["sh", "-n"], input=script, text=True, capture_output=True).stderr == ""
+    assert "exec /.vm/init" in script
+    assert "9p" not in script
 
 
 def test_process_1_has_nothing_of_the_host() -> None:
