@@ -29,6 +29,7 @@ from vm.reproducer import guest, make
 from vm.reproducer.compile import compiled, compiler
 from vm.reproducer.make import Order, Program
 from vm.results import reproducers
+from vm.roots import options as root_options
 
 
 @command
@@ -152,7 +153,7 @@ def _add_machine(parser: argparse.ArgumentParser) -> None:
     add("--kernel", default="", metavar="SPEC", help="kernel to run on (default: the newest packaged one)")
     add("--cpus", type=int, default=1, metavar="N", help="processors of the guest (default: %(default)s)")
     add("--memory", type=int, default=1024, metavar="MIB", help="memory of the guest (default: %(default)s)")
-    add("--root", choices=("auto", "image", "host"), default="auto", help="as of python -m vm shell")
+    add("--root", choices=root_options.KINDS, default="auto", help=root_options.HELP)
     add("--kernel-argument", action="append", default=[], metavar="ARG", help="append to the kernel's command line")
 
 

@@ -82,6 +82,7 @@ ELSEWHERE = {
     'make teeth TEST="gcm:*"': "vm/tests/teeth/test_bites.py",
     "make flakes N=20 KERNEL=6.12": "vm/tests/bench/test_flakes.py",
     'make test KERNEL="arm64:6.1 s390x:bookworm/6.1" TEST=tests/splice': "vm/tests/machine/test_roots.py",
+    'make test KERNEL="6.12-cloud 6.12-rt"': "vm/tests/machine/test_roots.py",
     "make test KERNEL=arm64:path/to/Image": "vm/tests/kernels/test_flat.py",
     ".venv/bin/python -m vm root": "vm/tests/roots/test_build.py",
     "make tarball": "vm/tests/roots/test_tarball.py",

@@ -9,6 +9,7 @@ import pytest
 
 from vm.base import arch
 from vm.base.files import ROOT
+from vm.kernels.resolve import resolve_one
 from vm.tests.harness import Project, Run
 
 pytestmark = [pytest.mark.vm, pytest.mark.deadline(1000)]
@@ -17,6 +18,7 @@ pytestmark = [pytest.mark.vm, pytest.mark.deadline(1000)]
 KERNELS = {
     row.name: f"{row.debian}:{'trixie/6.12' if row.name == 'riscv64' else 'bookworm/6.1'}" for row in arch.ARCHITECTURES
 }
+CLOUD = "bookworm/6.1-cloud"
 FAULTS = {
     "test_before": ("passed", ""),
     "test_taint": ("failed", "tainted"),
@@ -34,7 +36,7 @@ def test_sees_no_host():
     assert not Path({secret!r}).exists()
     assert "9p" not in Path("/proc/mounts").read_text()
     disks = [line.split() for line in Path("/proc/mounts").read_text().splitlines() if line.startswith("/dev/vd")]
-    assert disks
+    assert len(disks) == {disks!r}
     assert all(disk[3].startswith("ro") for disk in disks)
     assert os.uname().machine in {machines!r}
 '''
@@ -43,13 +45,17 @@ def test_sees_no_host():
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(row, id=row.debian, marks=[] if row == arch.default() else pytest.mark.long)
-        for row in arch.ARCHITECTURES
+        *(
+            pytest.param((row, "image"), id=row.debian, marks=[] if row == arch.default() else pytest.mark.long)
+            for row in arch.ARCHITECTURES
+        ),
+        pytest.param((arch.default(), "initramfs"), id="in-memory"),
     ],
 )
 def faults(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Run some of the faults in a guest of an architecture."""
-    row: arch.Architecture = request.param
+    row: arch.Architecture
+    row, root = request.param
     if shutil.which(row.qemu) is None:
         pytest.skip(f"{row.qemu} is not installed: install the package {row.package}")
     project = Project(tmp_path_factory.mktemp("roots"), 3.0)
@@ -58,12 +64,12 @@ def faults(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     # A processor of 64 bits calls itself so in 32-bit mode as well.
     machines = {row.name, "armv8l" if row.name == "armv7l" else row.name}
     (project.directory / "t/test_faults.py").write_text(
-        text + SEES.format(secret=str(secret), machines=sorted(machines))
+        text + SEES.format(secret=str(secret), machines=sorted(machines), disks=3 if root == "image" else 0)
     )
     options = [
         "-v",
         f"--kernel={KERNELS[row.name]}",
-        "--root=image",
+        f"--root={root}",
         "--vms=1",
         "--test-deadline=8",
         "-k",
@@ -82,6 +88,31 @@ def test_fault_has_its_verdict(faults: Run, name: str) -> None:
     text = "".join(case.text for case_name, case in faults.cases.items() if case_name.startswith(f"{name}["))
     assert found[name] == verdict, faults.output
     assert reason in text
+
+
+def test_a_kernel_without_drivers_of_disks_has_its_root_in_memory(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """One of Debian's cloud kernels, which have no 9p, and whose modules for disks are taken away."""
+    found = resolve_one(CLOUD, lambda _line: None)
+    assert found.image is not None
+    assert found.modules is not None
+    shutil.copytree(found.modules / "lib", tmp_path / "lib")
+    (tmp_path / "boot").mkdir()
+    shutil.copyfile(found.image, tmp_path / "boot" / found.image.name)
+    shutil.rmtree(tmp_path / "lib/modules" / found.release / "kernel/fs/squashfs")
+    project = Project(tmp_path_factory.mktemp("cloud"), 3.0)
+    (project.directory / "t/test_it.py").write_text(
+        "import os, socket\n\n\ndef test_it():\n"
+        f"    assert os.uname().release == {found.release!r}\n"
+        "    assert '/dev/vd' not in open('/proc/mounts').read()\n"
+        "    socket.socket(socket.AF_ALG, socket.SOCK_SEQPACKET).bind(('hash', 'sha256'))\n"
+    )
+    options = [f"--kernel={tmp_path / 'boot' / found.image.name}", "--vms=1", "--test-deadline=8"]
+    with project.started(*options, kernels=[], fake=None, qemu=arch.default().qemu) as process:
+        run = project.finish(process, seconds=900)
+    assert "initramfs (the kernel has no CONFIG_NET_9P_VIRTIO, CONFIG_9P_FS; " in run.output
+    assert list(run.verdicts.values()) == ["passed"], run.output
 
 
 def test_the_root_is_told_apart_from_the_host(faults: Run) -> None:
