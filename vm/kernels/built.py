@@ -14,12 +14,9 @@ from vm.base.words import plural
 from vm.kernels import kconfig
 from vm.kernels.image import Image
 
-# What a guest cannot be without, besides the driver of its bus: symbol, the module's name when it is one.
-BOOT = {
-    "VIRTIO_CONSOLE": "virtio_console",
-    "9P_FS": "9p",
-    "NET_9P_VIRTIO": "9pnet_virtio",
-}
+# What a guest cannot be without, besides the driver of its bus: symbol, the module's name when it is one. What it has
+# its root on is chosen when it is booted (vm/machine/own_root.py).
+BOOT = {"VIRTIO_CONSOLE": "virtio_console"}
 # What is tested. A kernel may lack it; what is configured must be there.
 TESTED = {
     "CRYPTO_USER_API": "af_alg",

@@ -67,7 +67,8 @@ def choose(asked: str, kernel: Kernel, extra: Extra = parts.NOTHING, *, shares: 
         shares: whether QEMU has 9p.
 
     Raises:
-        UsageError: the host's root is asked for, and its programs do not run in the guest, or packages are.
+        UsageError: the host's root is asked for, and its programs do not run in the guest, or packages are; the kernel
+            can have none.
     """
     foreign = kernel.architecture != arch.default()
     if asked == "host" and foreign:
@@ -91,6 +92,9 @@ def choose(asked: str, kernel: Kernel, extra: Extra = parts.NOTHING, *, shares: 
         else:
             # Of a kernel that says nothing of itself the usual is believed.
             return Choice(kind, "; ".join(why))
+    if lacking := drivers.lacking(kernel, drivers.MEMORY):
+        wanted = ", ".join(f"CONFIG_{name}" for name in lacking)
+        raise UsageError(f"{kernel.name} cannot be booted here: {'; '.join(why)}; set {wanted} and build it again")
     return Choice("initramfs", "; ".join(why))
 
 

@@ -87,10 +87,10 @@ def test_what_a_guest_cannot_boot_without_is_said_before_it_is_booted(tmp_path: 
 
 def test_an_installed_image_without_its_modules_is_told(tmp_path: Path) -> None:
     path = write(tmp_path / f"boot/vmlinuz-{RELEASE}", bzimage(RELEASE))
-    write(tmp_path / f"boot/config-{RELEASE}", config(NET_9P_VIRTIO="m"))
-    assert refusal(path).startswith(f"{path} has CONFIG_NET_9P_VIRTIO=m, but no module 9pnet_virtio;")
+    write(tmp_path / f"boot/config-{RELEASE}", config(VIRTIO_CONSOLE="m"))
+    assert refusal(path).startswith(f"{path} has CONFIG_VIRTIO_CONSOLE=m, but no module virtio_console;")
     top = tmp_path / "lib/modules" / RELEASE
-    write(top / "kernel/net/9p/9pnet_virtio.ko", module("9pnet_virtio"))
+    write(top / "kernel/drivers/char/virtio_console.ko", module("virtio_console"))
     assert resolve(path).modules is not None
 
 

@@ -57,8 +57,18 @@ def test_what_is_asked_for_is_taken(kind: str, tmp_path: Path) -> None:
     [
         ([*drivers.SHARE, *drivers.DISK], arch.default(), "host", ""),
         ([*drivers.DISK], arch.default(), "image", "the kernel has no CONFIG_NET_9P_VIRTIO, CONFIG_9P_FS"),
-        (["SQUASHFS"], arch.default(), "initramfs", "CONFIG_9P_FS; the kernel has no CONFIG_VIRTIO_BLK"),
-        ([*drivers.SHARE], FOREIGN, "initramfs", "the kernel has no CONFIG_VIRTIO_BLK, CONFIG_SQUASHFS"),
+        (
+            ["SQUASHFS", *drivers.MEMORY],
+            arch.default(),
+            "initramfs",
+            "CONFIG_9P_FS; the kernel has no CONFIG_VIRTIO_BLK",
+        ),
+        (
+            [*drivers.SHARE, *drivers.MEMORY],
+            FOREIGN,
+            "initramfs",
+            "the kernel has no CONFIG_VIRTIO_BLK, CONFIG_SQUASHFS",
+        ),
         ([*drivers.DISK], FOREIGN, "image", ""),
     ],
 )
@@ -69,6 +79,11 @@ def test_left_to_itself_it_is_what_the_kernel_can_read(
     assert found.kind == expected
     assert found.reason.endswith(reason)
     assert bool(found.reason) == bool(reason)
+
+
+def test_a_kernel_that_can_have_none_is_told_what_it_lacks(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"x cannot be booted here: .*CONFIG_9P_FS; .* set CONFIG_BLK_DEV_INITRD"):
+        own_root.choose("auto", kernel(config=tmp_path / "config"))
 
 
 def test_a_qemu_without_9p_gives_guests_a_root_of_their_own(tmp_path: Path) -> None:
