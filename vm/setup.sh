@@ -35,6 +35,55 @@ need() {
     missing="$missing $package"
 }
 
+# What other distributions call that, and how it is installed there: Debian's name, Fedora's, Arch's, openSUSE's. A dash
+# is the same as Debian's.
+elsewhere='
+libgcrypt20      libgcrypt             libgcrypt       -
+python3          -                     python          -
+python3-venv     python3               python          python3
+qemu-system-x86  qemu-system-x86-core  -               qemu-x86
+xz-utils         xz                    xz              xz
+squashfs-tools   -                     -               squashfs
+mount            util-linux            util-linux      util-linux
+gnupg            gnupg2                -               gpg2
+busybox-static   busybox               busybox         -
+build-essential  gcc+make              gcc+make        gcc+make
+libelf-dev       elfutils-libelf-devel libelf          libelf-devel
+libssl-dev       openssl-devel         openssl         libopenssl-devel
+'
+foreign() {
+    # shellcheck disable=SC1090
+    kind=$(. "${OS_RELEASE:-/etc/os-release}" && echo " ${ID-} ${ID_LIKE-} ") 2>/dev/null || kind=
+    case $kind in
+    *" fedora "* | *" rhel "*) install="dnf install" ;;
+    *" arch "*) install="pacman -S --needed" ;;
+    *" suse "* | *" opensuse "*) install="zypper install" ;;
+    *) return 1 ;;
+    esac
+    theirs=
+    for package in $missing; do
+        name=$package
+        while read -r debian fedora arch suse; do
+            [ "$debian" = "$package" ] || continue
+            case $install in
+            dnf*) name=$fedora ;;
+            pacman*) name=$arch ;;
+            *) name=$suse ;;
+            esac
+            [ "$name" != - ] || name=$package
+        done <<END
+$elsewhere
+END
+        while :; do
+            first=${name%%+*}
+            case " $theirs " in *" $first "*) ;; *) theirs="$theirs $first" ;; esac
+            [ "$first" != "$name" ] || break
+            name=${name#*+}
+        done
+    done
+    fail "this is not Debian; call $install$theirs, then call make again"
+}
+
 need kmod modprobe
 need libgcrypt20 '/usr/lib/*/libgcrypt.so.20' '/lib/*/libgcrypt.so.20' '/usr/lib/libgcrypt.so.20' '/usr/lib64/libgcrypt.so.20'
 need python3 python3
@@ -55,7 +104,7 @@ case " $* " in
     # For tests of full disks, and of package signatures (make check).
     need mount mount
     need gnupg gpg
-    need busybox-static /bin/busybox /usr/bin/busybox
+    need busybox-static '/bin/busybox' '/usr/bin/busybox' '/sbin/busybox' '/usr/sbin/busybox'
     need git git
     if command -v apt-get >/dev/null 2>&1; then
         need debian-archive-keyring '/usr/share/keyrings/debian-archive-*'
@@ -83,13 +132,14 @@ esac
 
 # The page of a run is tried in a real browser.
 case " $* " in *" check "*)
-    need chromium chromium
+    need chromium chromium chromium-browser
     ;;
 esac
 
 if [ -n "$missing" ]; then
     if ! command -v apt-get >/dev/null 2>&1; then
-        fail "this is not Debian: install by your package manager what Debian calls$missing, then call make again"
+        foreign ||
+            fail "this is not Debian: install by your package manager what Debian calls$missing, then call make again"
     fi
     sudo=
     if [ "$(id -u)" != 0 ]; then

@@ -129,6 +129,11 @@ def pack(tree: Path, image: Path, *options: str) -> None:
 
 
 def _make(architecture: Architecture, extra: parts.Extra, entry: Path, progress: Progress) -> None:
+    if not apt_get.available():
+        raise UsageError(
+            f"the root of {architecture.name} guests is made by {', '.join(apt_get.PROGRAMS)} (Debian), not found here;"
+            " bring one along (python -m vm root --help), or give --root host"
+        )
     started = time.monotonic()
     tree = entry / "tree"
     tree.mkdir()
@@ -165,15 +170,22 @@ def _fetch_release(
     architecture: Architecture, extra: parts.Extra, work: Path, progress: Progress
 ) -> tuple[parts.Release, list[Path]]:
     """Fetch the packages of the first release that the mirror has whole for an architecture."""
+    trouble: UsageError
     for release in extra.releases:
         into = work / release.suite
         into.mkdir()
         names = [*parts.packages(release, architecture), *extra.packages]
         try:
             return release, _fetch_packages(release, architecture, names, into, progress)
-        except (apt_get.Gone, apt.NoMatch) as error:
+        except (apt_get.Gone, apt_get.NoSuite, apt.NoMatch) as error:
             trouble = error
             progress(f"root of {architecture.name}: not of {release.suite}: {error}")
+    if isinstance(trouble, apt_get.NoSuite):
+        # Ubuntu's mirrors, and those of other distributions that have apt.
+        raise UsageError(
+            f"{trouble}; roots are made of Debian: name a mirror of it (sources.list(5)), bring a root along "
+            "(python -m vm root --help), or give --root host"
+        ) from trouble
     raise trouble
 
 

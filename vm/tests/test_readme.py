@@ -85,6 +85,8 @@ ELSEWHERE = {
     'make test KERNEL="6.12-cloud 6.12-rt"': "vm/tests/machine/test_roots.py",
     "make test KERNEL=arm64:path/to/Image": "vm/tests/kernels/test_flat.py",
     ".venv/bin/python -m vm root": "vm/tests/roots/test_build.py",
+    ".venv/bin/python -m vm root --pack root.tar.gz amd64": "vm/tests/roots/test_build.py",
+    ".venv/bin/python -m vm root --unpack root.tar.gz": "vm/tests/roots/test_build.py",
     "make tarball": "vm/tests/roots/test_tarball.py",
     'make tarball ARGS="--python 3.13 --architecture arm64"': "vm/tests/roots/test_tarball.py",
     "make gdb KERNEL=6.1": "vm/tests/shell/test_shell.py",

@@ -59,13 +59,17 @@ class Unreachable(UsageError):
     """The mirror cannot be reached now: what is cached may still answer."""
 
 
+class NoSuite(UsageError):
+    """The mirror has no suite of that name."""
+
+
 class Gone(UsageError):
     """The lists name a package that the mirror no longer has: newer lists may help."""
 
 
 # What apt says, the error that it means, and how that is said here: the first that fits counts.
 EXPLANATIONS: Sequence[tuple[str, type[UsageError], str]] = (
-    ("does not have a Release file", UsageError,
+    ("does not have a Release file", NoSuite,
      "no suite {suite!r} on this machine's mirror (a suite: bookworm, trixie-backports, sid; a file: by its path)"),
     ("NO_PUBKEY", UsageError,
      "the signature of {suite} is by a key this machine does not have; install debian-archive-keyring"),

@@ -178,6 +178,27 @@ def test_make_asks_for_what_the_kernels_need(words: list[str], mode: str) -> Non
     assert done.stdout.splitlines()[0].split() == ["vm/setup.sh", *mode.split()]
 
 
+@pytest.mark.parametrize(
+    ("release", "said"),
+    [
+        ("ID=fedora\nVERSION_ID=43\n", "call dnf install lz4 xz gcc make bison, then call make again"),
+        ('ID="rocky"\nID_LIKE="rhel centos fedora"\n', "call dnf install lz4 xz gcc make bison, then"),
+        ("ID=arch\n", "call pacman -S --needed lz4 xz gcc make bison, then"),
+        ('ID="opensuse-tumbleweed"\nID_LIKE="opensuse suse"\n', "call zypper install lz4 xz gcc make bison, then"),
+        ("ID=nixos\n", "install by your package manager what Debian calls"),
+        ("", "install by your package manager what Debian calls"),
+    ],
+)
+def test_another_distribution_is_told_its_own_names(tmp_path: Path, release: str, said: str) -> None:
+    made = Checkout(tmp_path)
+    made.has_all_but("bison", "lz4", "xz", "gcc", "make")
+    (made.commands / "apt-get").unlink()
+    (tmp_path / "os-release").write_text(release)
+    found = made.setup("build", status=4, OS_RELEASE=str(tmp_path / "os-release"))
+    assert found.startswith("setup: this is not Debian")
+    assert said in found
+
+
 @pytest.mark.parametrize("target", ["check-vm", "kernel"])
 def test_what_compiles_has_compilers_installed(target: str) -> None:
     """Their tests build kernels and programs: 26 of them failed on a machine without flex, bison and libelf-dev."""

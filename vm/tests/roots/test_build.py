@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from vm.base import arch, cache
+from vm.base.errors import UsageError
 from vm.kernels.apt import apt_get
 from vm.kernels.apt import packages as apt
 from vm.roots import build, command, parts
@@ -99,6 +102,17 @@ def test_without_any_release_the_last_word_is_told(tmp_path: Path, monkeypatch: 
         build._fetch_release(arch.default(), parts.NOTHING, tmp_path, lambda _line: None)
 
 
+def test_a_mirror_of_another_distribution_is_told_what_roots_are_made_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fetch(release: parts.Release, *_rest: object) -> list[Path]:
+        raise apt_get.NoSuite(f"no suite {release.suite!r} on this machine's mirror")
+
+    monkeypatch.setattr(build, "_fetch_packages", fetch)
+    with pytest.raises(UsageError, match=r"no suite 'bookworm' .*; roots are made of Debian: .* give --root host"):
+        build._fetch_release(arch.default(), parts.NOTHING, tmp_path, lambda _line: None)
+
+
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Have roots made by a stub, and return of which architectures."""
@@ -130,11 +144,60 @@ def test_a_root_is_made_once_listed_and_renewed(made: list[str], capsys: pytest.
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [(["vax"], "no architecture 'vax'; there are amd64"), (["--renew"], "--renew needs the architectures")],
+    [
+        (["vax"], "no architecture 'vax'; there are amd64"),
+        (["--renew"], "--renew needs the architectures"),
+        (["--pack", "x.tar.gz"], "--pack needs one architecture"),
+        (["--unpack", "x.tar.gz", "s390x"], "--unpack needs no architecture"),
+        (["--unpack", "/no/such.tar.gz"], "cannot read /no/such.tar.gz: No such file"),
+    ],
 )
 def test_bad_input_is_one_line(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(words) not in (0, None)
     assert said in capsys.readouterr().err
+
+
+def test_a_root_is_brought_along_in_one_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def make(_architecture: object, _extra: object, entry: Path, _progress: object) -> None:
+        (entry / "root.squashfs").write_bytes(b"image")
+        (entry / "busybox").write_bytes(b"#!/bin/sh")
+        digest = hashlib.sha256(b"image").hexdigest()
+        (entry / "root.json").write_text(json.dumps({"suite": RELEASE.suite, "sha256": digest}))
+
+    file = tmp_path / "root.tar.gz"
+    monkeypatch.setattr(build, "_make", make)
+    monkeypatch.setenv("AFALG_CACHE", str(tmp_path / "here"))
+    assert command.main(["--pack", str(file), "s390x"]) in (0, None)
+    monkeypatch.setattr(build, "_make", lambda *_rest: pytest.fail("made, although it was brought along"))
+    monkeypatch.setenv("AFALG_CACHE", str(tmp_path / "there"))
+    assert command.main(["--unpack", str(file)]) in (0, None)
+    root = build.cached(next(row for row in arch.ARCHITECTURES if row.name == "s390x"), lambda _line: None)
+    assert root.image.read_bytes() == b"image"
+    assert root.busybox.stat().st_mode & 0o111
+    capsys.readouterr()
+    monkeypatch.setattr(parts, "RULES", parts.RULES + 1)
+    assert command.main(["--unpack", str(file)]) not in (0, None)
+    assert "is a root of other pins than this project's" in capsys.readouterr().err
+
+
+def test_a_damaged_archive_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "root.tar.gz"
+    file.write_bytes(b"no archive")
+    assert command.main(["--unpack", str(file)]) not in (0, None)
+    assert "is damaged" in capsys.readouterr().err
+    with tarfile.open(file, "w:gz") as archive:
+        archive.add(Path(__file__), "somewhere/else.py")
+    assert command.main(["--unpack", str(file)]) not in (0, None)
+    assert "holds no root" in capsys.readouterr().err
+
+
+def test_without_apt_the_ways_out_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AFALG_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(apt_get, "available", lambda: False)
+    with pytest.raises(UsageError, match=r"not found here; bring one along .*--help\), or give --root host"):
+        build.cached(arch.default(), lambda _line: None)
 
 
 def test_roots_are_no_archives_of_the_host(tmp_path: Path) -> None:

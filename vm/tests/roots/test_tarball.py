@@ -18,6 +18,9 @@ from vm.base.errors import UsageError
 from vm.results import events
 from vm.roots import build, tarball
 
+# Some run the archive, on whatever the host has to give.
+pytestmark = pytest.mark.deadline(120)
+
 HERE = ".".join(map(str, sys.version_info[:2]))
 STUB = "def test_stub(): pass\n"
 
