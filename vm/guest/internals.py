@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import struct
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -60,6 +61,63 @@ def tear_down(session: pytest.Session) -> None:
     ``Session._setupstate.teardown_exact`` (pytest 9.2).
     """
     session._setupstate.teardown_exact(None)
+
+
+TOGETHER = "together"
+"""The name of an event that stands for several: its one value, ``events``, lists them, each a name and values."""
+_CAN_WAIT = ("testreport", "logfinish", "runtest_protocol_complete")
+_LONGEST_WAIT = 1.0
+_MOST_WAITING = 64
+
+
+def say_together(config: pytest.Config) -> None:
+    """Have a worker send what it says of a test in one message, with the beginning of the next.
+
+    Of six messages a test they are one: each is a write to a port that a guest waits for. Nothing waits that says more
+    than that all is well, nor after a second: what is not sent is lost with the machine, and silence is judged.
+
+    ``WorkerInteractor`` (xdist 3.8), a plugin, says everything by its ``sendevent``; tests that it has not begun are in
+    its ``torun``, and with none there it waits for the host before it begins the next. Does nothing without it.
+    """
+    plugins: list[Any] = [p for p in config.pluginmanager.get_plugins() if type(p).__name__ == "WorkerInteractor"]
+    for worker in plugins:
+        worker.sendevent = _Together(worker.sendevent, worker.torun).say
+
+
+class _Together:
+    """Keeps events, to send several as one.
+
+    Args:
+        send: sends one.
+        torun: of xdist's worker, its queue of tests.
+    """
+
+    def __init__(self, send: Callable[..., None], torun: Any) -> None:
+        self._send = send
+        self._torun = torun
+        self._kept: list[tuple[str, dict[str, Any]]] = []
+        self._sent = time.monotonic()
+
+    def say(self, name: str, **values: Any) -> None:
+        """Send an event, or keep it for a moment."""
+        self._kept.append((name, values))
+        if not self._can_wait(name, values):
+            kept, self._kept = self._kept, []
+            if len(kept) == 1:
+                self._send(name, **values)
+            else:
+                self._send(TOGETHER, events=kept)
+            self._sent = time.monotonic()
+
+    def _can_wait(self, name: str, values: Mapping[str, Any]) -> bool:
+        if name not in _CAN_WAIT or len(self._kept) >= _MOST_WAITING:
+            return False
+        if time.monotonic() - self._sent > _LONGEST_WAIT:
+            return False
+        if name == "testreport":
+            return bool(values["data"]["outcome"] != "failed")
+        with self._torun.lock() as tests:
+            return name == "logfinish" or bool(tests)
 
 
 # ---- pytest, on the host
@@ -189,7 +247,7 @@ def keep_its_path(worker: WorkerController) -> None:
 
 
 def check_what_it_says(
-    worker: WorkerController, check: Callable[[object], tuple[str, dict[str, Any]]], doubt: type[Exception]
+    worker: WorkerController, check: Callable[[object], list[tuple[str, dict[str, Any]]]], doubt: type[Exception]
 ) -> None:
     """Have each event of a worker looked at before xdist makes anything of it.
 
@@ -199,7 +257,7 @@ def check_what_it_says(
 
     Args:
         worker: the worker.
-        check: returns the event, or raises ``doubt`` with the reason.
+        check: returns the event, or those that it stands for, or raises ``doubt`` with the reason.
         doubt: what it raises.
     """
     from xdist.workermanage import Marker
@@ -207,13 +265,16 @@ def check_what_it_says(
     process = worker.process_from_remote
 
     def checked(said: Any) -> None:
-        if said is not Marker.END:
-            try:
-                said = check(said)
-            except doubt as error:
-                worker.notify_inproc("disbelieved", node=worker, reason=str(error))
-                return
-        process(said)
+        if said is Marker.END:
+            process(said)
+            return
+        try:
+            events = check(said)
+        except doubt as error:
+            worker.notify_inproc("disbelieved", node=worker, reason=str(error))
+            return
+        for event in events:
+            process(event)
 
     worker.process_from_remote = checked
 

@@ -85,8 +85,10 @@ class GuestPlugin:
         self.unfit = ""
         self.taint = taint.read()
 
-    def pytest_sessionstart(self) -> None:
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
         """Prepare the kernel, and say what it is."""
+        if self.marking:
+            internals.say_together(session.config)
         if self.in_machine:
             # -e: a sysctl that refuses its value is an error of whoever wrote it.
             lines = prepare.lines(self.modules, self.sysctls)
@@ -114,8 +116,14 @@ class GuestPlugin:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_report_to_serializable(self) -> Generator[None, Any, Any]:
-        """Have words that nobody can send not end the machine, which would look like a crash of the kernel."""
-        return sayable((yield))
+        """Have words that nobody can send not end the machine, which would look like a crash of the kernel.
+
+        The keywords of a test are not sent at all: nobody reads them, and they are most of a report.
+        """
+        said = yield
+        if said and "keywords" in said:
+            said["keywords"] = {}
+        return sayable(said)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:

@@ -28,6 +28,18 @@ class NotBelieved(Exception):
     """A guest's pytest cannot have said this; says why, in a line."""
 
 
+def events(said: object) -> list[tuple[str, dict[str, Any]]]:
+    """Return the event that a guest sends, or those that it sends together.
+
+    Raises:
+        NotBelieved: it may not send one of them.
+    """
+    match said:
+        case (internals.TOGETHER, dict(values)) if list(values) == ["events"] and type(values["events"]) is list:
+            return [event(each) for each in values["events"]]
+    return [event(said)]
+
+
 def event(said: object) -> tuple[str, dict[str, Any]]:
     """Return an event that a guest may send.
 

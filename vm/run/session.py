@@ -124,7 +124,7 @@ class VmSession(internals.controller()):  # type: ignore[misc]
     def pytest_configure_node(self, node: WorkerController) -> None:
         """Tell the worker what it is."""
         kernel, only = self.pool.starting
-        internals.check_what_it_says(node, said.event, said.NotBelieved)
+        internals.check_what_it_says(node, said.events, said.NotBelieved)
         if self.plan.descriptions[kernel.name].images:
             internals.keep_its_path(node)
         node.workerinput |= {

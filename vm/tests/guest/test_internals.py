@@ -22,6 +22,7 @@ from typing import Any
 
 import execnet
 import pytest
+import xdist.remote
 from xdist.workermanage import WorkerController
 
 from vm.base.files import ROOT
@@ -203,6 +204,58 @@ def test_worker_is_started_and_answers(config: pytest.Config) -> None:
         assert not internals.gave_up(worker)
 
 
+@pytest.fixture
+def speaker(config: pytest.Config) -> Any:
+    """Return what speaks for a worker, with a test that it has not begun; ``sent`` has what went to the host."""
+    sent: list[Any] = []
+    config.workerinput = {"workerid": "gw0", "testrunuid": "x"}  # type: ignore[attr-defined]
+    gateway = SimpleNamespace(execmodel=execnet.gateway_base.get_execmodel("thread"))
+    worker: Any = xdist.remote.WorkerInteractor(config, SimpleNamespace(send=sent.append, gateway=gateway))
+    with relies_upon("WorkerInteractor: a plugin, with sendevent and torun"):
+        internals.say_together(config)
+        worker.torun.put(1)
+        worker.pytest_runtest_logstart("a", ("a", 1, "a"))
+    worker.sent = sent
+    return worker
+
+
+BEGIN = ("logstart", {"nodeid": "a", "location": ("a", 1, "a")})
+GOOD = ("testreport", {"data": {"outcome": "passed"}})
+BAD = ("testreport", {"data": {"outcome": "failed"}})
+END = ("logfinish", {"nodeid": "a"})
+COMPLETE = ("runtest_protocol_complete", {"item_index": 0})
+
+
+def test_worker_says_of_a_good_test_all_at_once(speaker: Any) -> None:
+    """With the beginning of the next, which is known before the machine may die of it."""
+    for name, values in (GOOD, GOOD, GOOD, END, COMPLETE):
+        speaker.sendevent(name, **values)
+    assert speaker.sent == [BEGIN]
+    speaker.pytest_runtest_logstart("a", ("a", 1, "a"))
+    assert speaker.sent[1:] == [("together", {"events": [GOOD, GOOD, GOOD, END, COMPLETE, BEGIN]})]
+
+
+def test_worker_does_not_wait_with_what_is_bad(speaker: Any) -> None:
+    for name, values in (GOOD, BAD, END):
+        speaker.sendevent(name, **values)
+    assert speaker.sent == [BEGIN, ("together", {"events": [GOOD, BAD]})]
+
+
+def test_worker_without_another_test_does_not_wait(speaker: Any) -> None:
+    """The host sends it one when it knows that this one is over."""
+    speaker.torun.get()
+    for name, values in (END, COMPLETE):
+        speaker.sendevent(name, **values)
+    assert speaker.sent == [BEGIN, ("together", {"events": [END, COMPLETE]})]
+
+
+def test_worker_that_said_nothing_for_long_does_not_wait(speaker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its silence is judged (vm/run/deadlines.py)."""
+    monkeypatch.setattr(internals, "_LONGEST_WAIT", -1.0)
+    speaker.sendevent(GOOD[0], **GOOD[1])
+    assert speaker.sent == [BEGIN, GOOD]
+
+
 def test_worker_is_listened_to_by_what_it_was_given(config: pytest.Config) -> None:
     told: list[Any] = []
     given: list[Any] = []
@@ -211,10 +264,10 @@ def test_worker_is_listened_to_by_what_it_was_given(config: pytest.Config) -> No
         id="gw0", spec=execnet.XSpec("popen//id=gw0"), _rinfo=lambda: None, remote_exec=lambda _module: channel
     )
 
-    def check(said: object) -> tuple[str, dict[str, Any]]:
-        if said != "an event":
+    def check(said: object) -> list[tuple[str, dict[str, Any]]]:
+        if said != "two events":
             raise LookupError(f"what is {said!r}?")
-        return "logstart", {"nodeid": "looked at"}
+        return [("logstart", {"nodeid": "looked at"}), ("logfinish", {"nodeid": "looked at"})]
 
     with relies_upon("WorkerController.process_from_remote, after pytest_configure_node"):
         manager = SimpleNamespace(config=config, roots=[], testrunuid="x", specs=[gateway.spec])
@@ -225,10 +278,11 @@ def test_worker_is_listened_to_by_what_it_was_given(config: pytest.Config) -> No
         )
         worker.config = SimpleNamespace(hook=hook, invocation_params=SimpleNamespace(args=()))
         worker.setup()
-        for said in ("an event", "noise"):
+        for said in ("two events", "noise"):
             given[0](said)
         assert [(name, values.get("nodeid"), values.get("reason")) for name, values in told] == [
             ("logstart", "looked at", None),
+            ("logfinish", "looked at", None),
             ("disbelieved", None, "what is 'noise'?"),
         ]
 

@@ -85,6 +85,15 @@ def test_what_no_pytest_says_is_not_believed(event: object, why: str) -> None:
     assert len(str(error.value)) < 200
 
 
+def test_of_events_sent_together_each_is_looked_at() -> None:
+    one = ("logfinish", {"nodeid": "t", "location": LOCATION})
+    assert said.events(one) == [one]
+    assert said.events(("together", {"events": [one, one]})) == [one, one]
+    for wrong in ([one, "noise"], [("together", {"events": [one]})], "noise", None):
+        with pytest.raises(said.NotBelieved):
+            said.events(("together", {"events": wrong}))
+
+
 def test_no_class_is_made_because_a_guest_names_it() -> None:
     """xdist would import the module of a warning and call the class with the guest's arguments."""
     values = {"warning_message_data": WARNING, "when": "runtest", "nodeid": "t", "location": None}
@@ -112,7 +121,7 @@ from vm.guest import serve
 @pytest.fixture
 def send(request):
     worker = next(p for p in request.config.pluginmanager.get_plugins() if type(p).__name__ == "WorkerInteractor")
-    return lambda name, **values: worker.sendevent(name, **values)
+    return lambda name, **values: type(worker).sendevent(worker, name, **values)
 
 def report(request, **changes):
     rep = pytest.TestReport.from_item_and_call(
