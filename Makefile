@@ -166,6 +166,6 @@ flakes: setup ## run the suite N times on a busy machine, and say which verdicts
 
 .PHONY: bench
 bench: setup ## what the runner costs, and AF_ALG beside a library in user space, as ratios [KERNEL=6.12]
-	@$(PYTHON) -m vm bench $(if $(KERNEL),--kernel $(ONE)) $(ARGS)
-	@echo
-	@$(PYTHON) -m tests.bench $(ONE)
+	@$(PYTHON) -m vm bench $(if $(KERNEL),--kernel $(ONE)) $(ARGS); status=$$?; \
+	[ $$status -le 1 ] || exit $$status; \
+	echo; $(PYTHON) -m tests.bench $(ONE) && exit $$status

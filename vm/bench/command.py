@@ -9,35 +9,36 @@
 - sharing: a set of small tests on one VM, over the same set on two;
 - stages of one run: where the fixed cost goes.
 
-Everything is done several times and the least time is taken: whatever else a machine does makes things slower
-and never faster. Beside the time stands the processor's time of all processes that took part, which says the
-same on a machine that has other things to do.
+Each is the median of at least five pairs, with its spread (vm/bench/judge.py); on a machine that was too noisy nothing
+is judged, and the exit status is 1. The same goes to ``results/bench-runner-KERNEL.json``.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import os
+import json
 import runpy
+import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vm.base import room
 from vm.base.command import Parser, command, say
 from vm.base.errors import UsageError
-from vm.base.files import ROOT
+from vm.base.files import ROOT, shown
+from vm.bench.judge import PAIRS, Quiet, Ratio, described, in_turn, machine
 from vm.bench.runs import Bare, Timing, bare_boot, checked, guest_rate, whole_command
 from vm.kernels.resolve import resolve
 from vm.kernels.spec import Kernel
-from vm.machine.accel import probe
+from vm.machine.accel import Accelerator, probe
 
-GOALS = {"fixed cost": 4.0, "tests a second": 60.0, "two machines": 1.8}
-"""At most, at least, at least; under TCG on two cores."""
+GOALS = {"fixed cost": (4.0, True), "tests a second": (60.0, False), "two machines": (1.8, False)}
+"""Each with whether it is at most that, or at least; under TCG on two cores."""
 
 _SMALL_TESTS = 480
 
@@ -89,13 +90,6 @@ def stages(run: Timing, bare: Bare) -> list[tuple[str, float]]:
     return [(name, after - before) for name, before, after in zip(names, times[:-1], times[1:], strict=True)]
 
 
-def verdict(name: str, value: float) -> str:
-    """Return how ``value`` compares with its goal: ``goal at most 4: missed``."""
-    goal = GOALS[name]
-    met, word = (value <= goal, "at most") if name == "fixed cost" else (value >= goal, "at least")
-    return f"goal {word} {goal:g}: {'met' if met else 'missed'}"
-
-
 @command
 def main(arguments: Sequence[str]) -> int:
     """Measure and print: ``python -m vm bench --help``. Returns the exit status."""
@@ -108,73 +102,147 @@ def main(arguments: Sequence[str]) -> int:
         raise UsageError("expected a kernel for a VM, not 'running': give a version or an image")
     options.qemu = options.qemu or kernel.architecture.qemu
     with _work() as work:
-        _measure(kernel, options, work)
-    return 0
+        doubt = _measure(kernel, options, work)
+    if doubt:
+        say(f"not judged: {doubt}; measure again when nothing else runs")
+    return int(bool(doubt))
 
 
-def _measure(kernel: Kernel, options: argparse.Namespace, work: Path) -> None:
+@dataclass
+class Round:
+    """What one pair of each ratio is made of; the two sides of a ratio were measured one after the other.
+
+    Attributes:
+        bare: a boot of the image as it came, which is what booting this kernel costs anybody.
+        ours: one as our VMs do it.
+        fixed: the whole command with one trivial test.
+        one: the small tests on one VM.
+        two: the same on two.
+        rate: small tests a second, by the clock of the one VM.
+        loop: calls of the same a second in a plain loop in a guest.
+    """
+
+    bare: Bare
+    ours: Bare
+    fixed: Timing
+    one: Timing
+    two: Timing
+    rate: float
+    loop: float
+
+
+def _measure(kernel: Kernel, options: argparse.Namespace, work: Path) -> str:
+    """Measure and print; return why nothing could be judged, empty where it could."""
+    quiet, told = Quiet(), machine()
     accelerator = probe(options.qemu, options.accel, architecture=kernel.architecture)
     trivial, small = work / "test_trivial.py", work / "test_small.py"
     trivial.write_text(_TRIVIAL)
     small.write_text(_SMALL)
-    spec = options.kernel
+    print(f"{kernel.name} under {accelerator.name}; {options.rounds} pairs: median, and the middle half of them")
+    print(described(told, quiet.load), flush=True)
     common = ["--qemu", options.qemu, "--accel", options.accel]
-    print(
-        f"{kernel.name} under {accelerator.name}; {room.processors()} processors, load {os.getloadavg()[0]:.1f}, "
-        f"least of {options.rounds} rounds",
-        flush=True,
-    )
+    whole_command(options.kernel, trivial, work, common)  # Warm: bytecode, RAM disk.
 
-    whole_command(spec, trivial, work, common)  # Warm: bytecode, RAM disk.
-    # The image as it came, which is what booting this kernel costs anybody; and as our VMs boot it.
-    plain = ["-kernel", str(kernel.image)]
-    bare = min(_rounds(options, lambda: bare_boot(kernel, accelerator, options.qemu, work, plain)), key=_seconds)
-    ours = min(_rounds(options, lambda: bare_boot(kernel, accelerator, options.qemu, work)), key=_seconds)
-    fixed = min(_rounds(options, lambda: whole_command(spec, trivial, work, common)), key=_seconds)
-    _row("fixed cost", fixed.seconds / bare.seconds, f"{fixed.seconds:.1f} s over a bare boot of {bare.seconds:.1f} s")
-    _note(fixed.processor / bare.processor, f"{fixed.processor:.1f} s over {bare.processor:.1f} s of processor time")
-    _note(fixed.seconds / ours.seconds, f"over a bare boot as our VMs do it, {ours.seconds:.1f} s")
-
-    rates, ones = [], []
-    for _ in range(options.rounds):
-        ones.append(whole_command(spec, small, work, [*common, "--vms", "1"]))
-        rates.append(guest_rate(work))
-    loop = max(_rounds(options, lambda: _loop_in_guest(spec, small, options)))
-    one = min(ones, key=lambda run: run.busy)
-    _row("tests a second", max(rates), f"of {one.tests}; the plain loop makes {loop:.0f} calls a second")
-    guests = min(run.guests for run in ones)
-    _note(one.tests / guests, f"a second of the guest's processor time ({guests:.1f} s)")
-
-    runs = _rounds(options, lambda: whole_command(spec, small, work, [*common, "--vms", "2"]))
-    two = min(runs, key=lambda run: run.busy)
-    _row("two machines", one.busy / two.busy, f"{one.busy:.1f} s over {two.busy:.1f} s for {one.tests} tests")
-    both = min(run.guests for run in runs)
-    _note(
-        2 * guests / both,
-        f"by the processor time of the guests, {guests:.1f} s and {both:.1f} s: what free cores allow",
-    )
-    _note(one.seconds / two.seconds, f"the whole commands: {one.seconds:.1f} s over {two.seconds:.1f} s")
-
+    rounds = [
+        _round(pair, kernel, accelerator, options, work, quiet)
+        for pair in range(options.rounds)
+    ]  # fmt: skip
+    found, noise = ratios(rounds), quiet.doubt()
+    for ratio in found:
+        print(ratio.line(noise))
+        for note in notes(rounds)[ratio.name]:
+            print(f"{'':14} {note}")
     print("\nwhere the fixed cost goes (one run, kernel messages on)")
-    verbose = whole_command(spec, trivial, work, [*common, "--kernel-argument", "loglevel=7"])
-    for name, seconds in stages(verbose, ours):
+    verbose = whole_command(options.kernel, trivial, work, [*common, "--kernel-argument", "loglevel=7"])
+    least = min((each.ours for each in rounds), key=lambda bare: bare.seconds)
+    for name, seconds in stages(verbose, least):
         print(f"  {seconds:6.2f} s  {name}")
+    _write(options.json, kernel, accelerator.name, {**told, "load": quiet.load, "noise": quiet.noise}, found, noise)
+    return noise or "; ".join(f"{ratio.name}: {ratio.doubt()}" for ratio in found if ratio.doubt())
 
 
-def _row(name: str, value: float, text: str) -> None:
-    print(f"{name:14} {value:6.2f}  {text}; {verdict(name, value)}", flush=True)
+def _round(
+    pair: int, kernel: Kernel, accelerator: Accelerator, options: argparse.Namespace, work: Path, quiet: Quiet
+) -> Round:
+    """Measure everything once, the two sides of each ratio next to each other."""
+    spec, common = options.kernel, ["--qemu", options.qemu, "--accel", options.accel]
+    trivial, small = work / "test_trivial.py", work / "test_small.py"
+    # The image as it came: the last -kernel wins.
+    plain = ["-kernel", str(kernel.image)]
+    rates: list[float] = []
+
+    def one() -> Timing:
+        found = whole_command(spec, small, work, [*common, "--vms", "1"])
+        rates.append(guest_rate(work))
+        return found
+
+    makers: list[Callable[[], Any]] = [
+        lambda: bare_boot(kernel, accelerator, options.qemu, work),
+        lambda: bare_boot(kernel, accelerator, options.qemu, work, plain),
+        lambda: whole_command(spec, trivial, work, common),
+        lambda: _loop_in_guest(spec, small, options),
+        one,
+        lambda: whole_command(spec, small, work, [*common, "--vms", "2"]),
+    ]
+    found: dict[int, Any] = {}
+    for at in in_turn(pair, len(makers)):
+        quiet.look()
+        found[at] = makers[at]()
+    quiet.look()
+    return Round(found[1], found[0], found[2], found[4], found[5], rates[0], found[3])
 
 
-def _note(value: float, text: str) -> None:
-    print(f"{'':14} {value:6.2f}  {text}", flush=True)
+def ratios(rounds: Sequence[Round]) -> list[Ratio]:
+    """Return the figures that have a goal."""
+    fixed = [each.fixed.seconds / each.bare.seconds for each in rounds]
+    two = [each.one.busy / each.two.busy for each in rounds]
+    middle = Round(*(_middle(rounds, name) for name in ("bare", "ours", "fixed", "one", "two", "rate", "loop")))
+    texts = {
+        "fixed cost": f"{middle.fixed.seconds:.1f} s over a bare boot of {middle.bare.seconds:.1f} s",
+        "tests a second": f"of {middle.one.tests}; the plain loop makes {middle.loop:.0f} calls a second",
+        "two machines": f"{middle.one.busy:.1f} s over {middle.two.busy:.1f} s for {middle.one.tests} tests",
+    }
+    values = {"fixed cost": fixed, "tests a second": [each.rate for each in rounds], "two machines": two}
+    return [Ratio(name, tuple(values[name]), *GOALS[name], texts[name]) for name in GOALS]
 
 
-def _rounds(options: argparse.Namespace, measure: Callable[[], Any]) -> list[Any]:
-    return [measure() for _ in range(options.rounds)]
+def notes(rounds: Sequence[Round]) -> dict[str, list[str]]:
+    """Return by figure what else tells of it; processor time says the same on a machine that has other things to do."""
+
+    def of(function: Callable[[Round], float], text: str) -> str:
+        return f"{statistics.median(map(function, rounds)):6.2f}  {text}"
+
+    return {
+        "fixed cost": [
+            of(lambda each: each.fixed.processor / each.bare.processor, "by processor time"),
+            of(lambda each: each.fixed.seconds / each.ours.seconds, "over a bare boot as our VMs do it"),
+        ],
+        "tests a second": [of(lambda each: each.one.tests / each.one.guests, "a second of the guest's processor time")],
+        "two machines": [
+            of(lambda each: 2 * each.one.guests / each.two.guests, "by processor time: what free cores allow"),
+            of(lambda each: each.one.seconds / each.two.seconds, "the whole commands"),
+        ],
+    }
 
 
-def _seconds(measured: Bare | Timing) -> float:
-    return measured.seconds
+def _middle(rounds: Sequence[Round], name: str) -> Any:
+    """Return of all rounds the middle one's measurement of this name."""
+    found = [getattr(each, name) for each in rounds]
+    return sorted(found, key=lambda each: getattr(each, "seconds", each))[len(found) // 2]
+
+
+def _write(
+    file: Path | None, kernel: Kernel, accelerator: str, told: dict[str, object], found: Sequence[Ratio], noise: str
+) -> None:
+    """Write the figures as JSON, and say where."""
+    place = file or ROOT / "results" / f"bench-runner-{kernel.name}.json"
+    text = {"kernel": kernel.name, "accelerator": accelerator, "machine": told, "noise": noise}
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(json.dumps({**text, "ratios": [ratio.told(noise) for ratio in found]}, indent=1) + "\n")
+    except OSError as error:
+        raise UsageError(f"cannot write {place}: {error.strerror}; name another file with --json") from None
+    print(f"\n{shown(place)}")
 
 
 def _loop_in_guest(spec: str, file: Path, options: argparse.Namespace) -> float:
@@ -195,7 +263,14 @@ def _work() -> Iterator[Path]:
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser(prog="python -m vm bench", description="What the runner costs, as ratios.")
     parser.add_argument("--kernel", default="", metavar="SPEC", help="kernel (default: the newest packaged one)")
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="least of N (default: %(default)s)")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=PAIRS,
+        metavar="N",
+        help="pairs of each ratio (default, and least to be judged: %(default)s)",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where the figures go (default: below results/)")
     parser.add_argument("--accel", default="auto", help="auto (default), kvm or tcg")
     parser.add_argument("--qemu", metavar="PATH", help="the QEMU to use (default: that of the kernel's architecture)")
     options = parser.parse_args(arguments)
