@@ -11,7 +11,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +131,7 @@ class Controller(KernelList):
             self.skips = _skip_budget(config)
             self.kinds = _kinds(config)
             issues = known.load_for(config)
+            self.first = _first(config, self.kernels)
             self.accelerators = _accelerators(self.kernels, config)
             self.features = _features(self.kernels, config)
         except UsageError as error:
@@ -201,16 +202,8 @@ class Controller(KernelList):
             restarts=option.vm_restarts,
             needs_own_machine=self._needs_own_machine,
             told={kernel.name: self._told(kernel) for kernel in self.kernels},
-            first=self._first(),
+            first=self.first.ranks,
         )
-
-    def _first(self) -> Mapping[str, frozenset[str]]:
-        """Return what was bad in the run before this one."""
-        directory = self.config.stash[RUN_DIRECTORY]
-        if self.config.option.vm_in_order or RESUMED in self.config.stash:
-            return {}
-        before = first.previous(directory)
-        return first.bad(before, [kernel.name for kernel in self.kernels]) if before else {}
 
     def _vm(self, kernel: Kernel, limits: Deadlines) -> Vm:
         option = self.config.option
@@ -285,11 +278,7 @@ class Controller(KernelList):
             for kernel in self.kernels
         ]
         lines += self.chosen
-        if number := len(frozenset().union(*self.session.plan.first.values())):
-            lines += [
-                f"first: {plural(number, 'test')} that the run before had as bad, if selected (not with --in-order)"
-            ]
-        return [*lines, f"results: {files.shown(self.session.plan.directory)}"]
+        return [*lines, *self.first.lines, f"results: {files.shown(self.session.plan.directory)}"]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, Any] | None:
@@ -525,6 +514,14 @@ def _kinds(config: pytest.Config) -> list[skipped.Kind]:
     """Read what people are told of skips, from the same file."""
     named = config.getini("skip_budget")
     return skipped.load(config.rootpath / named) if named else []
+
+
+def _first(config: pytest.Config, kernels: Sequence[Kernel]) -> first.First:
+    """Return what is to run before all the rest."""
+    if config.option.vm_in_order or RESUMED in config.stash:
+        return first.First()
+    named = config.getini("near_map")
+    return first.chosen(config.stash[RUN_DIRECTORY], kernels, config.rootpath / named if named else None)
 
 
 def _accelerators(kernels: Sequence[Kernel], config: pytest.Config) -> dict[str, Accelerator]:

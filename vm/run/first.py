@@ -1,13 +1,63 @@
-"""Tests that were bad the last time run first: a red comes early, and ``-x`` and who watches have it at once."""
+"""Which tests run first: those that were bad the last time, then those near what changed (vm/run/near.py).
+
+So that a red comes early, and ``-x`` and who watches have it at once.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from vm.base.words import plural
+from vm.kernels.spec import Kernel
 from vm.results import events
 from vm.results.model import Verdict
+from vm.run import near
+
+
+@dataclass(frozen=True)
+class First:
+    """What runs before all the rest.
+
+    Attributes:
+        ranks: by kernel, of ids without the kernel, the place of each.
+        lines: says so, for people.
+    """
+
+    ranks: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    lines: Sequence[str] = ()
+
+
+def chosen(directory: Path, kernels: Sequence[Kernel], map_of_tests: Path | None) -> First:
+    """Return what is to run first.
+
+    Args:
+        directory: of the new run.
+        kernels: of the new run.
+        map_of_tests: what vm/run/near.py knows of the project's tests, None for nothing.
+
+    Raises:
+        UsageError: that is no such map.
+    """
+    before = previous(directory)
+    were_bad = bad(before, [kernel.name for kernel in kernels]) if before else {}
+    known = near.load(map_of_tests)
+    ranks, lines = {}, []
+    if number := len(frozenset().union(*were_bad.values())):
+        lines.append(
+            f"first: {plural(number, 'test')} that the run before had as bad, if selected (not with --in-order)"
+        )
+    for kernel in kernels:
+        functions = near.touched(known, kernel)
+        tests = near.near(known, functions)
+        if tests:
+            some = ", ".join(functions[:3]) + (", …" if len(functions) > 3 else "")
+            lines.append(f"first: {plural(len(tests), 'test')} near what changed in the tree of {kernel.name}: {some}")
+        ranks[kernel.name] = {test: 1 + place for place, test in enumerate(tests)}
+        ranks[kernel.name] |= dict.fromkeys(were_bad.get(kernel.name, ()), 0)
+    return First(ranks, lines)
 
 
 def previous(directory: Path) -> Path | None:

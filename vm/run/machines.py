@@ -156,7 +156,7 @@ class Plan:
         restarts: machines a kernel may lose.
         told: by kernel, what its guests are told besides; values of JSON's types.
         needs_own_machine: says of a kernel and a test whether the test may take that kernel down.
-        first: of each kernel, by its name, ids without the kernel of tests to run before all others.
+        first: of each kernel, by its name, ids without the kernel of tests to run before all others, with their places.
     """
 
     kernels: Sequence[Kernel]
@@ -169,7 +169,7 @@ class Plan:
     restarts: int
     told: Mapping[str, Mapping[str, object]]
     needs_own_machine: Callable[[Kernel, pytest.Item], bool] = lambda _kernel, _item: False
-    first: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    first: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def factor(self, kernel: Kernel) -> float:
         """Return what deadlines of its machines are multiplied with."""

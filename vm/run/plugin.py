@@ -113,6 +113,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "JSON file of the seconds that tests took, by which --shard deals them out (vm/run/shard.py)",
         default="",
     )
+    parser.addini("near_map", "JSON file of the tests near each function of the kernel (vm/run/near.py)", default="")
     parser.addini(
         "kernel_check", "MODULE:FUNCTION, in a guest: why no test makes sense on its kernel, or ''", default=""
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol
@@ -34,7 +34,7 @@ class Share:
     Attributes:
         collected: ids in the order of the first machine's collection, None before there is one.
         alone: ids that need a machine each.
-        first: ids to give out before all others.
+        first: ids to give out before all others, with the place of each among them.
         pending: ids not given to any machine yet, in the order in which they will be.
         waiting: those of ``alone`` not given to any machine yet.
         fresh: machines that were given nothing yet.
@@ -45,7 +45,7 @@ class Share:
 
     collected: list[str] | None = None
     alone: frozenset[str] = frozenset()
-    first: frozenset[str] = frozenset()
+    first: Mapping[str, int] = field(default_factory=dict)
     pending: deque[str] = field(default_factory=deque)
     waiting: deque[str] = field(default_factory=deque)
     fresh: set[Node] = field(default_factory=set)
@@ -123,7 +123,7 @@ class KernelScheduling:
         share.index[node] = {test: number for number, test in enumerate(collection)}
         if share.collected is None:
             share.collected = list(collection)
-            share.put_back(sorted(collection, key=lambda test: test not in share.first))
+            share.put_back(sorted(collection, key=lambda test: share.first.get(test, len(collection))))
 
     def schedule(self) -> None:
         """Give every machine that has collected something to do."""

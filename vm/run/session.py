@@ -99,10 +99,11 @@ class VmSession(internals.controller()):  # type: ignore[misc]
             self.sched.shares[kernel.name].alone = frozenset(
                 test for test in own if self.plan.needs_own_machine(kernel, self.verdicts.items[test])
             )
-            before = self.plan.first.get(kernel.name, frozenset())
-            self.sched.shares[kernel.name].first = frozenset(
-                test for test in own if without_kernel(test, kernel.name) in before
-            )
+            before = self.plan.first.get(kernel.name, {})
+            names = {test: without_kernel(test, kernel.name) for test in own} if before else {}
+            self.sched.shares[kernel.name].first = {
+                test: before[name] for test, name in names.items() if name in before
+            }
             if self.verdicts.items and not count:
                 self.sched.close(kernel.name, f"no test of {kernel.name} was selected")
                 self.pool.drop_queued(kernel)

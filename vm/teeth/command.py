@@ -21,12 +21,14 @@ from vm.base.words import plural
 from vm.kernels.build import build as kernels
 from vm.kernels.build.plan import Plan
 from vm.run import command as run
+from vm.run import near
 from vm.teeth import build, reach, report, reproducers
 from vm.teeth.changes import Mutant, base, fixes, mutants
 from vm.teeth.plan import Bite, Bites
 from vm.teeth.reach import Reach
 
 DATA = ROOT / "tests" / "teeth"
+NEAR = "near.json"
 VARIANT = "mutants"
 _SECONDS = 15.0
 _WHOLE = 180.0
@@ -57,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
     kernels.build(tree, variants, say)
     kernel = kernels.planned(tree, variants, say)
     if options.reach:
-        return _reach(spec, kernel, options.names, further)
+        return _reach(spec, kernel, options.names, further, DATA / NEAR if options.record else None)
     always, release = base(DATA / "base.toml")
     built = build.build(kernel, chosen, always, say)
     killers = report.recorded(DATA)
@@ -92,8 +94,12 @@ def _run(spec: str, plan: Bites, further: Sequence[str]) -> Path | None:
         return last.directory
 
 
-def _reach(spec: str, kernel: Plan, places: Sequence[str], further: Sequence[str]) -> int:
-    """Find out which functions each test of some places reaches, and keep it. Returns an exit status."""
+def _reach(spec: str, kernel: Plan, places: Sequence[str], further: Sequence[str], record: Path | None) -> int:
+    """Find out which functions each test of some places reaches, and keep it. Returns an exit status.
+
+    Args:
+        record: file for the tests near each function, None for none.
+    """
     folders = _folders()
     for place in places:
         if not place.startswith(folders) or not (ROOT / place).exists():
@@ -112,6 +118,8 @@ def _reach(spec: str, kernel: Plan, places: Sequence[str], further: Sequence[str
     known = reach.load(_map_of(kernel)) or Reach()
     found = reach.unpack(packed, names).besides(known)
     found.save(_map_of(kernel))
+    if record:
+        near.save(record, found.nearest(report.recorded(DATA)))
     unseen = [name for place, name in enumerate(names) if not any(one.flags[place] == "Y" for one in found.tests)]
     print(f"{len(found.tests)} tests, {plural(len(names), 'function')}; reached by none: {', '.join(unseen) or '-'}")
     for name, why in lost.items():
@@ -196,7 +204,11 @@ def _parser() -> Parser:
         type=float,
         help=f"for a mutant's tests, scaled like deadlines (default: {_SECONDS:g})",
     )
-    add("--record", action="store_true", help="write down which tests noticed: the next run begins with them")
+    add(
+        "--record",
+        action="store_true",
+        help="write down which tests noticed, or with --reach are near: runs begin with them",
+    )
     add(
         "--reach",
         action="store_true",

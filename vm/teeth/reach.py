@@ -71,6 +71,26 @@ class Reach:
         others = tuple(one for one in known.tests if one.test not in own) if known.functions == self.functions else ()
         return Reach(self.functions, self.tests + others)
 
+    def nearest(self, noticed: Mapping[str, Sequence[str]], most: int = 16) -> dict[str, list[str]]:
+        """Return of each function the tests that tell soonest of a change to it.
+
+        First those that noticed one, then of each test function what reaches least besides; of that the shortest first.
+
+        Args:
+            noticed: tests by mutant, ``gcm:crypto_gcm_setkey.no-check``.
+            most: how many of a function.
+        """
+        size = {one.test: (one.flags.count("Y"), one.seconds) for one in self.tests}
+        found: dict[str, list[str]] = {name: [] for name in self.functions}
+        for mutant, tests in sorted(noticed.items()):
+            found.get(mutant.partition(".")[0], []).extend(test for test in tests if test in size)
+        for place, name in enumerate(self.functions):
+            least: dict[str, str] = {}
+            for test in sorted((one.test for one in self.tests if one.flags[place] == "Y"), key=size.__getitem__):
+                least.setdefault(test.partition("[")[0], test)
+            found[name] = list(dict.fromkeys([*found[name], *least.values()]))[:most]
+        return {name: tests for name, tests in found.items() if tests}
+
     def save(self, path: Path) -> None:
         """Write it, whole or not at all."""
         made = path.with_suffix(".new")

@@ -244,6 +244,6 @@ def _step(
 
 def test_what_was_bad_before_is_given_out_first_and_all_the_rest_in_order() -> None:
     sched, labels = scheduling()
-    sched.shares["A"].first = frozenset([TESTS[30], TESTS[7], "t.py::test[gone]"])
+    sched.shares["A"].first = {TESTS[30]: 1, TESTS[7]: 0, "t.py::test[gone]": 0}
     node = join(sched, labels, "A")
     assert run_all(sched, [node]) == [TESTS[7], TESTS[30], *(t for t in TESTS if t not in (TESTS[7], TESTS[30]))]

@@ -108,3 +108,21 @@ def test_what_no_guest_packs_is_one_error(monkeypatch: pytest.MonkeyPatch) -> No
     for word in (too_much, "0" * 9, "\x7f", reach.pack({})[:-5]):
         with pytest.raises(UsageError, match="cannot be read"):
             reach.unpack([word], ["x:f"])
+
+
+def test_nearest_are_those_that_noticed_then_those_that_reach_little_else() -> None:
+    tests = (
+        Reached("t.py::wide[a]", 1.0, "YYY"),
+        Reached("t.py::wide[b]", 1.0, "YYN"),
+        Reached("t.py::narrow", 9.0, "NYN"),
+        Reached("t.py::quick", 2.0, "NYN"),
+        Reached("t.py::none", 1.0, "NNN"),
+    )
+    found = Reach(("gcm:f", "gcm:g", "gcm:h"), tests).nearest(
+        {"gcm:g.no-check": ["t.py::wide[a]", "t.py::gone"], "gcm:other.x": ["t.py::quick"]}, most=3
+    )
+    assert found == {
+        "gcm:f": ["t.py::wide[b]"],
+        "gcm:g": ["t.py::wide[a]", "t.py::quick", "t.py::narrow"],
+        "gcm:h": ["t.py::wide[a]"],
+    }
