@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tests.programs.catalogue import NOT_TRIED
+from tests.programs.catalogue import NOT_TRIED, PROGRAMS
 from tests.programs.cells import FAILS, FALLS_BACK, IMPOSSIBLE, UNUSED, WORKS, Cell
 from tests.programs.policies import POLICIES
 from vm.base.command import Parser, command
@@ -195,6 +195,22 @@ def stored() -> list[Row]:
     return [Row(**{**row, "cell": _cell(row["cell"])}) for row in json.loads(DATA.read_text())]
 
 
+def _newest(rows: Iterable[Row]) -> list[Row]:
+    """Return the last of the rows of each cell: kernels by their versions, programs as the catalogue has them."""
+    last = {(row.kernel, row.program, row.policy, row.cell.version): row for row in rows}
+    names = [program.name for program in PROGRAMS]
+
+    def place(row: Row) -> tuple[list[int], str, int]:
+        known = names.index(row.program) if row.program in names else len(names)
+        return [int(number) for number in re.findall(r"\d+", row.kernel)], row.kernel, known
+
+    return sorted(last.values(), key=place)
+
+
+def _as_json(rows: Iterable[Row]) -> str:
+    return json.dumps([asdict(row) for row in rows], indent=1) + "\n"
+
+
 def in_readme() -> str:
     """Return the README's table."""
     return README.read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0]
@@ -210,20 +226,21 @@ def main(arguments: Sequence[str]) -> None:
     parser = Parser(prog="python -m tests.programs.table", description="What works under which policy.")
     parser.add_argument("results", metavar="RESULTS.json", nargs="+", help="of several the last word on a cell counts")
     parser.add_argument("--readme", action="store_true", help="write the README's table")
+    parser.add_argument("--keep", action="store_true", help="in the README's, keep the cells that no run here has")
     options = parser.parse_args(arguments)
     path = Path(options.results[-1])
     found = [row for name in options.results for row in collect(events.load(Path(name)))]
-    rows = list({(row.kernel, row.program, row.policy, row.cell.version): row for row in found}.values())
-    text = json.dumps([asdict(row) for row in rows], indent=1) + "\n"
-    for name, content in (("programs.json", text), ("programs.txt", as_text(rows))):
+    rows = _newest(found)
+    for name, content in (("programs.json", _as_json(rows)), ("programs.txt", as_text(rows))):
         (path.parent / name).write_text(content, encoding="utf-8")
     if (path.parent / "index.html").exists() and not page.available():
         # It was written before these were there.
         page.write([(path.parent, events.load(path))], path.parent / "index.html")
     if options.readme:
-        DATA.write_text(text, encoding="utf-8")
+        shown = _newest([*stored(), *rows] if options.keep else rows)
+        DATA.write_text(_as_json(shown), encoding="utf-8")
         whole = README.read_text(encoding="utf-8")
-        README.write_text(whole.replace(BEGIN + in_readme() + END, BEGIN + as_markdown(rows) + END), encoding="utf-8")
+        README.write_text(whole.replace(BEGIN + in_readme() + END, BEGIN + as_markdown(shown) + END), encoding="utf-8")
     print(as_text(rows), end="")
 
 

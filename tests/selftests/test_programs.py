@@ -263,6 +263,19 @@ def test_the_table_of_several_runs_takes_the_last_word(
     assert [(row["program"], row["cell"]["verdict"]) for row in rows] == [("dgst", "works"), ("enc", "works")]
 
 
+def test_the_readme_may_keep_what_no_run_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = [Row("6.12", "dgst", "none", Cell("works")), Row("6.1", "enc", "none", Cell("works"))]
+    for name, content in (("README", table.BEGIN + table.END), ("DATA", table._as_json(before))):
+        (tmp_path / name).write_text(content)
+        monkeypatch.setattr(table, name, tmp_path / name)
+    monkeypatch.setattr("tests.programs.table.events.load", lambda _path: None)
+    monkeypatch.setattr(table, "collect", lambda _run: [Row("6.12", "dgst", "none", Cell("fails"))])
+    for options, kept in ((["--keep"], [("6.1", "works"), ("6.12", "fails")]), ([], [("6.12", "fails")])):
+        assert table.main([f"{tmp_path}/results.json", "--readme", *options]) == 0
+        assert [(row.kernel, row.cell.verdict) for row in table.stored()] == kept
+        assert ("| enc |" in table.in_readme()) == bool(options)
+
+
 # ---- what the kernel's documentation promises
 
 
