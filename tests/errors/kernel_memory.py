@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import re
 import time
 from collections.abc import Callable
@@ -25,6 +26,8 @@ _LOOKS = 4
 _STARTS = 3
 """How often it begins anew when others gave back memory meanwhile."""
 _SETTLE_SECONDS = 2.0
+_LAST_SECONDS = 6.0
+"""At the last look, after which a verdict is given."""
 _NOISE = 8
 """Pages that come and go by the second on a machine that does nothing."""
 
@@ -59,18 +62,22 @@ def lost(call: Callable[[], None], rounds: int = ROUNDS) -> list[str]:
     """Return what a call loses each time it is made, in words: whatever has grown by as much as it was repeated.
 
     It is made once beforehand: caches of the kernel, modules and Python's own memory come with the first. Others free
-    memory meanwhile: a look may show half of what is lost, all of them together three quarters.
+    memory meanwhile: a look may show half of what is lost, all of them together three quarters. And others take some:
+    what has grown once, and not with each look again, is theirs.
     """
     call()
-    grown: dict[str, int] = {}
+    looks: list[dict[str, int]] = []
     for _ in range(_STARTS):
         before = _at_rest()
-        grown, now = _grown(call, rounds, before)
-        if grown or not _fell(before, now, rounds):
+        looks, now = _grown(call, rounds, before)
+        if looks[-1] or not _fell(before, now, rounds):
             break
     calls = _LOOKS * rounds
+    first, last = looks[0], looks[-1]
     return [
-        f"{name}: {more} more after {calls} calls" for name, more in sorted(grown.items()) if more >= calls * 3 // 4
+        f"{name}: {more} more after {calls} calls"
+        for name, more in sorted(last.items())
+        if more >= calls * 3 // 4 and more - first.get(name, 0) >= (calls - rounds) // 2
     ]
 
 
@@ -83,17 +90,18 @@ def _at_rest() -> Given:
     return now
 
 
-def _grown(call: Callable[[], None], rounds: int, before: Given) -> tuple[dict[str, int], Given]:
-    """Return what has grown at each look, nothing as soon as nothing has; and the last look."""
+def _grown(call: Callable[[], None], rounds: int, before: Given) -> tuple[list[dict[str, int]], Given]:
+    """Return what has grown at each look, which ends with one at which nothing has; and what is given out then."""
     now = before
-    grown: dict[str, int] = {}
+    looks: list[dict[str, int]] = []
     for look in range(1, _LOOKS + 1):
         for _ in range(rounds):
             call()
-        grown, now = _settled(before, look * rounds // 2)
+        grown, now = _settled(before, look * rounds // 2, _LAST_SECONDS if look == _LOOKS else _SETTLE_SECONDS)
+        looks.append(grown)
         if not grown:
             break
-    return grown, now
+    return looks, now
 
 
 def _fell(before: Given, now: Given, rounds: int) -> bool:
@@ -101,13 +109,18 @@ def _fell(before: Given, now: Given, rounds: int) -> bool:
     return before.pages - now.pages >= rounds // 2
 
 
-def _settled(before: Given, suspicious: int) -> tuple[dict[str, int], Given]:
-    """Return what has grown by so much, once nothing has, or after a while: RCU and work queues free later."""
-    end = time.monotonic() + _SETTLE_SECONDS
+def _settled(before: Given, suspicious: int, seconds: float) -> tuple[dict[str, int], Given]:
+    """Return what has grown by so much, once nothing has, or once it has not become less for a while.
+
+    RCU and work queues free later, on a machine that gets little time from its host much later.
+    """
+    end, least = 0.0, math.inf
     while True:
         now = given()
         grown = {name: count - before.objects.get(name, 0) for name, count in now.objects.items()}
         grown["pages"] = now.pages - before.pages
         grown = {name: more for name, more in grown.items() if more >= suspicious}
+        if sum(grown.values()) < least:
+            end, least = time.monotonic() + seconds, sum(grown.values())
         if not grown or time.monotonic() > end:
             return grown, now

@@ -215,4 +215,33 @@ def test_lost_pages_are_seen_whatever_others_give_back(loses: int, freed: int, m
     memory = Memory(loses, freed)
     monkeypatch.setattr(kernel_memory, "given", memory.given)
     monkeypatch.setattr(kernel_memory, "_SETTLE_SECONDS", 0.5)
+    monkeypatch.setattr(kernel_memory, "_LAST_SECONDS", 0.5)
     assert kernel_memory.lost(memory.call) == ["pages: 128 more after 128 calls"] * loses
+
+
+def test_pages_that_others_take_once_are_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task's stack, per-processor memory: as many as 128 calls would lose, but only at one look."""
+    memory = Memory(0, -100)
+    monkeypatch.setattr(kernel_memory, "given", memory.given)
+    monkeypatch.setattr(kernel_memory, "_SETTLE_SECONDS", 0.05)
+    monkeypatch.setattr(kernel_memory, "_LAST_SECONDS", 0.05)
+    assert kernel_memory.lost(memory.call) == []
+
+
+def test_objects_that_are_freed_late_are_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By RCU, on a machine that has little time for it: a few at each look, for longer than is waited for the next."""
+    held, clock = 0, 0.0
+
+    def call() -> None:
+        nonlocal held
+        held += 1
+
+    def given() -> kernel_memory.Given:
+        nonlocal held, clock
+        clock += 1.0
+        held = max(0, held - 2)
+        return kernel_memory.Given({"kmalloc-96": held}, 0)
+
+    monkeypatch.setattr(kernel_memory, "given", given)
+    monkeypatch.setattr(kernel_memory.time, "monotonic", lambda: clock)
+    assert kernel_memory.lost(call) == []

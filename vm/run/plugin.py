@@ -77,7 +77,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     ))  # fmt: skip
     add("--thorough", action="store_true", help="also what is marked thorough, and every case of tests that sample")
     add("--in-order", action="store_true", dest="vm_in_order", help=(
-        "not those first that were bad in the run before (results/latest)"
+        "not those first that were bad in the run before (results/latest), nor those near what changed in a tree"
     ))  # fmt: skip
     add("--shard", type=shard.parse, default=None, metavar="I/N", help=(
         "only the part I of N of the tests, about as long as the others; python -m vm results merge puts parts together"
