@@ -65,6 +65,9 @@ class Architecture:
         proof: shows that an accelerator runs its code; None where none was written: TCG is taken, KVM believed.
         console: name in /dev of the serial console, on which shells run too.
         serial: QEMU's arguments for the console's device; the chardev is ``console``.
+        further_serial: QEMU's device of one more serial port than the console's, for kernels without virtio-console;
+            empty where the board has no room for any.
+        further_console: their names in /dev, in the order of QEMU's arguments.
         console_arguments: have the kernel log there, from its first line.
         kernel_arguments: further ones, for instance about hardware that the guest does not have.
         nmi: QMP command that makes a guest which hangs print where; empty when QEMU has none.
@@ -117,6 +120,8 @@ class Architecture:
     without_wheel: Mapping[str, str] = field(default_factory=dict, hash=False)
     calls: str = ""
     cross: str = ""
+    further_serial: str = ""
+    further_console: tuple[str, ...] = ()
 
     @property
     def directory(self) -> str:
@@ -199,6 +204,8 @@ _X86_64 = Architecture(
     wheels="x86_64",
     calls="first",
     cross="x86_64-linux-gnu-",
+    further_serial="isa-serial",
+    further_console=("ttyS1", "ttyS2", "ttyS3"),
 )
 
 _ARM64 = Architecture(
@@ -316,6 +323,8 @@ _I386 = Architecture(
     wheels="i686",
     without_wheel={"cryptography": "python3-cryptography", "cffi": "python3-cffi-backend"},
     cross="i686-linux-gnu-",
+    further_serial=_X86_64.further_serial,
+    further_console=_X86_64.further_console,
 )
 
 _PPC64EL = Architecture(

@@ -9,12 +9,16 @@ from vm.kernels import kconfig
 from vm.kernels.spec import Kernel
 
 # Options, each with the module that it makes.
+PORTS = {"VIRTIO_CONSOLE": "drivers/char/virtio_console"}
+"""For the ports by which a guest is talked to."""
 SHARE = {"NET_9P_VIRTIO": "net/9p/9pnet_virtio", "9P_FS": "fs/9p/9p"}
 """For the host's files."""
 DISK = {"VIRTIO_BLK": "drivers/block/virtio_blk", "SQUASHFS": "fs/squashfs/squashfs"}
 """For an image on a disk."""
 MEMORY = {"BLK_DEV_INITRD": ""}
 """For an archive that is unpacked into memory."""
+# The driver of a bus, which whatever is on it needs as well.
+_PCI = "pci", {"VIRTIO_PCI": "drivers/virtio/virtio_pci"}
 
 
 def lacking(kernel: Kernel, options: Mapping[str, str]) -> list[str] | None:
@@ -24,6 +28,8 @@ def lacking(kernel: Kernel, options: Mapping[str, str]) -> list[str] | None:
         kernel: to boot; its own .config counts, else what it says of its modules.
         options: :data:`SHARE` or the like.
     """
+    if options is not MEMORY and kernel.architecture.bus == _PCI[0]:
+        options = {**_PCI[1], **options}
     if kernel.config is not None and kernel.config.is_file():
         values = kconfig.read_config(kernel.config)
         return [

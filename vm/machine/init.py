@@ -85,6 +85,7 @@ def render(vm: Vm, directory: Path) -> str:
         "environment": "\n".join(f"export {name}={shlex.quote(value)}" for name, value in environment.items()),
         "cwd": shlex.quote(vm.cwd),
         "run": _RUN[vm.mode],
+        "serial": " ".join(_serial(vm)),
         "console": vm.architecture.console,
         # Last: what comes from the user may hold anything, also a name between two @.
         "python": shlex.quote(sys.executable if host else vm.python),
@@ -103,6 +104,13 @@ def write(vm: Vm, directory: Path) -> None:
     init = directory / "init"
     init.write_text(render(vm, directory))
     init.chmod(0o755)
+
+
+def _serial(vm: Vm) -> list[str]:
+    """Return ``PORT:TERMINAL`` for each port of a guest that has serial ones (vm/machine/qemu.py makes them)."""
+    names = ["vm.status", *{"worker": ["vm.worker"], "command": ["vm.out", "vm.err"]}.get(vm.mode, [])]
+    terminals = vm.architecture.further_console if vm.ports == "serial" else ()
+    return [f"{name}:{terminal}" for name, terminal in zip(names, terminals, strict=False)]
 
 
 def _modules(vm: Vm) -> str:

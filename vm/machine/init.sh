@@ -56,6 +56,14 @@ export PATH=/run/vm/bin:@path@ HOME=/tmp TERM=@term@ LANG=C.UTF-8
 cd @cwd@
 
 port() {
+    # Where the kernel has no virtio-console.
+    for serial in @serial@; do
+        if [ "${serial%%:*}" = "$1" ]; then
+            stty -F /dev/${serial#*:} raw -echo clocal -crtscts
+            echo /dev/${serial#*:}
+            return
+        fi
+    done
     for named in /sys/class/virtio-ports/*; do
         if [ "$(cat $named/name)" = "$1" ]; then
             echo /dev/${named##*/}
@@ -68,5 +76,7 @@ port() {
 
 @run@
 
+# What is still on its way through a serial port.
+exec 9>&-
 poweroff -f
 # Only reached when the line above failed: a process 1 that ends is a kernel panic, which is seen as well.

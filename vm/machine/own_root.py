@@ -50,10 +50,12 @@ class Choice:
     Attributes:
         kind: of :data:`vm.roots.options.KINDS`, and not ``auto``.
         reason: why it is not the usual one; empty when it is.
+        ports: how it is talked to, as of :class:`vm.machine.vm.Vm`.
     """
 
     kind: str
     reason: str = ""
+    ports: str = "virtio"
 
 
 def choose(asked: str, kernel: Kernel, extra: Extra = parts.NOTHING, *, shares: bool = True) -> Choice:
@@ -68,8 +70,23 @@ def choose(asked: str, kernel: Kernel, extra: Extra = parts.NOTHING, *, shares: 
 
     Raises:
         UsageError: the host's root is asked for, and its programs do not run in the guest, or packages are; the kernel
-            can have none.
+            can have none, or nothing to be talked to by.
     """
+    found = _root(asked, kernel, extra, shares=shares)
+    lacking = drivers.lacking(kernel, drivers.PORTS)
+    if not lacking:
+        return found
+    if not kernel.architecture.further_serial:
+        raise UsageError(f"{kernel.name} cannot be booted here: {_no(lacking)}; set it and build it again")
+    why = filter(None, [found.reason, f"talked to by serial ports, for {_no(lacking)}"])
+    return Choice(found.kind, "; ".join(why), ports="serial")
+
+
+def _no(options: Sequence[str]) -> str:
+    return f"the kernel has no {', '.join(f'CONFIG_{name}' for name in options)}"
+
+
+def _root(asked: str, kernel: Kernel, extra: Extra, *, shares: bool) -> Choice:
     foreign = kernel.architecture != arch.default()
     if asked == "host" and foreign:
         raise UsageError(f"programs of this machine do not run on {kernel.architecture.debian}: leave out --root host")
@@ -88,7 +105,7 @@ def choose(asked: str, kernel: Kernel, extra: Extra = parts.NOTHING, *, shares: 
         if kind == "host" and not shares:
             why.append("QEMU has no 9p")
         elif lacking:
-            why.append(f"the kernel has no {', '.join(f'CONFIG_{name}' for name in lacking)}")
+            why.append(_no(lacking))
         else:
             # Of a kernel that says nothing of itself the usual is believed.
             return Choice(kind, "; ".join(why))
@@ -98,12 +115,12 @@ def choose(asked: str, kernel: Kernel, extra: Extra = parts.NOTHING, *, shares: 
     return Choice("initramfs", "; ".join(why))
 
 
-def prepare(vm: Vm, kind: str, places: Sequence[Path], progress: Progress, extra: Extra = parts.NOTHING) -> Vm:
+def prepare(vm: Vm, chosen: Choice, places: Sequence[Path], progress: Progress, extra: Extra = parts.NOTHING) -> Vm:
     """Return ``vm`` with a root of its own, whose images are made when they are not in the cache.
 
     Args:
         vm: with a kernel to boot.
-        kind: ``image`` or ``initramfs``; of ``host`` it is returned as it is.
+        chosen: of :func:`choose`; of ``host`` there is nothing to be made.
         places: absolute paths that the guest shall see besides the project.
         progress: told in one line each what is waited for.
         extra: what the root shall have besides the usual.
@@ -111,17 +128,17 @@ def prepare(vm: Vm, kind: str, places: Sequence[Path], progress: Progress, extra
     Raises:
         UsageError: they cannot be made.
     """
-    if kind == "host":
+    vm = dataclasses.replace(vm, root=chosen.kind, ports=chosen.ports)
+    if chosen.kind == "host":
         return vm
     root = build.cached(vm.architecture, progress, extra)
-    form = "squashfs" if kind == "image" else "cpio"
-    image = root.image if kind == "image" else archives.root(root)
+    form = "squashfs" if chosen.kind == "image" else "cpio"
+    image = root.image if chosen.kind == "image" else archives.root(root)
     images = {"root": str(image), "project": str(disks.project(places, form))}
     if vm.modules is not None:
         images["modules"] = str(disks.modules(Path(vm.modules), vm.release, form))
     return dataclasses.replace(
         vm,
-        root=kind,
         images=images,
         busybox=str(root.busybox),
         python=root.release.interpreter,

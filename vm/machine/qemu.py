@@ -51,21 +51,27 @@ def command_line(vm: Vm, directory: Path, status_fd: int, qmp_fd: int) -> list[s
         # Entropy, so that nothing in the guest waits for it.
         *("-device", f"virtio-rng-{vm.architecture.bus}"),
         *("-chardev", f"socket,id=qmp,fd={qmp_fd}", "-qmp", "chardev:qmp"),
-        *("-device", f"virtio-serial-{vm.architecture.bus}", *output_port("vm.status", status_fd)),
-        *_terminal(vm, directory),
+        # Before the ports: the console is the first of the serial ones.
+        *_console(vm, directory),
+        *("-device", f"virtio-serial-{vm.architecture.bus}", *output_port(vm, "vm.status", status_fd)),
+        *_worker(vm),
         *_images(vm, directory),
         *_disks(vm),
         *vm.qemu_arguments,
     ]
 
 
-def output_port(name: str, descriptor: int) -> list[str]:
-    """Return QEMU's arguments for a virtio port ``name`` that writes into the file open as ``descriptor``."""
+def output_port(vm: Vm, name: str, descriptor: int) -> list[str]:
+    """Return QEMU's arguments for a port ``name`` of a guest that writes into the file open as ``descriptor``."""
     identity = name.replace(".", "-")
-    return [
-        *("-chardev", f"file,id={identity},path=/dev/fd/{descriptor}"),
-        *("-device", f"virtserialport,chardev={identity},name={name}"),
-    ]
+    return ["-chardev", f"file,id={identity},path=/dev/fd/{descriptor}", *_port(vm, name, identity)]
+
+
+def _port(vm: Vm, name: str, chardev: str) -> list[str]:
+    """Return QEMU's arguments for a port. Serial ones have no name: the guest knows in which order they are made."""
+    if vm.ports == "serial":
+        return ["-device", f"{vm.architecture.further_serial},chardev={chardev}"]
+    return ["-device", f"virtserialport,chardev={chardev},name={name}"]
 
 
 def option_value(value: object) -> str:
@@ -161,15 +167,18 @@ def _virtme_command(vm: Vm) -> tuple[list[str], list[str]]:
     return kept, cmdline
 
 
-def _terminal(vm: Vm, directory: Path) -> list[str]:
-    """Return QEMU's arguments for what its standard input and output are wired to, and the serial console."""
+def _console(vm: Vm, directory: Path) -> list[str]:
+    """Return QEMU's arguments for the serial console, and for the terminal of a shell."""
     if vm.mode == "shell":
         # One terminal for both: the kernel's messages and the shell. Ctrl-A X ends the VM.
         both = ["-chardev", "stdio,id=console,signal=off,mux=on", "-mon", "chardev=console"]
         return [*both, *vm.architecture.serial]
     log = f"file,id=console,path={option_value(directory / 'console.log')}"
-    console = ["-chardev", log, *vm.architecture.serial]
-    if vm.mode == "command":
-        return console
-    worker = ["-chardev", "stdio,id=worker,signal=off,mux=off"]
-    return [*console, *worker, "-device", "virtserialport,chardev=worker,name=vm.worker"]
+    return ["-chardev", log, *vm.architecture.serial]
+
+
+def _worker(vm: Vm) -> list[str]:
+    """Return QEMU's arguments for the port that its standard input and output are wired to."""
+    if vm.mode != "worker":
+        return []
+    return ["-chardev", "stdio,id=worker,signal=off,mux=off", *_port(vm, "vm.worker", "worker")]

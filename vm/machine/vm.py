@@ -47,6 +47,7 @@ class Vm:
         sandbox: whether QEMU has one (vm/machine/features.py).
         architecture: the kernel's; in the file its name.
         root: what it runs from, of :data:`vm.roots.options.KINDS`: ``host``, ``image`` or ``initramfs``.
+        ports: how it is talked to: ``virtio``, or ``serial`` where its kernel has no virtio-console.
         images: files that its root is made of, by name: ``root``, ``project``, ``modules``; none when the guest has
             the host's files by 9p (vm/machine/own_root.py).
         busybox: the root's, on the host.
@@ -77,6 +78,7 @@ class Vm:
     sandbox: bool = True
     architecture: arch.Architecture = field(default_factory=arch.default)
     root: str = "host"
+    ports: str = "virtio"
     images: dict[str, str] = field(default_factory=dict)
     busybox: str = ""
     python: str = ""

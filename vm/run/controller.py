@@ -226,7 +226,7 @@ class Controller(KernelList):
             chosen = own_root.choose(option.vm_root, kernel, extra, shares=self.features.shares)
             if chosen.reason:
                 self.chosen.append(f"root of {kernel.name}: {chosen.kind} ({chosen.reason})")
-            return own_root.prepare(vm, chosen.kind, self._places(), say, extra)
+            return own_root.prepare(vm, chosen, self._places(), say, extra)
         except UsageError as error:
             raise pytest.UsageError(str(error)) from None
 

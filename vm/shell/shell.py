@@ -73,7 +73,7 @@ def run_command(vm: Vm, directory: Path, command: str, seconds: float) -> int:
         mode="command",
         script=command,
         setup=f"end={end}\n{vm.setup}",
-        qemu_arguments=[*output_port("vm.out", writers[0]), *output_port("vm.err", writers[1])],
+        qemu_arguments=[*output_port(vm, "vm.out", writers[0]), *output_port(vm, "vm.err", writers[1])],
     )
     supervisor = Supervisor(vm, directory)
     with supervisor.running(subprocess.DEVNULL, subprocess.DEVNULL, writers):
@@ -191,7 +191,7 @@ def _vm(kernel: Kernel, options: argparse.Namespace, directory: Path) -> Vm:
     chosen = own_root.choose(options.root, kernel, extra, shares=qemu_has.shares)
     if chosen.reason:
         say(f"root: {chosen.kind} ({chosen.reason})")
-    return own_root.prepare(vm, chosen.kind, options.place, say, extra)
+    return own_root.prepare(vm, chosen, options.place, say, extra)
 
 
 def _gdb_stub(directory: Path) -> list[str]:

@@ -79,10 +79,20 @@ def test_a_tree_with_everything_built_in_needs_no_modules(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("absent", built.BOOT)
 def test_what_a_guest_cannot_boot_without_is_said_before_it_is_booted(tmp_path: Path, absent: str) -> None:
-    tree = put_tree(tmp_path / "linux", config(**{absent: ""}))
-    assert refusal(tree).startswith(f"{tree} cannot be booted here: its configuration lacks CONFIG_{absent};")
+    row = next(row for row in arch.ARCHITECTURES if not row.further_serial)
+    values = {**dict.fromkeys(built.BOOT, "y"), row.config: "y", f"VIRTIO_{row.bus.upper()}": "y"}
+    built.require_visible(values, [], "x")
+    del values[absent]
+    with pytest.raises(UsageError, match=f"^x cannot be booted here: its configuration lacks CONFIG_{absent};"):
+        built.require_visible(values, [], "x")
     tree = put_tree(tmp_path / "other", config(**{absent: "m"}), ["crypto/af_alg"])
     assert f"has CONFIG_{absent}=m, but no module {built.BOOT[absent]}" in refusal(tree)
+
+
+@pytest.mark.skipif(not arch.default().further_serial, reason="this machine's board has no serial ports to spare")
+def test_a_board_with_serial_ports_boots_a_kernel_without_virtio(tmp_path: Path) -> None:
+    tree = put_tree(tmp_path / "linux", config(VIRTIO_CONSOLE="", VIRTIO_PCI=""))
+    assert resolve(tree).config == tree / ".config"
 
 
 def test_an_installed_image_without_its_modules_is_told(tmp_path: Path) -> None:

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from vm.base import arch
 from vm.kernels import drivers
 from vm.kernels.spec import Kernel
 
-BUILT_IN, MODULES = "CONFIG_NET_9P_VIRTIO=y\nCONFIG_9P_FS=y\n", "CONFIG_NET_9P_VIRTIO=m\nCONFIG_9P_FS=m\n"
+BUS = "CONFIG_VIRTIO_PCI=y\n"
+BUILT_IN, MODULES = f"{BUS}CONFIG_NET_9P_VIRTIO=y\nCONFIG_9P_FS=y\n", f"{BUS}CONFIG_NET_9P_VIRTIO=m\nCONFIG_9P_FS=m\n"
 
 
 def kernel(
@@ -26,7 +28,9 @@ def kernel(
     if config is not None:
         (place / "config").write_text(config)
     found = place / "config" if config is not None else None
-    return Kernel("6.1", "6.1", "6.1", place / "image", place if modules is not None else None, found)
+    # Of one whose devices are on PCI.
+    row = next(row for row in arch.ARCHITECTURES if row.bus == "pci")
+    return Kernel("6.1", "6.1", "6.1", place / "image", place if modules is not None else None, found, architecture=row)
 
 
 @pytest.mark.parametrize(
@@ -36,8 +40,9 @@ def kernel(
         (MODULES, ("net/9p/9pnet_virtio", "fs/9p/9p"), []),
         (MODULES, ("fs/9p/9p",), ["NET_9P_VIRTIO"]),
         (MODULES, None, ["NET_9P_VIRTIO", "9P_FS"]),
-        ("CONFIG_9P_FS=y\n", None, ["NET_9P_VIRTIO"]),
-        ("# CONFIG_9P_FS is not set\n", None, ["NET_9P_VIRTIO", "9P_FS"]),
+        (f"{BUS}CONFIG_9P_FS=y\n", None, ["NET_9P_VIRTIO"]),
+        ("CONFIG_9P_FS=y\nCONFIG_NET_9P_VIRTIO=y\n", None, ["VIRTIO_PCI"]),
+        (f"{BUS}# CONFIG_9P_FS is not set\n", None, ["NET_9P_VIRTIO", "9P_FS"]),
     ],
 )
 def test_options_tell_what_is_lacking(
@@ -47,7 +52,8 @@ def test_options_tell_what_is_lacking(
 
 
 def test_without_a_config_modules_tell(tmp_path: Path) -> None:
-    found = kernel(tmp_path, modules=("fs/squashfs/squashfs",), table="kernel/drivers/block/virtio_blk.ko\n")
+    table = "kernel/drivers/block/virtio_blk.ko\nkernel/drivers/virtio/virtio_pci.ko\n"
+    found = kernel(tmp_path, modules=("fs/squashfs/squashfs",), table=table)
     assert drivers.lacking(found, drivers.DISK) == []
     assert drivers.lacking(found, drivers.SHARE) == ["NET_9P_VIRTIO", "9P_FS"]
     assert drivers.lacking(found, drivers.MEMORY) == []

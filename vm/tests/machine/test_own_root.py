@@ -34,7 +34,8 @@ def machine(**changes: object) -> Vm:
 def kernel(*options: str, row: arch.Architecture | None = None, config: Path | None = None) -> Kernel:
     """Return a kernel with the options that are named."""
     if config is not None:
-        config.write_text("".join(f"CONFIG_{name}=y\n" for name in options))
+        names = (*options, *drivers.PORTS, "VIRTIO_PCI")
+        config.write_text("".join(f"CONFIG_{name}=y\n" for name in names))
     return Kernel("x", "x", "6.1", Path("/k/image"), config=config, architecture=row or arch.default())
 
 
@@ -84,6 +85,32 @@ def test_left_to_itself_it_is_what_the_kernel_can_read(
 def test_a_kernel_that_can_have_none_is_told_what_it_lacks(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"x cannot be booted here: .*CONFIG_9P_FS; .* set CONFIG_BLK_DEV_INITRD"):
         own_root.choose("auto", kernel(config=tmp_path / "config"))
+
+
+def test_a_kernel_without_virtio_console_is_talked_to_by_serial_ports(tmp_path: Path) -> None:
+    (tmp_path / "config").write_text("CONFIG_BLK_DEV_INITRD=y\nCONFIG_NET_9P_VIRTIO=y\nCONFIG_9P_FS=y\n")
+    bare = dataclasses.replace(kernel(), config=tmp_path / "config")
+    row = next(row for row in arch.ARCHITECTURES if row.further_serial)
+    found = own_root.choose("auto", dataclasses.replace(bare, architecture=row))
+    assert (found.kind, found.ports) == ("initramfs", "serial")
+    assert found.reason.endswith("by serial ports, for the kernel has no CONFIG_VIRTIO_PCI, CONFIG_VIRTIO_CONSOLE")
+    with pytest.raises(UsageError, match=r"x cannot be booted here: the kernel has no .*CONFIG_VIRTIO_CONSOLE; set it"):
+        own_root.choose("auto", dataclasses.replace(bare, architecture=FOREIGN))
+
+
+@pytest.mark.parametrize("mode", ["worker", "command", "shell"])
+def test_guest_and_qemu_agree_on_the_order_of_serial_ports(mode: str, tmp_path: Path) -> None:
+    row = next(row for row in arch.ARCHITECTURES if row.further_serial)
+    vm = machine(mode=mode, ports="serial", architecture=row)
+    words = [*qemu.output_port(vm, "vm.status", 5), *qemu._worker(vm)]
+    words += [word for name in ("out", "err") * (mode == "command") for word in qemu.output_port(vm, f"vm.{name}", 6)]
+    made = [word.partition("chardev=")[2].replace("-", ".") for word in words if word.startswith(row.further_serial)]
+    named = [pair.split(":") for pair in init._serial(vm)]
+    assert [name.removeprefix("vm.") for name, _ in named] == [name.removeprefix("vm.") for name in made]
+    assert [terminal for _, terminal in named] == list(row.further_console[: len(made)])
+    assert not any("virtserialport" in word for word in words)
+    text = init.render(vm, tmp_path)
+    assert all(f"{name}:{terminal}" in text for name, terminal in named)
 
 
 def test_a_qemu_without_9p_gives_guests_a_root_of_their_own(tmp_path: Path) -> None:

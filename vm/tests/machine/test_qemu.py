@@ -31,7 +31,7 @@ def test_the_console_is_where_it_should_be_whatever_the_name_of_the_directory(tm
     assert program is not None, "installed with the project"
     directory = tmp_path / name
     directory.mkdir()
-    console = qemu._terminal(machine(mode="command"), directory)
+    console = qemu._console(machine(mode="command"), directory)
     run = subprocess.run(
         [program, "-machine", "isapc", "-accel", "tcg", "-S", "-display", "none", "-monitor", "stdio", *console],
         input="quit\n", capture_output=True, text=True, timeout=60,
