@@ -26,9 +26,10 @@ SEES = {
 DEVICES = (
     "-nodefaults -no-user-config -no-reboot -display none -vga none -net none "
     "-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny -device virtio-rng-pci "
-    "-chardev socket,id=qmp,fd=6 -qmp chardev:qmp -device virtio-serial-pci "
-    "-chardev file,id=vm-status,path=/dev/fd/5 -device virtserialport,chardev=vm-status,name=vm.status "
+    "-chardev socket,id=qmp,fd=6 -qmp chardev:qmp "
     "-chardev file,id=console,path={directory}/console.log -serial chardev:console "
+    "-device virtio-serial-pci "
+    "-chardev file,id=vm-status,path=/dev/fd/5 -device virtserialport,chardev=vm-status,name=vm.status "
     "-chardev stdio,id=worker,signal=off,mux=off -device virtserialport,chardev=worker,name=vm.worker"
 )
 BY_VIRTME = (
