@@ -73,7 +73,9 @@ def _relay(supervisor: Supervisor, process: subprocess.Popen[bytes], to_guest: b
     leaving: float | None = None
     frames = internals.Frames(_LONGEST_MESSAGE)
     while supervisor.alive:
-        if to_guest and not _feed(guest_in, to_guest):
+        # What comes to a serial port before the guest has opened it is lost; a virtio port keeps it.
+        listens = supervisor.vm.ports == "virtio" or supervisor.status.state != "booting"
+        if to_guest and listens and not _feed(guest_in, to_guest):
             poll.register(guest_in, select.POLLOUT)
         ready = supervisor.turn(leaving)
         if supervisor.code is not None:
