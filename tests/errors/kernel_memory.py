@@ -25,7 +25,7 @@ ROUNDS = 32
 _LOOKS = 4
 _STARTS = 3
 """How often it begins anew when others gave back memory meanwhile."""
-_SETTLE_SECONDS = 2.0
+_SETTLE_SECONDS = 5.0
 _LAST_SECONDS = 6.0
 """At the last look, after which a verdict is given."""
 _NOISE = 8
