@@ -25,9 +25,9 @@ ROUNDS = 32
 _LOOKS = 4
 _STARTS = 3
 """How often it begins anew when others gave back memory meanwhile."""
-_SETTLE_SECONDS = 5.0
-_LAST_SECONDS = 6.0
-"""At the last look, after which a verdict is given."""
+_SETTLE_SECONDS = 2.0
+_LOOK_SECONDS, _LAST_SECONDS = 0.5, 6.0
+"""How long what is freed late is waited for: at a look after which there is another one, and at the last."""
 _NOISE = 8
 """Pages that come and go by the second on a machine that does nothing."""
 
@@ -97,7 +97,7 @@ def _grown(call: Callable[[], None], rounds: int, before: Given) -> tuple[list[d
     for look in range(1, _LOOKS + 1):
         for _ in range(rounds):
             call()
-        grown, now = _settled(before, look * rounds // 2, _LAST_SECONDS if look == _LOOKS else _SETTLE_SECONDS)
+        grown, now = _settled(before, look * rounds // 2, _LAST_SECONDS if look == _LOOKS else _LOOK_SECONDS)
         looks.append(grown)
         if not grown:
             break
