@@ -134,7 +134,7 @@ def prepare(vm: Vm, chosen: Choice, places: Sequence[Path], progress: Progress, 
     root = build.cached(vm.architecture, progress, extra)
     form = "squashfs" if chosen.kind == "image" else "cpio"
     image = root.image if chosen.kind == "image" else archives.root(root)
-    images = {"root": str(image), "project": str(disks.project(places, form))}
+    images = {"root": str(image), "project": str(disks.project(places, root, form))}
     if vm.modules is not None:
         images["modules"] = str(disks.modules(Path(vm.modules), vm.release, form))
     return dataclasses.replace(

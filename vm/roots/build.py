@@ -267,6 +267,18 @@ def _arrange(release: parts.Release, tree: Path) -> None:
     (scripts / "pytest").chmod(0o755)
 
 
+def python_of(release: parts.Release, tree: Path) -> tuple[list[str], dict[str, str]]:
+    """Return the words that run the Python in a root's files on this machine, and the environment it needs."""
+    loader = min((tree / "usr/lib").glob("*/ld*.so.[0-9]"))
+    words = [str(loader), "--library-path", str(loader.parent), str(tree / release.interpreter[1:])]
+    return words, {
+        "PYTHONHOME": str(tree / "usr"),
+        "PYTHONPATH": "",
+        "PYTHONDONTWRITEBYTECODE": "",
+        "PYTHONHASHSEED": "0",
+    }
+
+
 def _compile(release: parts.Release, architecture: Architecture, tree: Path, progress: Progress) -> None:
     """Compile the Python in ``tree``: guests cannot keep what they compile, and each would do it again.
 
@@ -286,19 +298,13 @@ def _compile(release: parts.Release, architecture: Architecture, tree: Path, pro
                 packaged.unpack(file, interpreter)
         _join(interpreter)
     progress(f"root of {architecture.name}: compiling its Python")
-    loader = min((interpreter / "usr/lib").glob("*/ld*.so.[0-9]"))
     words = ["-m", "compileall", "-q", "-j", "0", "--invalidation-mode", "unchecked-hash", "-s", str(tree), "-p", "/"]
-    python = [str(loader), "--library-path", str(loader.parent), str(interpreter / release.interpreter[1:])]
+    python, environment = python_of(release, interpreter)
     places = (tree / f"usr/lib/python{release.python}", tree / "usr/lib/python3", tree / release.site)
     done = process.run(
         [*python, *words, *(str(path) for path in places if path.exists())],
         deadline=PACK_SECONDS,
-        environment={
-            "PYTHONHOME": str(interpreter / "usr"),
-            "PYTHONPATH": "",
-            "PYTHONDONTWRITEBYTECODE": "",
-            "PYTHONHASHSEED": "0",
-        },
+        environment=environment,
     )
     # Templates and tests of other versions do not compile, and nobody imports them.
     if done.status not in (0, 1):

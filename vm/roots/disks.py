@@ -14,8 +14,8 @@ from pathlib import Path
 from vm.base import cache
 from vm.base.errors import UsageError
 from vm.base.files import ROOT, identity
-from vm.roots import archives
-from vm.roots.build import pack
+from vm.roots import archives, bytecode
+from vm.roots.build import Root, pack
 
 # What is shown of a directory outside of the project: somebody's tests, not somebody's home.
 _MOST_BYTES = 256 * 2**20
@@ -25,13 +25,14 @@ _SUFFIX = {"squashfs": "", "cpio": "-cpio"}
 _MADE = {"results"}
 
 
-def project(places: Sequence[Path], form: str = "squashfs") -> Path:
+def project(places: Sequence[Path], root: Root, form: str = "squashfs") -> Path:
     """Return an image with the project and ``places``, each at its own path; it is made anew when a file was changed.
 
     Hidden files, caches of Python and results are left out.
 
     Args:
         places: files and directories outside of the project, absolute: what of it is inside is shown anyway.
+        root: whose Python runs it: what that compiles it to is beside it.
         form: of the image.
 
     Raises:
@@ -39,9 +40,10 @@ def project(places: Sequence[Path], form: str = "squashfs") -> Path:
     """
     files = shown([ROOT, *places])
     key = hashlib.sha256("\n".join(f"{path} {path.stat().st_mode} {identity(path)}" for path in files).encode())
+    key.update(f"\n{root.release.python}".encode())
     made = cache.entry(
         cache.cache_dir() / "projects" / f"{key.hexdigest()[:16]}{_SUFFIX[form]}",
-        lambda temporary: _pack_files(files, temporary / f"project.{form}"),
+        lambda temporary: _pack_files(files, root, temporary / f"project.{form}"),
     )
     return cache.hold(made) / f"project.{form}"
 
@@ -107,11 +109,12 @@ def _pack(tree: Path, image: Path, place: str = "", *options: str) -> None:
         pack(tree, image, *options)
 
 
-def _pack_files(files: Sequence[Path], image: Path) -> None:
+def _pack_files(files: Sequence[Path], root: Root, image: Path) -> None:
     tree = image.with_name("tree")
     for path in files:
         target = tree / path.relative_to("/")
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, target)
+    bytecode.add(tree, root)
     _pack(tree, image)
     shutil.rmtree(tree)
