@@ -156,8 +156,8 @@ def _failures(rows: Iterable[Row]) -> list[str]:
 
 def as_markdown(rows: Sequence[Row]) -> str:
     """Return the short table of the README: of several policies that a column stands for the worst, kernels apart."""
-    rows = [replace(row, kernel=row.kernel.removesuffix(FIPS)) for row in _apart(rows)]
-    kernels = list(dict.fromkeys(row.kernel for row in rows))
+    kernels = list(dict.fromkeys(row.kernel.removesuffix(FIPS) for row in rows))
+    rows = [replace(row, kernel=row.kernel.removesuffix(FIPS)) for row in _apart(sorted(rows, key=_place))]
     head = ["program", "what it uses", *(title for title, _ in _COLUMNS)]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for program in dict.fromkeys(row.program for row in rows):
@@ -198,13 +198,17 @@ def stored() -> list[Row]:
 def _newest(rows: Iterable[Row]) -> list[Row]:
     """Return the last of the rows of each cell: kernels by their versions, programs as the catalogue has them."""
     last = {(row.kernel, row.program, row.policy, row.cell.version): row for row in rows}
-    names = [program.name for program in PROGRAMS]
 
     def place(row: Row) -> tuple[list[int], str, int]:
-        known = names.index(row.program) if row.program in names else len(names)
-        return [int(number) for number in re.findall(r"\d+", row.kernel)], row.kernel, known
+        return [int(number) for number in re.findall(r"\d+", row.kernel)], row.kernel, _place(row)
 
     return sorted(last.values(), key=place)
+
+
+def _place(row: Row) -> int:
+    """Return where the catalogue has its program; behind all where it has none of that name."""
+    names = [program.name for program in PROGRAMS]
+    return names.index(row.program) if row.program in names else len(names)
 
 
 def _as_json(rows: Iterable[Row]) -> str:
