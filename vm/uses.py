@@ -714,13 +714,31 @@ def _address(type_: str, name: str) -> bytes:
     return struct.pack("=H14s8s", AF_ALG, type_.encode(), b"") + name.encode()
 
 
-def _say_so(seconds: float) -> None:
+_SECONDS_TO_LOOK = 0.5
+
+
+def _moments(descriptor: int, seconds: float) -> Iterator[None]:
+    """Give a moment whenever there may be something to read, until some seconds are over or Ctrl-C, and then one more.
+
+    A trace need not say that there is something before its buffer is half full: it is looked at often.
+    """
+    stopped: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    if before != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda number, _frame: stopped.append(number))
     print(f"watching for {seconds:g} s; Ctrl-C ends it sooner", file=sys.stderr, flush=True)
+    end = time.monotonic() + seconds
+    try:
+        while not stopped and (left := end - time.monotonic()) > 0:
+            select.select([descriptor], [], [], min(left, _SECONDS_TO_LOOK))
+            yield
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _follow(pipe: Path, seconds: float, heard: Callable[[str], None]) -> None:
     descriptor = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-    _say_so(seconds)
     try:
         _read_lines(descriptor, seconds, heard)
     finally:
@@ -729,18 +747,14 @@ def _follow(pipe: Path, seconds: float, heard: Callable[[str], None]) -> None:
 
 def _read_lines(descriptor: int, seconds: float, heard: Callable[[str], None]) -> None:
     """Give each line that comes within some seconds to a function; Ctrl-C ends it sooner."""
-    end, rest = time.monotonic() + seconds, b""
-    with contextlib.suppress(KeyboardInterrupt):
-        while (left := end - time.monotonic()) > 0 and select.select([descriptor], [], [], left)[0]:
-            try:
-                part = os.read(descriptor, 65536)
-            except BlockingIOError:
-                continue
-            if not part:
-                return
-            *lines, rest = (rest + part).split(b"\n")
-            for line in lines:
-                heard(line.decode(errors="replace"))
+    rest = b""
+    for _ in _moments(descriptor, seconds):
+        with contextlib.suppress(BlockingIOError):
+            while part := os.read(descriptor, 65536):
+                *lines, rest = (rest + part).split(b"\n")
+                for line in lines:
+                    heard(line.decode(errors="replace"))
+            return
 
 
 # include/uapi/linux/audit.h
@@ -813,6 +827,7 @@ def _watch_audit(seconds: float, ledger: Ledger) -> str:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 9) as audit:
             # Group 1 of the audit system is what auditd writes down (AUDIT_NLGRP_READLOG).
             audit.bind((0, 1))
+            audit.setblocking(False)
             for rule in audit_rules():
                 _ask_audit(_AUDIT_ADD, rule)
                 added.append(rule)
@@ -834,18 +849,17 @@ def _watch_audit(seconds: float, ledger: Ledger) -> str:
 
 
 def _read_records(audit: int, seconds: float, records: AuditRecords) -> None:
-    end = time.monotonic() + seconds
-    _say_so(seconds)
-    with contextlib.suppress(KeyboardInterrupt):
-        while (left := end - time.monotonic()) > 0 and select.select([audit], [], [], left)[0]:
-            try:
-                message = os.read(audit, 65536)
-            except OSError as error:
-                if error.errno == errno.ENOBUFS:
-                    continue  # some were lost
-                raise
-            _, kind = struct.unpack_from("=IH", message)
-            records.heard(kind, message[16:].decode(errors="replace"))
+    for _ in _moments(audit, seconds):
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                try:
+                    message = os.read(audit, 65536)
+                except OSError as error:
+                    if error.errno == errno.ENOBUFS:
+                        continue  # some were lost
+                    raise
+                _, kind = struct.unpack_from("=IH", message)
+                records.heard(kind, message[16:].decode(errors="replace"))
 
 
 MEANS: dict[str, Callable[[float, Ledger], str]] = {"tracefs": _watch_tracefs, "audit": _watch_audit}

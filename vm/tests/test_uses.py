@@ -482,3 +482,27 @@ def test_without_the_sysctl_nothing_is_claimed(tmp_path: Path, monkeypatch: pyte
     answers = uses.ask([uses.Use(ROOT_USER, "hash", "md5")], levels=True)
     assert {level for level, *_ in answers.asked} == {None}
     assert any("only a newer one can say" in limit for limit in answers.limits)
+
+
+def test_what_came_before_the_end_is_heard(capsys: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C while a line is looked at: that one and what is behind it are in the kernel still."""
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    heard: list[str] = []
+
+    def hear(line: str) -> None:
+        heard.append(line)
+        if line == "first":
+            os.kill(os.getpid(), signal.SIGINT)
+            os.write(writer, b"second\nthird\n")
+
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        os.write(writer, b"first\n")
+        uses._read_lines(reader, 60, hear)
+    finally:
+        os.close(reader)
+        os.close(writer)
+    assert heard == ["first", "second", "third"]
+    assert signal.getsignal(signal.SIGINT) == before
+    assert capsys.readouterr().err == "watching for 60 s; Ctrl-C ends it sooner\n"
