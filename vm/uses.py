@@ -714,7 +714,7 @@ def _address(type_: str, name: str) -> bytes:
     return struct.pack("=H14s8s", AF_ALG, type_.encode(), b"") + name.encode()
 
 
-_SECONDS_TO_LOOK = 0.5
+_SECONDS_TO_LOOK = 0.1
 
 
 def _moments(descriptor: int, seconds: float) -> Iterator[None]:

@@ -109,4 +109,5 @@ def test_a_whole_machine_is_told_of_as_one_program_is(program: Program, by: str)
         key: found for key, found in alone.items() if found
     }
     assert any(alone.values()), "it bound nothing"
-    assert {entry["uid"] for entry in told["uses"]} == {os.geteuid()}
+    # Who makes a call is looked up after it: of a short-lived program it may not be known any more, which is said (-1).
+    assert {entry["uid"] for entry in told["uses"]} <= {os.geteuid(), -1}
