@@ -16,6 +16,7 @@ from tests import answers
 from tests.afalg import Aead, Skcipher, Socket, authenc_key, set_assoclen, set_iv, set_op
 from tests.afalg import constants as c
 from tests.afalg.aio import IOCB_CMD_PREAD, Iocb
+from tests.afalg.buffers import pages_of
 from tests.afalg.memory import PAGE, PROT_NONE, Memory
 from tests.doctor.absence import fips_mode
 from tests.errors import probes
@@ -152,7 +153,7 @@ def test_two_writers(says: Says) -> None:
     with SKCIPHER.open() as cipher:
         op = cipher.op
         op.sendmsg([b""], SKCIPHER.control, c.MSG_MORE)
-        room = 52 * PAGE
+        room = pages_of(op, c.SO_SNDBUF)
         writer = threading.Thread(target=lambda: outcome(lambda: op.send(bytes(room + PAGE))))
         writer.start()
         wait_until_inside_a_call(writer, op)

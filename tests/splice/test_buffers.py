@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 
 import pytest
 
 from tests.afalg import Pipe, Socket, splice
-from tests.afalg.buffers import set_receive_buffer, set_send_buffer
+from tests.afalg.buffers import pages_of, set_receive_buffer, set_send_buffer
 from tests.afalg.constants import MSG_DONTWAIT, MSG_MORE, SO_RCVBUF, SO_SNDBUF, SPLICE_F_MORE
 from tests.errors.raises import raises_errno
 from tests.splice.cases import PAGE
@@ -156,9 +155,3 @@ def test_hash_takes_any_length_whatever_the_buffers(name: str, size: int) -> Non
         os.write(pipe.write_end, stream[half:])
         assert splice(pipe.read_end, op, len(stream) - half) == len(stream) - half
         check(op, 32, target.result(stream))
-
-
-def pages_of(op: Socket, option: int) -> int:
-    """Return what the buffer is good for, in bytes: whole pages, and one at least."""
-    size = int.from_bytes(op.getsockopt(option), sys.byteorder)
-    return max(size // PAGE * PAGE, PAGE)
