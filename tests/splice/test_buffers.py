@@ -11,7 +11,7 @@ import os
 
 import pytest
 
-from tests.afalg import Pipe, Socket, splice
+from tests.afalg import Pipe, splice
 from tests.afalg.buffers import pages_of, set_receive_buffer, set_send_buffer
 from tests.afalg.constants import MSG_DONTWAIT, MSG_MORE, SO_RCVBUF, SO_SNDBUF, SPLICE_F_MORE
 from tests.errors.raises import raises_errno
