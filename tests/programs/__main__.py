@@ -26,13 +26,18 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--only", default="", metavar="WORDS", help="programs with one of these in their name: kcapi,iwd"
     )
+    parser.add_argument(
+        "-k", default="", metavar="EXPRESSION", help="of these only tests that pytest's -k would choose"
+    )
     parser.add_argument("--root-suite", default="", metavar="SUITE", help="the Debian release that they are of")
     options, rest = parser.parse_known_args(arguments)
     words = words_of(options.only)
-    named = ",".join(catalogue.packages(options.root_suite, words))
-    ours = ["--root-packages", named, "--root-suite", options.root_suite, "--then", "tests.programs.table", "-q"]
-    # pytest takes no space within a word of -k.
-    ours += ["-k", " or ".join(f"({' and '.join(word.split())})" for word in words)] if words else []
+    packages = ",".join(catalogue.packages(options.root_suite, words))
+    ours = ["--root-packages", packages, "--root-suite", options.root_suite, "--then", "tests.programs.table", "-q"]
+    # pytest takes no space within a word of -k, and of several -k the last.
+    named = " or ".join(f"({' and '.join(word.split())})" for word in words)
+    chosen = " and ".join(f"({each})" for each in (named, options.k) if each)
+    ours += ["-k", chosen] if chosen else []
     where = [] if any("tests/programs" in word for word in rest) else ["tests/programs"]
     return run([*ours, *rest, *where])
 

@@ -166,8 +166,11 @@ def test_programs_are_chosen_by_words_of_their_names(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(command_line, "run", run)
     assert command_line.main(["--kernels", "6.12", "--only", "kcapi, tc filter", "-x"]) == 0
-    assert given[given.index("-k") + 1] == "(kcapi) or (tc and filter)"
+    assert given[given.index("-k") + 1] == "((kcapi) or (tc and filter))"
     assert given[-4:] == ["--kernels", "6.12", "-x", "tests/programs"]
+    given.clear()
+    assert command_line.main(["--only", "kcapi", "-k", "level-1 or fips"]) == 0
+    assert given[given.index("-k") + 1] == "((kcapi)) and (level-1 or fips)"
 
 
 def test_a_word_of_no_program_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
