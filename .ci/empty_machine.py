@@ -67,6 +67,11 @@ STAGES = (
     # The second time: what they test is known by now, so that a part does.
     Stage("make check TEST=vm/tests/base", installs=False),
     Stage("make test TEST=tests/errors", installs=False),
+    Stage(
+        "make programs KERNEL=trixie-backports/7.3 TEST=tests/programs/test_programs.py"
+        ' ARGS="--only benchmark,kcapi,openssl"',
+        installs=False,
+    ),
     Stage("make check-vm ARGS=\"-m 'vm and not long'\"", installs=False),
     Stage("make check-vm ARGS=\"-m 'vm and long'\"", always=False),
     # The algorithms that packaged kernels leave out.
