@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.afalg import calls
+from vm.tests.harness import poll
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64", "riscv64", "s390x", "ppc64le", "i686", "armv7l"])
@@ -32,6 +33,8 @@ def test_descriptor_of_a_sleeping_thread_is_seen() -> None:
     thread.join()
     os.close(reading)
     os.close(writing)
+    # Python's thread has ended before the kernel's has.
+    poll(lambda: not task.exists(), 20, "the thread is still there")
     with pytest.raises(OSError):
         calls.descriptor(task)
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-
-from virtme import cpiowriter
+from typing import TYPE_CHECKING
 
 from vm.base import cache, process
 from vm.roots.build import PACK_SECONDS, Root
+
+if TYPE_CHECKING:
+    from virtme import cpiowriter
 
 
 def root(made: Root) -> Path:
@@ -39,6 +41,8 @@ def pack(tree: Path, archive: Path, place: str = "") -> None:
     Raises:
         OSError: no space.
     """
+    from virtme import cpiowriter  # Not installed where tests run on the machine itself.
+
     with archive.open("wb") as file:
         writer = cpiowriter.CpioWriter(file)
         if place:
