@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import runpy
 import statistics
@@ -143,14 +144,11 @@ def _measure(kernel: Kernel, options: argparse.Namespace, work: Path) -> str:
     common = ["--qemu", options.qemu, "--accel", options.accel]
     whole_command(options.kernel, trivial, work, common)  # Warm: bytecode, RAM disk.
 
-    rounds = [
-        _round(pair, kernel, accelerator, options, work, quiet)
-        for pair in range(options.rounds)
-    ]  # fmt: skip
-    found, noise = ratios(rounds), quiet.doubt()
+    rounds = [_round(pair, kernel, accelerator, options, work, quiet) for pair in range(options.rounds)]
+    found, noted, noise = ratios(rounds), notes(rounds), quiet.doubt()
     for ratio in found:
         print(ratio.line(noise))
-        for note in notes(rounds)[ratio.name]:
+        for note in noted[ratio.name]:
             print(f"{'':14} {note}")
     print("\nwhere the fixed cost goes (one run, kernel messages on)")
     verbose = whole_command(options.kernel, trivial, work, [*common, "--kernel-argument", "loglevel=7"])
@@ -169,34 +167,29 @@ def _round(
     trivial, small = work / "test_trivial.py", work / "test_small.py"
     # The image as it came: the last -kernel wins.
     plain = ["-kernel", str(kernel.image)]
-    rates: list[float] = []
-
-    def one() -> Timing:
-        found = whole_command(spec, small, work, [*common, "--vms", "1"])
-        rates.append(guest_rate(work))
-        return found
-
-    makers: list[Callable[[], Any]] = [
-        lambda: bare_boot(kernel, accelerator, options.qemu, work),
-        lambda: bare_boot(kernel, accelerator, options.qemu, work, plain),
-        lambda: whole_command(spec, trivial, work, common),
-        lambda: _loop_in_guest(spec, small, options),
-        one,
-        lambda: whole_command(spec, small, work, [*common, "--vms", "2"]),
-    ]
-    found: dict[int, Any] = {}
-    for at in in_turn(pair, len(makers)):
+    makers: dict[str, Callable[[], Any]] = {
+        "ours": lambda: bare_boot(kernel, accelerator, options.qemu, work),
+        "bare": lambda: bare_boot(kernel, accelerator, options.qemu, work, plain),
+        "fixed": lambda: whole_command(spec, trivial, work, common),
+        "loop": lambda: _loop_in_guest(spec, small, options),
+        "one": lambda: whole_command(spec, small, work, [*common, "--vms", "1"]),
+        "two": lambda: whole_command(spec, small, work, [*common, "--vms", "2"]),
+    }
+    found: dict[str, Any] = {}
+    for name in in_turn(pair, makers):
         quiet.look()
-        found[at] = makers[at]()
+        found[name] = makers[name]()
+        if name == "one":
+            found["rate"] = guest_rate(work)  # Of the latest run.
     quiet.look()
-    return Round(found[1], found[0], found[2], found[4], found[5], rates[0], found[3])
+    return Round(**found)
 
 
 def ratios(rounds: Sequence[Round]) -> list[Ratio]:
     """Return the figures that have a goal."""
     fixed = [each.fixed.seconds / each.bare.seconds for each in rounds]
     two = [each.one.busy / each.two.busy for each in rounds]
-    middle = Round(*(_middle(rounds, name) for name in ("bare", "ours", "fixed", "one", "two", "rate", "loop")))
+    middle = Round(**{each.name: _middle(rounds, each.name) for each in dataclasses.fields(Round)})
     texts = {
         "fixed cost": f"{middle.fixed.seconds:.1f} s over a bare boot of {middle.bare.seconds:.1f} s",
         "tests a second": f"of {middle.one.tests}; the plain loop makes {middle.loop:.0f} calls a second",

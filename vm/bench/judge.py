@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vm.base import room
 from vm.base.files import text_of
+from vm.guest.worker import cpuinfo
 
 PAIRS = 5
 """Fewer are not judged."""
@@ -137,12 +137,12 @@ class Quiet:
 
 def machine() -> dict[str, object]:
     """Return what the figures were measured on: processors and their clock, kernel, clock source."""
-    cpuinfo = text_of(Path("/proc/cpuinfo"))
+    names = map(cpuinfo, ("model name", "cpu model", "Processor"))
     clock = text_of(Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")).strip()
     return {
-        "processor": _first(r"^(?:model name|cpu model|Processor)\s*: (.*)$", cpuinfo) or platform.machine(),
+        "processor": next(filter(None, names), platform.machine()),
         "processors": room.processors(),
-        "mhz": float(_first(r"^cpu MHz\s*: ([0-9.]+)$", cpuinfo) or 0) or None,
+        "mhz": float(cpuinfo("cpu MHz") or 0) or None,
         "kernel": platform.release(),
         "clock": clock,
         "python": platform.python_version(),
@@ -158,12 +158,6 @@ def described(told: dict[str, object], load: float) -> str:
     )
 
 
-def in_turn(pair: int, count: int) -> Sequence[int]:
-    """Return the order in which ``count`` things are measured for a pair: the other way round every second time."""
-    order = range(count)
-    return order if pair % 2 == 0 else order[::-1]
-
-
-def _first(pattern: str, text: str) -> str:
-    found = re.search(pattern, text, re.MULTILINE)
-    return found[1].strip() if found else ""
+def in_turn(pair: int, names: Iterable[str]) -> list[str]:
+    """Return the order in which things are measured for a pair: the other way round every second time."""
+    return list(names)[:: 1 if pair % 2 == 0 else -1]

@@ -116,8 +116,10 @@ class _Together:
             return False
         if name == "testreport":
             return bool(values["data"]["outcome"] != "failed")
+        if name == "logfinish":
+            return True
         with self._torun.lock() as tests:
-            return name == "logfinish" or bool(tests)
+            return bool(tests)
 
 
 # ---- pytest, on the host

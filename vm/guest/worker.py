@@ -306,12 +306,12 @@ def facts(sysctls: Sequence[str] = (), in_machine: bool = True) -> dict[str, Any
         "judges": judges(in_machine),
         "blacklist": [] if in_machine else blacklist(),
         "cpus": os.cpu_count(),
-        "processor": _cpuinfo("model name"),
-        "processor_flags": _cpuinfo("flags"),
+        "processor": cpuinfo("model name"),
+        "processor_flags": cpuinfo("flags"),
     }
 
 
-def _cpuinfo(field: str) -> str:
+def cpuinfo(field: str) -> str:
     """Return what /proc/cpuinfo says of the first processor: which drivers a kernel uses depends on it."""
     found = re.search(rf"^{field}\s*: (.*)$", text_of(Path("/proc/cpuinfo")), re.MULTILINE)
     return found[1].strip() if found else ""

@@ -112,7 +112,7 @@ def require_visible(config: Mapping[str, str], names: Iterable[str], where: str)
     boot = {f"VIRTIO_{architecture.bus.upper()}": f"virtio_{architecture.bus}", **BOOT}
     there = {name.rpartition("/")[2].replace("-", "_") for name in names}
     # Where the board has serial ports, a kernel is talked to by those.
-    absent = [symbol for symbol in boot if symbol not in config and not architecture.further_serial]
+    absent = [] if architecture.further_serial else [symbol for symbol in boot if symbol not in config]
     if absent:
         raise UsageError(
             f"{where} cannot be booted here: its configuration lacks "

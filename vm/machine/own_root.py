@@ -83,7 +83,11 @@ def choose(asked: str, kernel: Kernel, extra: Extra = parts.NOTHING, *, shares: 
 
 
 def _no(options: Sequence[str]) -> str:
-    return f"the kernel has no {', '.join(f'CONFIG_{name}' for name in options)}"
+    return f"the kernel has no {_symbols(options)}"
+
+
+def _symbols(options: Sequence[str]) -> str:
+    return ", ".join(f"CONFIG_{name}" for name in options)
 
 
 def _root(asked: str, kernel: Kernel, extra: Extra, *, shares: bool) -> Choice:
@@ -110,7 +114,7 @@ def _root(asked: str, kernel: Kernel, extra: Extra, *, shares: bool) -> Choice:
             # Of a kernel that says nothing of itself the usual is believed.
             return Choice(kind, "; ".join(why))
     if lacking := drivers.lacking(kernel, drivers.MEMORY):
-        wanted = ", ".join(f"CONFIG_{name}" for name in lacking)
+        wanted = _symbols(lacking)
         raise UsageError(f"{kernel.name} cannot be booted here: {'; '.join(why)}; set {wanted} and build it again")
     return Choice("initramfs", "; ".join(why))
 

@@ -43,14 +43,15 @@ def chosen(directory: Path, kernels: Sequence[Kernel], map_of_tests: Path | None
     """
     before = previous(directory)
     were_bad = bad(before, [kernel.name for kernel in kernels]) if before else {}
-    known = near.load(map_of_tests)
+    trees = {kernel.name: tree for kernel in kernels if (tree := near.tree_of(kernel))}
+    known = near.load(map_of_tests if trees else None)
     ranks, lines = {}, []
     if number := len(frozenset().union(*were_bad.values())):
         lines.append(
             f"first: {plural(number, 'test')} that the run before had as bad, if selected (not with --in-order)"
         )
     for kernel in kernels:
-        functions = near.touched(known, kernel)
+        functions = near.touched(known, trees[kernel.name]) if kernel.name in trees else []
         tests = near.near(known, functions)
         if tests:
             some = ", ".join(functions[:3]) + (", …" if len(functions) > 3 else "")

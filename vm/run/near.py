@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -53,10 +52,8 @@ def load(path: Path | None) -> Near:
         return Near()
     try:
         said = json.loads(path.read_text())
-        tests, functions = (
-            tuple(map(str, said["tests"])),
-            {name: [*places] for name, places in said["functions"].items()},
-        )
+        tests = tuple(map(str, said["tests"]))
+        functions = {name: [*places] for name, places in said["functions"].items()}
         known = range(len(tests))
         good = all(type(place) is int and place in known for places in functions.values() for place in places)
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -82,14 +79,13 @@ def near(known: Near, touched: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(test for column in columns for test in column if test is not None))
 
 
-def touched(known: Near, kernel: Kernel) -> list[str]:
+def touched(known: Near, tree: Path) -> list[str]:
     """Return the functions of the map that the last commit of a kernel's tree, and what is not committed, touch.
 
     Of a change outside of any function (a table, a structure) all functions of that file that the map has. Empty for
-    what is no tree with git, and for more than ``MOST`` of them.
+    what is no repository of git, and for more than ``MOST`` of them.
     """
-    tree = tree_of(kernel) if known.functions else None
-    found = [] if tree is None else _of_diff(_diff(tree), known.functions)
+    found = _of_diff(_diff(tree), known.functions)
     return found if len(found) <= MOST else []
 
 
@@ -107,7 +103,7 @@ def tree_of(kernel: Kernel) -> Path | None:
 def _diff(tree: Path) -> str:
     """Return what git says; nothing where there is none, or no repository that this user may read."""
     # Files that are not as the index has them are looked at, and the index stays as it is.
-    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+    environment = {"GIT_OPTIONAL_LOCKS": "0"}
     words = ["git", "-C", str(tree), "diff", "--no-ext-diff", "--no-color", "--no-renames", "-U0"]
     words += ["--src-prefix=a/", "--dst-prefix=b/"]
     for base in ("HEAD~1", "HEAD"):

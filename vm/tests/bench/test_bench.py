@@ -99,7 +99,7 @@ def test_a_busy_machine_is_seen(load: float, times: list[float], doubt: str, mon
 
 
 def test_pairs_are_measured_in_changing_order() -> None:
-    assert [list(in_turn(pair, 3)) for pair in range(3)] == [[0, 1, 2], [2, 1, 0], [0, 1, 2]]
+    assert ["".join(in_turn(pair, "abc")) for pair in range(3)] == ["abc", "cba", "abc"]
 
 
 def test_work_that_is_looked_at_takes_time_and_the_machine_has_a_name() -> None:

@@ -52,7 +52,9 @@ def test_a_kernel_that_breaks_a_promise_is_red(image: Path, tmp_path: Path) -> N
     """The report has the program, as whom, the algorithm, and the call that was refused."""
     chosen = "level-1 and root and not without and not namespace"
     words = ["--kernels", str(image), "--only", ",".join(BROKEN), "-k", chosen, "--vms=1", f"--results={tmp_path}"]
-    done = subprocess.run([sys.executable, "-m", "tests.programs", *words], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.programs", *words], cwd=ROOT, capture_output=True, text=True, timeout=1700
+    )
     assert done.returncode == 1, done.stdout + done.stderr
     (kernel,) = json.loads((tmp_path / "latest/results.json").read_text())["kernels"]
     told = {test["nodeid"]: (test["verdict"], test["details"]) for test in kernel["tests"]}

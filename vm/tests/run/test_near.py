@@ -77,41 +77,41 @@ def change(tree: Path, old: str, new: str) -> None:
 
 def test_last_commit_and_what_is_not_committed(tree: Path) -> None:
     git(tree, "commit", "-qm", "two", "--allow-empty")
-    assert near.touched(KNOWN, kernel(tree)) == []
+    assert near.touched(KNOWN, tree) == []
     change(tree, "b = 1", "b = 2")
-    assert near.touched(KNOWN, kernel(tree)) == ["algif_hash:hash_recvmsg"]
+    assert near.touched(KNOWN, tree) == ["algif_hash:hash_recvmsg"]
     git(tree, "commit", "-qam", "three")
     change(tree, "a = 1", "a = 2")
-    assert near.touched(KNOWN, kernel(tree)) == ["algif_hash:hash_sendmsg", "algif_hash:hash_recvmsg"]
+    assert near.touched(KNOWN, tree) == ["algif_hash:hash_sendmsg", "algif_hash:hash_recvmsg"]
     git(tree, "commit", "-qam", "four")
-    assert near.touched(KNOWN, kernel(tree)) == ["algif_hash:hash_sendmsg"]
+    assert near.touched(KNOWN, tree) == ["algif_hash:hash_sendmsg"]
 
 
 def test_first_commit_has_nothing_before_it(tree: Path) -> None:
-    assert near.touched(KNOWN, kernel(tree)) == []
+    assert near.touched(KNOWN, tree) == []
     change(tree, "a = 1", "a = 2")
-    assert near.touched(KNOWN, kernel(tree)) == ["algif_hash:hash_sendmsg"]
+    assert near.touched(KNOWN, tree) == ["algif_hash:hash_sendmsg"]
 
 
 def test_change_of_a_table_is_one_of_its_file(tree: Path) -> None:
     git(tree, "commit", "-qm", "two", "--allow-empty")
     change(tree, ".family = 1", ".family = 2")
-    assert near.touched(KNOWN, kernel(tree)) == ["algif_hash:hash_sendmsg", "algif_hash:hash_recvmsg"]
+    assert near.touched(KNOWN, tree) == ["algif_hash:hash_sendmsg", "algif_hash:hash_recvmsg"]
 
 
 def test_functions_that_come_go_or_change_in_their_first_line(tree: Path) -> None:
     """Git names the function before, which is not touched."""
     git(tree, "commit", "-qm", "two", "--allow-empty")
     change(tree, "static int hash_recvmsg(struct socket *sock)", "int hash_recvmsg(struct socket *sock, int flags)")
-    assert "algif_hash:hash_recvmsg" in near.touched(KNOWN, kernel(tree))
+    assert "algif_hash:hash_recvmsg" in near.touched(KNOWN, tree)
     (tree / "crypto" / "algif_hash.c").unlink()
-    assert near.touched(KNOWN, kernel(tree)) == ["algif_hash:hash_sendmsg", "algif_hash:hash_recvmsg"]
+    assert near.touched(KNOWN, tree) == ["algif_hash:hash_sendmsg", "algif_hash:hash_recvmsg"]
 
 
 def test_what_touches_too_much_is_near_nothing(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(near, "MOST", 1)
     git(tree, "rm", "-q", "crypto/algif_hash.c")
-    assert near.touched(KNOWN, kernel(tree)) == []
+    assert near.touched(KNOWN, tree) == []
 
 
 def test_tree_of_a_build_directory_and_of_a_tree_built_apart(tree: Path, tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_tree_of_a_build_directory_and_of_a_tree_built_apart(tree: Path, tmp_pat
 
 def test_no_repository_is_nothing_near(tree: Path) -> None:
     (tree / ".git").rename(tree / "not-git")
-    assert near.touched(KNOWN, kernel(tree)) == []
+    assert near.touched(KNOWN, tree) == []
 
 
 def test_nearest_of_each_function_before_the_second_nearest() -> None:
@@ -173,3 +173,13 @@ def test_bad_ones_come_before_near_ones(tree: Path, tmp_path: Path) -> None:
         "first: 1 test that the run before had as bad, if selected (not with --in-order)",
         "first: 2 tests near what changed in the tree of 7.4: algif_hash:hash_sendmsg",
     ]
+
+
+def test_map_is_read_only_for_a_tree(tree: Path, tmp_path: Path) -> None:
+    """Most kernels are packages, and nothing is near those."""
+    file = tmp_path / "near.json"
+    file.write_text("no map")
+    package = Kernel("7.3", "7.3", "7.3.0", tmp_path / "cache" / "vmlinuz")
+    assert first.chosen(tmp_path / "results" / "1", [package], file).ranks == {"7.3": {}}
+    with pytest.raises(UsageError, match="no map of tests"):
+        first.chosen(tmp_path / "results" / "1", [package, kernel(tree)], file)
