@@ -15,33 +15,29 @@ PTRACE_GET_SYSCALL_INFO (Linux 5.3) tells the arguments alike on every architect
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import ctypes
 import json
-import mmap
 import os
 import platform
 import signal
 import struct
 import subprocess
 import sys
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vm.guest import syscalls
+from vm.guest.arguments import after, before, iocb, scattered, signed, sqe
+from vm.guest.tracee import MOST, Memory, Rings, pack
 
 ENVIRONMENT = "VM_RECORDER"
 """Two descriptors: what the recorder answers by, and what it is asked by."""
 
 END = "end"
 """The note that ends a recording."""
-
-_MOST = 1 << 24
-"""Bytes of one buffer that are kept."""
 
 _SYSCALL, _DETACH, _SEIZE, _INTERRUPT, _LISTEN, _EVENT_MESSAGE, _INFO = 24, 17, 0x4206, 0x4207, 0x4208, 0x4201, 0x420E
 # Stops at system calls are told from others, and what a thread or process starts is recorded, too.
@@ -51,8 +47,6 @@ _EVENT_STOP = 128
 # Of waitpid(2), __WALL: threads as well.
 _ALL = 0x40000000
 _EVENT_EXEC = 4
-_PIDFD_GETFD = 438
-_SLOTS = 0x10000000
 _AUDIT_64_BIT = 0x80000000
 # Files that the interpreter reads, and their like.
 _DULL = (".py", ".pyc", ".so", ".pth", ".toml", ".json", ".cfg", ".ini", ".txt", "/locale.alias", "__pycache__")
@@ -75,18 +69,6 @@ def begin() -> bool:
     return os.read(answers, 1) == b"!"
 
 
-def pack(data: bytes) -> str:
-    """Return bytes as text: hexadecimal, or packed where they are many."""
-    if len(data) <= 64:
-        return f"x{data.hex()}"
-    return "z" + base64.b64encode(zlib.compress(data, 6)).decode()
-
-
-def unpack(text: str) -> bytes:
-    """Return what :func:`pack` was given."""
-    return bytes.fromhex(text[1:]) if text[0] == "x" else zlib.decompress(base64.b64decode(text[1:]))
-
-
 @dataclass
 class Task:
     """A thread that is looked on.
@@ -106,112 +88,6 @@ class Task:
     arguments: list[int] = field(default_factory=list)
     entered: int = 0
     inside: bool = False
-
-
-class Memory:
-    """The memory of a process, read through proc(5)."""
-
-    def __init__(self, thread: int) -> None:
-        self.descriptor = os.open(f"/proc/{thread}/mem", os.O_RDONLY | os.O_CLOEXEC)
-
-    def read(self, address: int, length: int) -> bytes:
-        """Return what can be read of a range from its beginning on."""
-        length = min(length, _MOST)
-        found = b""
-        while address and len(found) < length and address + len(found) < 1 << 63:
-            at = address + len(found)
-            try:
-                part = os.pread(self.descriptor, length - len(found), at)
-            except OSError:
-                part = b""
-            if not part:
-                # Perhaps only the end of it cannot be read.
-                page = min(4096 - at % 4096, length - len(found))
-                try:
-                    part = os.pread(self.descriptor, page, at) if page < length - len(found) else b""
-                except OSError:
-                    part = b""
-            if not part:
-                break
-            found += part
-        return found
-
-    def string(self, address: int) -> bytes:
-        """Return a string without its end."""
-        return self.read(address, 512).partition(b"\0")[0]
-
-    def word(self, address: int, size: int = 8) -> int:
-        """Return a number; 0 where there is none."""
-        return int.from_bytes(self.read(address, size), sys.byteorder)
-
-    def buffer(self, address: int, length: int) -> dict[str, Any]:
-        """Return a range as the record has it: where it is, its length, and what can be read of it."""
-        if not address:
-            return {"at": 0, "length": length}
-        return {"at": address, "length": length, "data": pack(self.read(address, length))}
-
-
-class Rings:
-    """An io_uring of a process, as far as what goes in and comes out of it has been seen.
-
-    Its memory is mapped here, too: before Linux 6.10 proc(5) does not show that of the process.
-
-    Args:
-        process: that has it.
-        descriptor: of it there.
-        parameters: ``struct io_uring_params`` as the kernel filled it in.
-
-    Raises:
-        OSError: no pidfd_getfd(2) (Linux 5.6), or no right to it.
-    """
-
-    def __init__(self, process: int, descriptor: int, parameters: bytes) -> None:
-        self.entries, self.completions = struct.unpack_from("@2I", parameters)
-        self.submissions = struct.unpack_from("@8I", parameters, 40)
-        self.completed = struct.unpack_from("@8I", parameters, 80)
-        self.submitted = self.seen = 0
-        other = os.pidfd_open(process)
-        try:
-            own = _libc.syscall(_PIDFD_GETFD, other, descriptor, 0)
-            if own < 0:
-                raise OSError(ctypes.get_errno(), "pidfd_getfd")
-            size = max(self.submissions[6] + 4 * self.entries, self.completed[5] + 16 * self.completions)
-            self.ring = mmap.mmap(own, size, prot=mmap.PROT_READ)
-            self.slots = mmap.mmap(own, 64 * self.entries, prot=mmap.PROT_READ, offset=_SLOTS)
-            os.close(own)
-        finally:
-            os.close(other)
-
-    def close(self) -> None:
-        """Let go of it: it is not gone before."""
-        self.ring.close()
-        self.slots.close()
-
-    def _word(self, at: int) -> int:
-        return int.from_bytes(self.ring[at : at + 4], sys.byteorder)
-
-    def fresh(self) -> list[bytes]:
-        """Return the submissions since the last call."""
-        tail, found = self._word(self.submissions[1]), []
-        while self.submitted != tail:
-            slot = self._word(self.submissions[6] + 4 * (self.submitted % self.entries))
-            found.append(self.slots[64 * slot : 64 * slot + 64])
-            self.submitted = (self.submitted + 1) & 0xFFFFFFFF
-        return found
-
-    def done(self) -> list[list[int]]:
-        """Return the completions since the last call: data, result, flags."""
-        tail, found = self._word(self.completed[1]), []
-        while self.seen != tail:
-            at = self.completed[5] + 16 * (self.seen % self.completions)
-            found.append(list(struct.unpack_from("@QiI", self.ring, at)))
-            self.seen = (self.seen + 1) & 0xFFFFFFFF
-        return found
-
-
-# Requests of io_uring whose address is of data: what is read, what is written, and what is a msghdr or an iovec.
-_URING_READS, _URING_WRITES = {23, 26, 5, 47}, {22, 27, 4}
-_URING_MESSAGES = {9: "m", 10: "M", 1: "V", 2: "v"}
 
 
 class Recorder:
@@ -360,7 +236,7 @@ class Recorder:
             task.call = None
             return
         memory = self.memories[task.process]
-        if task.call.name == "write" and _int(arguments[0]) == -1:
+        if task.call.name == "write" and signed(arguments[0]) == -1:
             text = memory.read(arguments[1], arguments[2]).decode(errors="replace")
             self._write({"note": text, "task": task.number, **self._changes(task)})
             task.call = None
@@ -370,7 +246,7 @@ class Recorder:
         said: dict[str, Any] = {"call": task.call.name, "task": task.number}
         said |= self._changes(task)
         said["arguments"] = [
-            self._before(memory, letter, arguments[place], number, arguments)
+            before(memory, letter, arguments[place], number, arguments)
             for place, (letter, number) in enumerate(task.call.arguments)
         ]
         said |= self._further(task, memory)
@@ -384,7 +260,7 @@ class Recorder:
         said: dict[str, Any] = {"of": task.entered, "task": task.number, "result": result}
         if result >= 0:
             for place, (letter, number) in enumerate(call.arguments):
-                found = self._after(memory, letter, task.arguments[place], number, task.arguments, result)
+                found = after(memory, letter, task.arguments[place], number, task.arguments, result)
                 if found is not None:
                     said[f"out{place}"] = found
         self._learn(task, call.name, result, memory)
@@ -402,164 +278,8 @@ class Recorder:
         if name in ("mmap", "mprotect", "munmap", "madvise", "clone", "clone3", "fork", "vfork", "exit"):
             return name != "madvise"
         if task.call is not None and task.call.arguments and task.call.arguments[0][0] == "f":
-            return name == "close" or (task.process, _int(arguments[0])) not in self.dull
+            return name == "close" or (task.process, signed(arguments[0])) not in self.dull
         return True
-
-    # ---- arguments
-
-    def _before(self, memory: Memory, letter: str, value: int, number: int, arguments: Sequence[int]) -> Any:
-        if letter in "if":
-            return _int(value)
-        if letter == "s":
-            return pack(memory.string(value)) if value else None
-        if letter == "<":
-            return memory.buffer(value, arguments[number] & 0xFFFFFFFF if number > 2 else arguments[number])
-        if letter == "@":
-            return memory.buffer(value, number)
-        if letter == "o":
-            return struct.unpack("@q", memory.read(value, 8))[0] if value and memory.read(value, 8) else None
-        if letter in "mMvV":
-            return self._scattered(memory, letter, value, arguments[number] if letter in "vV" else 1)
-        if letter in "wW":
-            return [
-                self._scattered(memory, letter.replace("w", "m").replace("W", "M"), value + 64 * at, 1)
-                for at in range(min(arguments[number], 64))
-            ]
-        if letter == "P":
-            raw = memory.read(value, 8 * arguments[number])
-            return [list(struct.unpack_from("@ihh", raw, 8 * at)) for at in range(len(raw) // 8)]
-        if letter == "I":
-            return [self._iocb(memory, memory.word(value + 8 * at)) for at in range(min(arguments[number], 1024))]
-        if letter == "g":
-            return {"at": value}
-        if letter == ">":
-            return {"at": value, "length": arguments[number]}
-        if letter in "=E":
-            return {"at": value}
-        return value
-
-    def _after(
-        self, memory: Memory, letter: str, value: int, number: int, arguments: Sequence[int], result: int
-    ) -> Any:
-        if letter == ">":
-            return pack(memory.read(value, min(result, arguments[number])))
-        if letter == "=" and value:
-            return pack(memory.read(value, number))
-        if letter == "g" and value:
-            place = arguments.index(value)
-            return pack(memory.read(value, memory.word(arguments[place + 1], 4)))
-        if letter == "P":
-            raw = memory.read(value, 8 * arguments[number])
-            return [list(struct.unpack_from("@ihh", raw, 8 * at)) for at in range(len(raw) // 8)]
-        if letter == "E":
-            raw = memory.read(value, 32 * result)
-            return [list(struct.unpack_from("@QQqq", raw, 32 * at)) for at in range(len(raw) // 32)]
-        if letter == "V":
-            return self._gathered(memory, value, arguments[number], result)
-        if letter == "M":
-            header = memory.read(value, 56)
-            iov, count, control, length, flags = struct.unpack_from("@QQQQi", header, 16)
-            return {
-                **self._gathered(memory, iov, count, result),
-                "control": pack(memory.read(control, length)),
-                "flags": flags,
-            }
-        if letter == "W":
-            found = []
-            for at in range(result):
-                header = memory.read(value + 64 * at, 64)
-                iov, count, _, _, flags, size = struct.unpack_from("@QQQQi4xI", header, 16)
-                found.append({**self._gathered(memory, iov, count, size), "flags": flags, "size": size})
-            return found
-        if letter == "w":
-            return [memory.word(value + 64 * at + 56, 4) for at in range(result)]
-        return None
-
-    def _scattered(self, memory: Memory, letter: str, value: int, count: int) -> dict[str, Any]:
-        said: dict[str, Any] = {"at": value}
-        if letter in "mM":
-            header = memory.read(value, 56)
-            if len(header) < 56:
-                return said
-            name, name_length, iov, count, control, length, flags = struct.unpack("@QI4xQQQQi4x", header)
-            said |= {"flags": flags, "iov": iov, "count": count}
-            if name or name_length:
-                said["name"] = memory.buffer(name, name_length)
-            if letter == "m" or not control:
-                said["control"] = memory.buffer(control, length)
-            else:
-                said["control"] = {"at": control, "length": length}
-            value = iov
-        raw = memory.read(value, 16 * min(count, 2048))
-        said["parts"] = []
-        for at in range(len(raw) // 16):
-            address, length = struct.unpack_from("@QQ", raw, 16 * at)
-            reads = letter in "mv"
-            said["parts"].append(memory.buffer(address, length) if reads else {"at": address, "length": length})
-        return said
-
-    def _gathered(self, memory: Memory, iov: int, count: int, size: int) -> dict[str, Any]:
-        """Return what was written into the parts of an iovec, one after the other."""
-        raw = memory.read(iov, 16 * min(count, 2048))
-        found = []
-        for at in range(len(raw) // 16):
-            address, length = struct.unpack_from("@QQ", raw, 16 * at)
-            found.append(pack(memory.read(address, min(length, size))))
-            size -= min(length, size)
-        return {"parts": found}
-
-    def _iocb(self, memory: Memory, address: int) -> dict[str, Any]:
-        raw = memory.read(address, 64)
-        if len(raw) < 64:
-            return {"at": address}
-        data, _, _, command, _, fd, buffer, size, offset, _, flags, resfd = struct.unpack("@QIIHhIQQqQII", raw)
-        said: dict[str, Any] = {
-            "at": address,
-            "data": data,
-            "command": command,
-            "fd": _int(fd),
-            "offset": offset,
-            "flags": flags,
-            "resfd": resfd,
-        }
-        if command in (7, 8):
-            said |= self._scattered(memory, "v", buffer, size)
-        elif command in (0, 1):
-            said["parts"] = [memory.buffer(buffer, size)]
-        else:
-            said["buffer"], said["parts"] = buffer, []
-        return said
-
-    def _sqe(self, task: Task, memory: Memory, raw: bytes) -> dict[str, Any]:
-        names: tuple[str, ...] = (
-            "opcode",
-            "flags",
-            "priority",
-            "fd",
-            "offset",
-            "address",
-            "length",
-            "op_flags",
-            "data",
-        )
-        names += ("group", "personality", "splice_fd_in", "option", "pad")
-        said: dict[str, Any] = dict(zip(names, struct.unpack("@BBHiQQIIQHHiQQ", raw), strict=True))
-        opcode = said["opcode"]
-        if opcode in _URING_READS or opcode in _URING_WRITES:
-            said["buffer"] = memory.buffer(said["address"], said["length"])
-            if opcode in _URING_WRITES:
-                self._watch(task, memory, said["address"], said["length"])
-        elif letter := _URING_MESSAGES.get(opcode):
-            said["message"] = self._scattered(memory, letter, said["address"], said["length"] or 1)
-            if letter in "MV":
-                for part in said["message"].get("parts", ()):
-                    self._watch(task, memory, part["at"], part["length"])
-        elif opcode == 46:
-            said["value"] = memory.buffer(said["option"], min(said["splice_fd_in"], 4096))
-            self._watch(task, memory, said["option"], min(max(said["splice_fd_in"], 0), 4096))
-        elif opcode in (15, 56):
-            said["buffer"] = memory.buffer(said["address"], 16 if opcode == 15 else min(said["offset"], 128))
-        return said
 
     # ---- what goes on beside calls
 
@@ -569,26 +289,30 @@ class Recorder:
         if name == "close" and (closed := self.rings.pop(arguments[0], None)):
             closed.close()
         if name == "io_uring_enter" and (ring := self.rings.get(arguments[0])):
-            return {"submissions": [self._sqe(task, memory, raw) for raw in ring.fresh()]}
-        if name == "io_uring_register" and _int(arguments[1]) == 0:
-            found = self._scattered(memory, "v", arguments[2], arguments[3])
+            submissions = [sqe(memory, raw) for raw in ring.fresh()]
+            for _, kept in submissions:
+                for at, length in kept:
+                    self._watch(task, memory, at, length)
+            return {"submissions": [said for said, _ in submissions]}
+        if name == "io_uring_register" and signed(arguments[1]) == 0:
+            found = scattered(memory, "v", arguments[2], arguments[3])
             for part in found["parts"]:
                 self._watch(task, memory, part["at"], part["length"])
             return {"vector": found}
         if name == "vmsplice":
-            for part in self._scattered(memory, "V", arguments[1], arguments[2])["parts"]:
+            for part in scattered(memory, "V", arguments[1], arguments[2])["parts"]:
                 self._watch(task, memory, part["at"], part["length"])
         if name == "io_submit":
             for at in range(min(arguments[1], 1024)):
-                for part in self._iocb(memory, memory.word(arguments[2] + 8 * at)).get("parts", ()):
+                for part in iocb(memory, memory.word(arguments[2] + 8 * at)).get("parts", ()):
                     self._watch(task, memory, part["at"], part["length"])
-        if name == "keyctl" and _int(arguments[0]) in (1, 2, 10, 11):
+        if name == "keyctl" and signed(arguments[0]) in (1, 2, 10, 11):
             return {"payload": memory.buffer(arguments[2], min(arguments[3], 4096))}
         if name == "ioctl":
             return {"value": memory.word(arguments[2], 4)}
-        if name == "prctl" and _int(arguments[0]) == 22:
+        if name == "prctl" and signed(arguments[0]) == 22:
             arguments = [0, 0, arguments[2]]
-        if name in ("seccomp", "prctl") and arguments[2] and _int(task.arguments[0]) in (1, 22):
+        if name in ("seccomp", "prctl") and arguments[2] and signed(task.arguments[0]) in (1, 22):
             header = memory.read(arguments[2], 16)
             if len(header) == 16:
                 length, at = struct.unpack("@H6xQ", header)
@@ -603,7 +327,7 @@ class Recorder:
         elif name in ("socket", "accept4", "accept", "memfd_create", "dup", "eventfd2") and result >= 0:
             self.dull.discard((task.process, result))
         elif name == "close":
-            self.dull.discard((task.process, _int(arguments[0])))
+            self.dull.discard((task.process, signed(arguments[0])))
         elif name == "io_uring_setup" and result >= 0:
             with contextlib.suppress(OSError):
                 self.rings[result] = Rings(task.process, result, memory.read(arguments[1], 120))
@@ -612,7 +336,7 @@ class Recorder:
                 del self.live[key]
 
     def _watch(self, task: Task, memory: Memory, address: int, length: int) -> None:
-        if 0 < length <= _MOST and address:
+        if 0 < length <= MOST and address:
             self.live[task.process, address, length] = memory.read(address, length)
 
     def _changes(self, task: Task) -> dict[str, Any]:
@@ -620,9 +344,9 @@ class Recorder:
         said: dict[str, Any] = {}
         memory = self.memories[task.process]
         changed = []
-        for (process, address, length), before in self.live.items():
-            now = memory.read(address, length) if process == task.process else before
-            if now != before:
+        for (process, address, length), held in self.live.items():
+            now = memory.read(address, length) if process == task.process else held
+            if now != held:
                 self.live[process, address, length] = now
                 changed.append({"at": address, "length": length, "data": pack(now)})
         if changed:
@@ -637,11 +361,6 @@ class Recorder:
         while line:
             line = line[os.write(self.output, line) :]
         return self.count
-
-
-def _int(value: int) -> int:
-    value &= 0xFFFFFFFF
-    return value - (1 << 32) if value & 0x80000000 else value
 
 
 def _ptrace(request: int, thread: int, address: int, data: int) -> None:

@@ -18,6 +18,7 @@ import pytest
 
 from vm.guest import recorder
 from vm.guest.expect import fixes_of, reason_of
+from vm.guest.tracee import pack
 
 _MOST_PARTS = 4096
 _EXPECTED = re.compile("expect|want|right|whole|should")
@@ -91,7 +92,7 @@ def plain(value: object) -> Any:
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, bytes | bytearray | memoryview):
-        return {"bytes": recorder.pack(bytes(value))}
+        return {"bytes": pack(bytes(value))}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return [plain(getattr(value, each.name)) for each in dataclasses.fields(value)]
     if isinstance(value, list | tuple):

@@ -12,7 +12,7 @@ arguments are, section 2 of the manual. A letter an argument:
 ``m``, ``M``  a msghdr for sendmsg, and for recvmsg; ``w n``, ``W n`` n mmsghdr
 ``o``       a loff_t that is read; ``=n`` n bytes that are written; ``@n`` n bytes that are read
 ``g``       memory that is written, whose length is behind the pointer that follows
-``P n``     n pollfd; ``I n`` n pointers to iocb; ``E`` io_event, as many as the result says
+``P n``     n pollfd; ``I n`` n pointers to iocb; ``E`` io_event, as many as the result says, ``e`` epoll_event
 ==========  ==================================================================================
 """
 
@@ -112,8 +112,8 @@ accept4 288 242 f p p i
 eventfd2 290 19 i i
 epoll_create1 291 20 i
 epoll_ctl 233 21 f i f @12
-epoll_pwait 281 22 f p i i p z
-epoll_wait 232 - f p i i
+epoll_pwait 281 22 f e i i p z
+epoll_wait 232 - f e i i
 dup3 292 24 f f i
 pipe2 293 59 =8 i
 preadv 295 69 f V2 z z z
@@ -153,6 +153,12 @@ def known(column: str = "") -> dict[int, Call]:
         if place and words[place] != "-":
             found[int(words[place])] = Call(words[0], tuple(map(_argument, words[3:])))
     return found
+
+
+def epoll_event() -> int:
+    """Return the length of ``struct epoll_event`` on this machine: it is packed on x86-64 alone (EPOLL_PACKED)."""
+    own = arch.named(platform.machine())
+    return 12 if own is not None and own.calls == _COLUMNS[1] else 16
 
 
 def named() -> dict[str, Call]:

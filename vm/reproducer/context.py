@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from vm.guest.recorder import unpack
+from vm.guest.tracee import unpack
 from vm.reproducer import data as bytes_of
 from vm.reproducer import names
 from vm.reproducer.check import Check, Unsupported

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import struct as binary
 
-from vm.guest.recorder import unpack
+from vm.guest.tracee import unpack
 from vm.reproducer import names
 from vm.reproducer.check import Unsupported
 from vm.reproducer.context import Context, Said, signed, text

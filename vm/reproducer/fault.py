@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from vm.guest.recorder import unpack
+from vm.guest.tracee import unpack
 from vm.reproducer import names
 from vm.reproducer.check import Check, Differs, Events, Holds, Result, Returns, Success, Unsupported
 from vm.reproducer.follow import Thing, Use, connected, numbers_of

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vm.guest import syscalls
-from vm.guest.recorder import unpack
+from vm.guest.tracee import unpack
 from vm.reproducer import names
 from vm.reproducer.record import Event, Made, Recording
 

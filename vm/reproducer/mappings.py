@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vm.guest.recorder import unpack
+from vm.guest.tracee import unpack
 from vm.reproducer import names
 from vm.reproducer.check import Check
 from vm.reproducer.context import Context, Said

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from vm.guest.recorder import unpack
+from vm.guest.tracee import unpack
 from vm.reproducer.follow import Use, buffers
 
 _WRITE = 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct as binary
 from typing import Any
 
-from vm.guest.recorder import unpack
+from vm.guest.tracee import unpack
 from vm.reproducer import data as bytes_of
 from vm.reproducer import names
 from vm.reproducer.check import Unsupported

@@ -12,7 +12,7 @@ import pytest
 
 from vm.base.files import ROOT
 from vm.guest import syscalls
-from vm.guest.recorder import pack, unpack
+from vm.guest.tracee import pack, unpack
 from vm.reproducer import record
 from vm.reproducer.record import Recording
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from vm.guest.recorder import pack
+from vm.guest.tracee import pack
 from vm.reproducer import fault, follow
 from vm.reproducer.check import Check, Differs, Events, Holds, Result, Returns, Success, Unsupported
 from vm.reproducer.fault import Fault
