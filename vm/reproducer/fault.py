@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vm.guest.tracee import unpack
-from vm.reproducer import names
+from vm.reproducer import names, uring
 from vm.reproducer.check import Check, Differs, Events, Holds, Result, Returns, Success, Unsupported
-from vm.reproducer.follow import Thing, Use, connected, numbers_of
+from vm.reproducer.follow import Use, completion_number, connected
 from vm.reproducer.record import Event, Note, Observed, Recording
 
 _WORDS = re.compile(r"expected (?P<wanted>[\w ]+?), got (?P<got>\w+(?: \d+)?)(?:: (?P<why>.*))?$", re.MULTILINE)
@@ -53,49 +53,22 @@ class Fault:
 
 
 def with_pseudo(recording: Recording, uses: Sequence[Use]) -> list[Use]:
-    """Return the uses, with what came out of rings and what the kernel wrote into memory as events of their own."""
-    rings: dict[int, Thing] = {}
-    accepts: dict[int, int] = {}
+    """Return the uses, with what the kernel wrote into memory as events of their own."""
     written: set[tuple[int, int]] = set()
-    by_number = {use.event.number: use for use in uses}
+    by_number: dict[float, Use] = {use.event.number: use for use in uses}
     found: list[Use] = []
-    late: dict[int, list[Thing]] = {}
     for item in recording.items:
         if isinstance(item, Observed):
-            found += _observed(item, rings, accepts, written, late)
+            numbers = (completion_number(item, place) for place in range(len(item.completions)))
+            found += [by_number[number] for number in numbers if number in by_number]
+            found += _changes(item, written)
         elif isinstance(item, Event) and (use := by_number.get(item.number)) is not None:
-            for number in [*late]:
-                for thing in late[number]:
-                    if item.number > number and _names(item, thing.number) and thing.number not in use.fds:
-                        use.fds[thing.number] = thing
             found.append(use)
-            for thing in use.made:
-                if thing.kind == "ring":
-                    rings[thing.number] = thing
-            _note_targets(item, accepts, written)
+            _note_targets(item, written)
     return found
 
 
-def _names(event: Event, number: int) -> bool:
-    return number in numbers_of(event)
-
-
-def _observed(
-    item: Observed,
-    rings: dict[int, Thing],
-    accepts: dict[int, int],
-    written: set[tuple[int, int]],
-    late: dict[int, list[Thing]],
-) -> Iterator[Use]:
-    for place, (fd, (data, result, flags)) in enumerate(item.completions):
-        event = Event(item.number + place / 1000, "completion", 0, [fd, data, flags], result, item.number)  # type: ignore[arg-type]
-        use = Use(event, {fd: rings[fd]} if fd in rings else {})
-        if data in accepts and result >= 0:
-            thing = Thing("op", result, item.number)
-            use.made.append(thing)
-            late.setdefault(item.number, []).append(thing)
-        if use.fds:
-            yield use
+def _changes(item: Observed, written: set[tuple[int, int]]) -> Iterator[Use]:
     for place, each in enumerate(item.changed):
         at, length = each["at"], each["length"]
         if item.after or (at, length) in written:
@@ -103,14 +76,15 @@ def _observed(
             yield Use(Event(number, "memory", 0, [at, length], length, item.number, out={0: each["data"]}))  # type: ignore[arg-type]
 
 
-def _note_targets(event: Event, accepts: dict[int, int], written: set[tuple[int, int]]) -> None:
+def _note_targets(event: Event, written: set[tuple[int, int]]) -> None:
+    """Remember which memory requests are to write into."""
     for request in event.more.get("submissions", ()):
-        if request["opcode"] == 13:
-            accepts[request["data"]] = 1
-        if request["opcode"] in (22, 27, 4) and "buffer" in request:
+        if request["opcode"] in (*uring.WRITES, uring.PROVIDE_BUFFERS) and "buffer" in request:
             written.add((request["buffer"]["at"], request["buffer"]["length"]))
-        if request["opcode"] in (1, 10) and "message" in request:
+        if request["opcode"] in (uring.READV, uring.RECVMSG) and "message" in request:
             written.update((part["at"], part["length"]) for part in request["message"].get("parts", ()))
+        if request["opcode"] == uring.COMMAND and request["offset"] == uring.GETSOCKOPT:
+            written.add((request["value"]["at"], request["value"]["length"]))
     if event.call == "io_submit":
         for block in event.arguments[2]:
             if block.get("command") in (0, 7):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from vm.guest import syscalls
 from vm.guest.tracee import unpack
-from vm.reproducer import names
-from vm.reproducer.record import Event, Made, Recording
+from vm.reproducer import names, uring
+from vm.reproducer.record import Event, Made, Observed, Recording
 
 NETLINK_CRYPTO = 21
 CALLS = syscalls.named()
@@ -72,8 +72,11 @@ def follow(recording: Recording) -> list[Use]:
     process_of = {0: 0}
     tables: dict[int, dict[int, Thing]] = {0: {}}
     uses: list[Use] = []
+    requests: dict[int, dict[str, Any]] = {}
     for item in recording.items:
-        if isinstance(item, Made):
+        if isinstance(item, Observed):
+            uses += _completions(item, tables[0], requests)
+        elif isinstance(item, Made):
             parent = process_of.get(item.task, 0)
             process_of[item.made] = item.made if item.process else parent
             if item.process:
@@ -81,9 +84,35 @@ def follow(recording: Recording) -> list[Use]:
         elif isinstance(item, Event):
             use = _used(item, tables[process_of.setdefault(item.task, 0)])
             use.process = process_of[item.task]
+            requests |= {request["data"]: request for request in item.more.get("submissions", ())}
             if use.things or item.call in _ALWAYS or item.call in ("mmap", "mprotect", "munmap", "socket", "clone"):
                 uses.append(use)
     return _without_helpers(_relevant(uses))
+
+
+def completion_number(item: Observed, place: int) -> float:
+    """Return the number of the event that a completion is taken for."""
+    return item.number + place / 1000
+
+
+def _completions(item: Observed, table: dict[int, Thing], requests: Mapping[int, dict[str, Any]]) -> Iterator[Use]:
+    """Return what came out of rings as events; a descriptor that came is known from then on."""
+    for place, (fd, (data, result, flags)) in enumerate(item.completions):
+        if fd not in table or table[fd].kind != "ring":
+            continue
+        number = completion_number(item, place)
+        use = Use(Event(number, "completion", 0, [fd, data, flags], result, item.number), {fd: table[fd]})  # type: ignore[arg-type]
+        request = requests.get(data, {})
+        opcode = request.get("opcode")
+        if result >= 0 and opcode in (uring.ACCEPT, uring.SOCKET):
+            thing = Thing(
+                "op" if opcode == uring.ACCEPT else _kind_of(request["fd"], request["length"]), result, item.number
+            )
+            if opcode == uring.ACCEPT:
+                _child(thing, table.get(request["fd"]))
+            use.made.append(thing)
+            table[result] = thing
+        yield use
 
 
 def _without_helpers(uses: Sequence[Use]) -> list[Use]:
@@ -103,8 +132,9 @@ def numbers_of(event: Event) -> list[int]:
         for block in event.arguments[2]:
             found += [block.get("fd", -1), *([block["resfd"]] if block.get("flags", 0) & 1 else [])]
     for request in event.more.get("submissions", ()):
-        found.append(request["fd"])
-        if request["opcode"] == 30:
+        if request["opcode"] not in uring.WITHOUT_DESCRIPTOR:
+            found.append(request["fd"])
+        if request["opcode"] == uring.SPLICE:
             found.append(request["splice_fd_in"])
     if event.call == "openat" and (path := _path(event)).startswith("/proc/self/fd/") and path[14:].isdigit():
         found.append(int(path[14:]))
@@ -119,11 +149,11 @@ def _path(event: Event) -> str:
 def _used(event: Event, table: dict[int, Thing]) -> Use:
     use = Use(event, {each: table[each] for each in numbers_of(event) if each in table})
     result = event.result if event.result is not None else -1
-    if event.call == "bind" and event.arguments[0] in table and isinstance(event.arguments[1], dict):
-        address = unpack(event.arguments[1].get("data", "x"))
-        if result >= 0 and table[event.arguments[0]].kind == "tfm":
-            table[event.arguments[0]].type_ = address[2:16].partition(b"\0")[0].decode(errors="replace")
-            table[event.arguments[0]].path = address[24:88].partition(b"\0")[0].decode(errors="replace")
+    if event.call == "bind" and result >= 0 and isinstance(event.arguments[1], dict):
+        _bound(table.get(event.arguments[0]), event.arguments[1])
+    for request in event.more.get("submissions", ()):
+        if request["opcode"] == uring.BIND:
+            _bound(table.get(request["fd"]), request["buffer"])
     if result < 0:
         return use
     if event.call in _MAKERS:
@@ -148,20 +178,36 @@ def _made(event: Event, table: dict[int, Thing], result: int) -> Thing:
     kind = _MAKERS[event.call]
     thing = Thing(kind, result, event.number)
     if event.call == "socket":
-        family, _, protocol = event.arguments
-        if family == names.AF_ALG:
-            thing.kind = "tfm"
-        elif family == names.AF_NETLINK and protocol == NETLINK_CRYPTO:
-            thing.kind = "netlink"
+        thing.kind = _kind_of(event.arguments[0], event.arguments[2])
     elif kind == "op":
-        thing.parent = table.get(event.arguments[0])
-        thing.type_ = thing.parent.type_ if thing.parent else ""
-        thing.path = thing.parent.path if thing.parent else ""
-        if thing.parent is not None and thing.parent.kind not in ("tfm", "op"):
-            thing.kind = "socket"
+        _child(thing, table.get(event.arguments[0]))
     elif kind == "file":
         thing.path = _path(event)
     return thing
+
+
+def _kind_of(family: int, protocol: int) -> str:
+    """Return what a socket is."""
+    if family == names.AF_NETLINK and protocol == NETLINK_CRYPTO:
+        return "netlink"
+    return "tfm" if family == names.AF_ALG else "socket"
+
+
+def _child(thing: Thing, parent: Thing | None) -> None:
+    """Note what was accepted from what."""
+    thing.parent = parent
+    thing.type_ = parent.type_ if parent else ""
+    thing.path = parent.path if parent else ""
+    if parent is not None and parent.kind not in ("tfm", "op"):
+        thing.kind = "socket"
+
+
+def _bound(thing: Thing | None, address: dict[str, Any]) -> None:
+    """Note what a transform is one of."""
+    if thing is not None and thing.kind == "tfm":
+        raw = unpack(address.get("data", "x"))
+        thing.type_ = raw[2:16].partition(b"\0")[0].decode(errors="replace")
+        thing.path = raw[24:88].partition(b"\0")[0].decode(errors="replace")
 
 
 def _copy(table: dict[int, Thing], event: Event, result: int) -> Thing:

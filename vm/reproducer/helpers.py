@@ -198,18 +198,18 @@ static void ring_add(struct ring *ring, const struct io_uring_sqe *request)
     ),
     "ring_take": Helper(
         """\
-/* What the next request to be done has returned; an error when none is done. */
+/* What the next request to be done has returned. */
 static long ring_take(struct ring *ring)
 {
 	__u32 *head = (__u32 *)(ring->rings + ring->p.cq_off.head);
 	__u32 *tail = (__u32 *)(ring->rings + ring->p.cq_off.tail);
 	struct io_uring_cqe *all = (struct io_uring_cqe *)(ring->rings + ring->p.cq_off.cqes);
-	long result = -ETIME;
+	long result;
 
-	if (*head != __atomic_load_n(tail, __ATOMIC_ACQUIRE)) {
-		result = all[*head & (ring->p.cq_entries - 1)].res;
-		__atomic_store_n(head, *head + 1, __ATOMIC_RELEASE);
-	}
+	while (*head == __atomic_load_n(tail, __ATOMIC_ACQUIRE))
+		syscall(SYS_io_uring_enter, ring->fd, 0, 1, IORING_ENTER_GETEVENTS, NULL, 0);
+	result = all[*head & (ring->p.cq_entries - 1)].res;
+	__atomic_store_n(head, *head + 1, __ATOMIC_RELEASE);
 	if (result >= 0)
 		return result;
 	errno = -result;

@@ -32,7 +32,7 @@ class Sockets(Context):
         fd, address, length = use.event.arguments
         self.headers |= {"sys/socket.h", "linux/if_alg.h"}
         raw = unpack(address.get("data", "x")) if address["at"] else b""
-        fields = _sockaddr_alg(raw, length)
+        fields = sockaddr_alg(raw, length)
         if fields is None:
             said: list[str] = []
             where = self.source(address, "address", said)
@@ -266,7 +266,7 @@ class Sockets(Context):
         return Said(f"recv({self.fd(fd)}, {where}, {length}, {names.flags(flags, names.MESSAGE_FLAGS)})", output=where)
 
 
-def _sockaddr_alg(raw: bytes, length: int) -> tuple[bytes, bytes, int, int] | None:
+def sockaddr_alg(raw: bytes, length: int) -> tuple[bytes, bytes, int, int] | None:
     """Return type, name, feat and mask of a well-formed address; None for another."""
     if len(raw) != 88 or length != 88:
         return None

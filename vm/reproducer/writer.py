@@ -10,7 +10,7 @@ have to succeed, or nothing can be said (exit status 2). What a program ends wit
 ====  ==========================================================
 
 What is used once stands where it is used, as far as it is short: helpers, bytes, names. How each call is written stands
-by subject in sockets.py, descriptors.py, requests.py and mappings.py.
+by subject in sockets.py, descriptors.py, requests.py, rings.py and mappings.py.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from vm.reproducer.helpers import HELPERS, ordered
 from vm.reproducer.mappings import Mappings
 from vm.reproducer.record import Event
 from vm.reproducer.requests import Requests
-from vm.reproducer.sockets import Sockets
+from vm.reproducer.rings import Rings
 
 __all__ = ["DEADLINE", "Plan", "write"]
 
@@ -57,7 +57,7 @@ def write(plan: Plan) -> str:
     return Writer(plan).text()
 
 
-class Writer(Sockets, Descriptors, Requests, Mappings):
+class Writer(Rings, Descriptors, Requests, Mappings):
     """Writes one program."""
 
     def __init__(self, plan: Plan) -> None:
