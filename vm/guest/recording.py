@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import json
+import random
 import re
 from collections.abc import Generator, Mapping
 from pathlib import Path
@@ -80,6 +81,21 @@ class Recording:
         splats = [[kind, title] for kind, title, *_ in getattr(report, "splats", ())]
         say("report", when=report.when, outcome=report.outcome, reason=reason_of(report)[:2000], splats=splats)
         return report
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Have some tests of many recorded."""
+    parser.addoption("--sample", type=int, default=0, metavar="N", help="record N tests of those chosen, by chance")
+    parser.addoption("--seed", type=int, default=0, metavar="N", help="of that chance: the same tests each time")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Choose them, before those that were recorded already are left out."""
+    most: int = config.getoption("--sample")
+    if 0 < most < len(items):
+        chosen = random.Random(config.getoption("--seed")).sample(range(len(items)), most)
+        items[:] = [items[place] for place in sorted(chosen)]
 
 
 def say(what: str, **values: object) -> None:

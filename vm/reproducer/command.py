@@ -3,6 +3,8 @@
     python -m vm reproducer TEST --kernel 5.10.223                   prints it, tried on that kernel
     python -m vm reproducer TEST --kernel 5.10.223 --good 6.12.117   tried on a good one, too, which says more
     python -m vm reproducer TEST… --kernel 5.10.223 --into DIR       several tests: a directory each
+    python -m vm reproducer tests --sample 200 --into DIR --kernel 6.12    how many of 200 tests have one that is right
+    python -m vm reproducer tests --pytest=-mfixed_by --into DIR --kernel 5.10.223 --good 6.12    the same of bugs
     python -m vm reproducer run FILE --kernel 6.12                   what it says there: a C file, or a static program
 
 The test is run once more in a guest, where its system calls are recorded; then the program is written, its steps are
@@ -31,6 +33,9 @@ from vm.reproducer.make import Order, Program
 from vm.results import reproducers
 from vm.roots import options as root_options
 
+# For all tests together: each of them has a deadline of its own.
+_SECONDS = 6 * 3600.0
+
 
 @command
 def main(arguments: Sequence[str]) -> int:
@@ -45,8 +50,8 @@ def main(arguments: Sequence[str]) -> int:
     kernel = resolve_one(options.kernel, say)
     compiler(kernel.architecture)
     with tempfile.TemporaryDirectory(prefix="vm-reproducer-") as name:
-        machine = guest.Machine(options.kernel, _arguments(options))
-        good = guest.Machine(options.good, _arguments(options)) if options.good else None
+        machine = guest.Machine(options.kernel, _arguments(options), _SECONDS)
+        good = guest.Machine(options.good, _arguments(options), _SECONDS) if options.good else None
         order = Order(
             machine,
             good,
@@ -56,11 +61,18 @@ def main(arguments: Sequence[str]) -> int:
             whole=options.whole,
             fixes=fixed_by,
         )
-        made = make.programs(order, options.tests, options.pytest, say)
-    return _told(made, Path(options.into) if options.into else None)
+        made = make.programs(order, options.tests, _chosen(options), say)
+    return _told(made, Path(options.into) if options.into else None, options.good)
 
 
-def _told(made: Sequence[Program], into: Path | None) -> int:
+def _chosen(options: argparse.Namespace) -> list[str]:
+    """Return options for pytest."""
+    if options.sample and not options.into:
+        raise UsageError("--sample makes programs of many tests: give --into DIR for them")
+    return [f"--sample={options.sample}", f"--seed={options.seed}", *options.pytest]
+
+
+def _told(made: Sequence[Program], into: Path | None, good: str) -> int:
     """Print or keep what was made; return the exit status."""
     if into is None and len(made) > 1:
         red = [each for each in made if each.outcome != "passed"]
@@ -75,7 +87,11 @@ def _told(made: Sequence[Program], into: Path | None) -> int:
                 say(f"{files.shown(kept(each, into))}: {_summary(each)}")
         if into is None or not each.text:
             say(f"{each.test}: {_summary(each)}")
-    return 0 if all(each.works for each in made) else 1
+    if into is not None:
+        into.mkdir(parents=True, exist_ok=True)
+        (into / "summary.json").write_text(make.summary(made) + "\n")
+        print(make.table(made, good))
+    return 0 if all(each.works or each.outcome == "skipped" for each in made) else 1
 
 
 def kept(program: Program, directory: Path) -> Path:
@@ -165,5 +181,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--good", default="", metavar="SPEC", help="a kernel on which the test passes")
     parser.add_argument("--whole", action="store_true", help="leave no step out")
     parser.add_argument("--into", default="", metavar="DIR", help="write programs there instead of printing one")
+    parser.add_argument("--sample", type=int, default=0, metavar="N", help="of many tests N, chosen by chance")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of that chance: the same tests each time")
     parser.add_argument("--pytest", action="append", default=[], metavar="ARG", help="further option for pytest")
     return parser

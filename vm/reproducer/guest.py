@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 import shlex
 import subprocess
@@ -124,20 +126,44 @@ def recording(tests: Sequence[str], arguments: Sequence[str], within: str = "") 
 def record(
     machine: Machine, tests: Sequence[str], arguments: Sequence[str], place: Path, progress: Progress
 ) -> list[str]:
-    """Record tests in a guest; return the lines of the record (vm/guest/recorder.py), as far as the machine came.
+    """Record tests in guests; return the lines of the record (vm/guest/recorder.py).
+
+    What a test that took its machine down had done is there as far as it came; the tests behind it have a fresh one.
 
     Raises:
         UsageError: the guest cannot be had, or pytest ran nothing.
     """
-    text = recording(tests, arguments)
-    done = subprocess.run(machine.command(text, place), cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True)
-    lines = done.stdout.decode(errors="replace").splitlines()
-    if not any('"note"' in line for line in lines):
-        said = done.stderr.decode(errors="replace")
-        raise UsageError(f"{machine.spec}: nothing was recorded: {last_line(*_errors(said), said)}")
-    if done.returncode == _LOST:
-        progress(f"{machine.spec}: the machine went down")
-    return lines
+    lines: list[str] = []
+    begun: list[str] = []
+    while True:
+        # In a file, since they may be more than fit into a command.
+        words = [*tests, *(f"--deselect={each}" for each in begun)]
+        (place / "tests").write_text("".join(f"{word}\n" for word in words))
+        text = recording([f"@{place / 'tests'}"], arguments)
+        done = subprocess.run(machine.command(text, place), cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True)
+        heard = done.stdout.decode(errors="replace").splitlines()
+        fresh = begun_in(heard)
+        if not lines and not any('"note"' in line for line in heard):
+            said = done.stderr.decode(errors="replace")
+            raise UsageError(f"{machine.spec}: nothing was recorded: {last_line(*_errors(said), said)}")
+        lines += heard
+        begun += fresh
+        if done.returncode != _LOST:
+            return lines
+        progress(f"{machine.spec}: the machine went down" + (f" in {fresh[-1]}" if fresh else ""))
+        if not fresh:
+            return lines
+
+
+def begun_in(lines: Sequence[str]) -> list[str]:
+    """Return the ids of the tests that lines of a record are of, in order."""
+    found = []
+    for line in lines:
+        if '"note"' in line:
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                note = json.loads(json.loads(line)["note"])
+                found += [note["test"]] if note["what"] == "test" else []
+    return found
 
 
 def _errors(said: str) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,11 +131,10 @@ def programs(order: Order, tests: Sequence[str], arguments: Sequence[str], progr
     if not recordings:
         raise UsageError(f"{order.machine.spec}: no test was run")
     theirs: dict[str, Recording] = {}
-    if order.good is not None and any(each.outcome == "failed" and not _tells(each) for each in recordings):
-        progress(f"recording on {order.good.spec}")
-        theirs = {
-            each.test: each for each in record.load(guest.record(order.good, tests, arguments, order.place, progress))
-        }
+    unclear = [each.test for each in recordings if each.outcome == "failed" and not _tells(each)]
+    if order.good is not None and unclear:
+        progress(f"recording {plural(len(unclear), 'test')} on {order.good.spec}")
+        theirs = {each.test: each for each in record.load(guest.record(order.good, unclear, (), order.place, progress))}
     return of_recordings(order, recordings, theirs, progress)
 
 
@@ -326,6 +326,33 @@ def _try(order: Order, wanted: Sequence[Program], progress: Progress) -> None:
         done = guest.run(order.good, {f"try-{n}": jobs[f"try-{n}"] for n in red}, order.place, progress)
         for number, program in red.items():
             program.good = done[f"try-{number}"]
+
+
+def table(made: Sequence[Program], good: str) -> str:
+    """Return how many programs do what they are to do, and of the others each reason with its tests.
+
+    Args:
+        made: all of them.
+        good: what the good kernel is called; empty without one.
+    """
+    lines = []
+    for red in (True, False):
+        those = [each for each in made if each.outcome != "skipped" and (each.outcome != "passed") == red]
+        what = "show it" + (f", and say as expected on {good}" if good else "") if red else "say as expected"
+        if those:
+            tests = plural(len(those), "red test" if red else "passed test")
+            lines.append(f"{sum(each.works for each in those)} of the programs of {tests} {what}")
+    if skipped := sum(each.outcome == "skipped" for each in made):
+        lines.append(f"{plural(skipped, 'test')} skipped: no program is made")
+    return "\n".join([*lines, *reasons([(each.reason, each.test) for each in made if each.outcome != "skipped"])])
+
+
+def reasons(found: Sequence[tuple[str, str]]) -> list[str]:
+    """Return lines with each reason, what is most frequent first, and below it what it is of; an empty one is none."""
+    lines = []
+    for reason, _ in Counter(reason for reason, _ in found if reason).most_common():
+        lines += [f"{reason}:", *(f"  {what}" for each, what in found if each == reason)]
+    return lines
 
 
 def summary(made: Sequence[Program]) -> str:

@@ -11,7 +11,6 @@ import json
 import re
 import shlex
 import tempfile
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -147,8 +146,4 @@ def table(shown: Sequence[Shown]) -> str:
     lines = [
         f"{len(working)} of {plural(len(shown), 'mutant')} are shown by a program, which says as expected without them"
     ]
-    reasons = Counter(each.reason for each in shown if each.reason)
-    for reason, _ in reasons.most_common():
-        lines.append(f"{reason}:")
-        lines += [f"  {each.name}  {each.test}" for each in shown if each.reason == reason]
-    return "\n".join(lines)
+    return "\n".join([*lines, *make.reasons([(each.reason, f"{each.name}  {each.test}") for each in shown])])

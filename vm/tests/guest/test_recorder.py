@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from vm.base.files import ROOT
-from vm.guest import syscalls
+from vm.guest import recorder, syscalls
 from vm.guest.tracee import pack, unpack
 from vm.reproducer import record
 from vm.reproducer.record import Recording
@@ -111,8 +111,6 @@ def test_one_process_is_recorded_again_and_again() -> None:
 
 
 def test_without_a_recorder_nothing_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    from vm.guest import recorder
-
     monkeypatch.delenv(recorder.ENVIRONMENT, raising=False)
     assert not recorder.begin()
 
@@ -142,17 +140,34 @@ def test_numbers_are_those_of_this_machine() -> None:
 
 
 def test_a_thread_that_asks_again_and_again_keeps_no_other_one_waiting(one_processor: None) -> None:
-    """Each of its calls stops it, and it stands before the other one in the kernel's list."""
+    """The one that asks is the newest: the kernel tells of it first (ptrace_link, kernel/ptrace.c)."""
     (one,) = recorded(
         "import select\n"
         "r, w = os.pipe()\n"
         "asked = select.poll()\n"
         "asked.register(r, select.POLLIN)\n"
-        "thread = threading.Thread(target=lambda: [os.close(os.dup(w)) for _ in range(50)] and os.write(w, b'x'))\n"
+        "def ask():\n"
+        "    while not asked.poll(0):\n"
+        "        pass\n"
+        "thread = threading.Thread(target=ask)\n"
         "thread.start()\n"
-        "while not asked.poll(0):\n"
-        "    pass\n"
+        "for _ in range(50):\n"
+        "    os.close(os.dup(w))\n"
+        "os.write(w, b'x')\n"
         "thread.join()\n"
     )
     assert sum(event.call == "dup" for event in one.events) >= 50 or sum(e.call == "fcntl" for e in one.events) >= 50
     assert one.complete
+
+
+def test_of_threads_that_have_stopped_each_has_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the scheduler does: here all of them have stopped again whenever the recorder looks."""
+    stopped = 0x057F
+
+    def waitpid(thread: int, _: int) -> tuple[int, int]:
+        return (max(looks.tasks) if thread == -1 else thread), stopped
+
+    looks = recorder.Recorder(1)
+    looks.tasks = {number: recorder.Task(number, number, 1) for number in (1, 2, 3)}
+    monkeypatch.setattr(os, "waitpid", waitpid)
+    assert sorted(looks._next()[0] for _ in range(9)) == [1, 1, 1, 2, 2, 2, 3, 3, 3]
