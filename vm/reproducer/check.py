@@ -53,4 +53,11 @@ class Events:
     wanted: tuple[int, ...]
 
 
-Check: TypeAlias = Result | Success | Returns | Holds | Differs | Events
+@dataclass(frozen=True)
+class Ready:
+    """poll(2) or epoll_wait(2) tells of these events: of each descriptor, or of each that has any."""
+
+    wanted: tuple[int, ...]
+
+
+Check: TypeAlias = Result | Success | Returns | Holds | Differs | Events | Ready

@@ -7,7 +7,7 @@ import struct as binary
 
 from vm.guest.tracee import unpack
 from vm.reproducer import names
-from vm.reproducer.check import Unsupported
+from vm.reproducer.check import Ready, Unsupported
 from vm.reproducer.context import Context, Said, signed, text
 from vm.reproducer.follow import Use
 
@@ -211,8 +211,15 @@ class Descriptors(Context):
             raw = unpack(timeout.get("data", "x")) if timeout["at"] else b""
             seconds, part = binary.unpack("@qq", raw) if len(raw) == 16 else (-1, 999_000_000)
             timeout = seconds * 1000 + part // 1_000_000 if raw else -1
-        where = f"&(struct pollfd){rows[0]}" if len(rows) == 1 else f"(struct pollfd[]){{ {', '.join(rows)} }}"
-        return Said(f"poll({where if rows else 'NULL'}, {count}, {_at_most_a_second(timeout)})")
+        before, after, where = [], [], "NULL"
+        if rows and self.judges(use, Ready):
+            where = self.fresh("asked")
+            self.define(where, f"static struct pollfd {where}[{len(rows)}];")
+            before = [f"\t{where}[{place}] = (struct pollfd){row};" for place, row in enumerate(rows)]
+            after = self._events(use, "poll", where, "revents", names.POLLS)
+        elif rows:
+            where = f"&(struct pollfd){rows[0]}" if len(rows) == 1 else f"(struct pollfd[]){{ {', '.join(rows)} }}"
+        return Said(f"poll({where}, {count}, {_at_most_a_second(timeout)})", before=before, after=after)
 
     _ppoll = _poll
 
@@ -235,10 +242,30 @@ class Descriptors(Context):
         fd, _, most, timeout = use.event.arguments[:4]
         self.headers.add("sys/epoll.h")
         count = max(min(signed(most, 32), 64), 1)
-        words = f"{self.fd(fd)}, (struct epoll_event[{count}]){{ 0 }}, {count}, {_at_most_a_second(timeout)}"
-        return Said(f"epoll_wait({words})")
+        where, after = f"(struct epoll_event[{count}]){{ 0 }}", []
+        if self.judges(use, Ready):
+            where = self.fresh("told")
+            self.define(where, f"static struct epoll_event {where}[{count}];")
+            after = self._events(use, "epoll_wait", where, "events", _EPOLL)
+        return Said(f"epoll_wait({self.fd(fd)}, {where}, {count}, {_at_most_a_second(timeout)})", after=after)
 
     _epoll_pwait = _epoll_wait
+
+    def _events(self, use: Use, call: str, array: str, member: str, known: dict[int, str]) -> list[str]:
+        """Return statements that look at which events were told of."""
+        self.headers.add("stdlib.h")
+        lines = []
+        for check in self.plan.checks.get(use.event.number, ()):
+            for place, wanted in enumerate(check.wanted if isinstance(check, Ready) else ()):
+                words = names.flags(wanted, known)
+                value = f"({words})" if " | " in words else words
+                lines += [
+                    f"\tif ({array}[{place}].{member} != {value}) {{",
+                    f'\t\tprintf("{call}: got the events 0x%x, expected {words}\\n", {array}[{place}].{member});',
+                    "\t\texit(1);",
+                    "\t}",
+                ]
+        return lines
 
     # ---- keys
 

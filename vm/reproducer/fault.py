@@ -14,12 +14,13 @@ from typing import Any
 
 from vm.guest.tracee import unpack
 from vm.reproducer import names, uring
-from vm.reproducer.check import Check, Differs, Events, Holds, Result, Returns, Success, Unsupported
+from vm.reproducer.check import Check, Differs, Events, Holds, Ready, Result, Returns, Success, Unsupported
 from vm.reproducer.follow import Use, completion_number, connected
 from vm.reproducer.record import Event, Note, Observed, Recording
 
 _WORDS = re.compile(r"expected (?P<wanted>[\w ]+?), got (?P<got>\w+(?: \d+)?)(?:: (?P<why>.*))?$", re.MULTILINE)
 _READS = ("read", "pread64", "readv", "preadv", "recvfrom", "recvmsg", "completion")
+_POLLS = ("poll", "ppoll", "epoll_wait", "epoll_pwait")
 _KEYLESS = ("rng",)
 # What begins so gives something else each time: files, and templates that make IVs with a salt of their own.
 _RANDOM = ("/dev/", "/proc/", "/sys/", "echainiv(", "seqiv(")
@@ -151,14 +152,23 @@ def _as_it_was(use: Use) -> list[Check]:
         return [Result((-4,))] if event.result < 0 else [Result((event.result,))]
     if event.result < 0:
         return [Result((event.result,))]
-    if use.made or event.call in ("add_key", "keyctl", "poll", "ppoll", "fcntl", "io_setup", "getsockname", "ioctl"):
-        return [Success()] if event.call not in ("poll", "ppoll") else [Result((event.result,))]
+    if event.call in _POLLS:
+        return [Result((event.result,)), *([Ready(told)] if any(told := ready(event)) else [])]
+    if use.made or event.call in ("add_key", "keyctl", "fcntl", "io_setup", "getsockname", "ioctl"):
+        return [Success()]
     if any(thing.kind == "netlink" for thing in use.things) and event.call in _READS:
         return [Success()]
     checks: list[Check] = [Result((event.result,))]
     if event.call in _READS and not _random(use) and (data := output(event)) is not None:
         checks.append(Holds(data))
     return checks
+
+
+def ready(event: Event) -> tuple[int, ...]:
+    """Return the events that poll(2) or epoll_wait(2) told of."""
+    if event.call.startswith("epoll"):
+        return tuple(event.out.get(1, ()))
+    return tuple(revents & 0xFFFF for _, _, revents in event.out.get(0, ()))
 
 
 def _random(use: Use) -> bool:
@@ -290,6 +300,9 @@ def _leaf(uses: Sequence[Use], got: Any, wanted: Any) -> Fault | None:
     if number is not None and other is not None:
         for use in reversed(uses):
             event = use.event
+            if event.call in _POLLS and number and (told := ready(event)).count(number) == 1:
+                wanted = tuple(other if each == number else each for each in told)
+                return Fault(_until(uses, use), {event.number: [Ready(wanted)]})
             if event.result == number and (number < 0 or event.call in _COUNTING):
                 return Fault(_until(uses, use), {use.event.number: [Result((other,))]})
     return None

@@ -101,6 +101,9 @@ ELSEWHERE = {
     'make bisect GOOD=bullseye-security/5.10.262 BAD=bullseye/5.10.223 ARGS="--program reproducer.c"': (
         "vm/tests/reproducer/test_vm.py"
     ),
+    'make reproducer KERNEL=6.12 TEST=tests/requests ARGS="--sample 20 --into programs"': (
+        "vm/tests/reproducer/test_vm.py"
+    ),
     ".venv/bin/python -m vm results mail test_that_failed": "vm/tests/results/test_mail.py",
 }
 

@@ -8,9 +8,9 @@ import pytest
 
 from vm.guest.tracee import pack
 from vm.reproducer import fault, follow
-from vm.reproducer.check import Check, Differs, Events, Holds, Result, Returns, Success, Unsupported
+from vm.reproducer.check import Check, Differs, Events, Holds, Ready, Result, Returns, Success, Unsupported
 from vm.reproducer.fault import Fault
-from vm.reproducer.record import Event, Made, Note, Recording
+from vm.reproducer.record import Event, Made, Note, Observed, Recording
 
 RIGHT, WRONG = bytes(range(16)), bytes(range(15)) + b"!"
 
@@ -110,6 +110,67 @@ def test_the_order_in_which_requests_are_done(story: Story) -> None:
     number = story.call("io_getevents", [1, 2, 8, {"at": 1}, {"at": 0}], 2, out={3: events})
     story.note("compared", op="==", left=[1, 0], right=[0, 1])
     assert story.fails().checks == {number: [Result((2,)), Events((0, 1))]}
+
+
+def test_the_events_that_a_socket_is_ready_for(story: Story) -> None:
+    """By their value: what poll(2) returns is how many there are."""
+    story.call("write", [11, {"at": 1, "length": 5, "data": "x0102030405"}, 5], 5)
+    number = story.call("poll", [[[11, 5, 0]], 1, 0], 1, out={0: [[11, 5, 5]]})
+    story.note("compared", op="==", left=5, right=1)
+    assert story.fails().checks == {number: [Ready((1,))]}
+
+
+@pytest.mark.parametrize(
+    ("call", "arguments", "out"),
+    [("poll", [[[11, 5, 0]], 1, 0], {0: [[11, 5, 4]]}), ("epoll_wait", [7, {"at": 1}, 1, 0], {1: [4]})],
+    ids=["poll", "epoll"],
+)
+def test_of_a_test_that_passed_events_are_judged(
+    story: Story, call: str, arguments: list[Any], out: dict[int, Any]
+) -> None:
+    story.call("epoll_create1", [0], 7)
+    story.call("epoll_ctl", [7, 1, 11, {"at": 1, "length": 12, "data": "x" + "05" + "00" * 11}], 0)
+    number = story.call(call, arguments, 1, out=out)
+    assert story.passes().checks[number] == [Result((1,)), Ready((4,))]
+
+
+def request(opcode: int, fd: int, **more: Any) -> dict[str, Any]:
+    """Return a submission as the recorder has it."""
+    names = ("flags", "priority", "offset", "address", "length", "op_flags", "data", "group", "splice_fd_in", "option")
+    return {**dict.fromkeys(names, 0), "opcode": opcode, "fd": fd, **more}
+
+
+def enter(story: Story, one: dict[str, Any], result: int) -> None:
+    """Submit a request to ring 30, and have it done."""
+    number = story.call("io_uring_enter", [30, 1, 1, 1, 0, 0], 1, more={"submissions": [one]})
+    story.recording.items.append(Observed(number + 1, True, [], [[30, [one["data"], result, 0]]]))
+
+
+def test_sockets_that_come_out_of_a_ring_are_followed(story: Story) -> None:
+    """What is called of them is of interest, and what they are is known."""
+    story.call("io_uring_setup", [8, 4096], 30)
+    address = b"\x26\0" + b"rng".ljust(14, b"\0") + bytes(8) + b"stdrng".ljust(64, b"\0")
+    enter(story, request(45, 38, offset=5, data=1), 20)
+    story.call("bind", [20, {"at": 1, "length": 88, "data": pack(address)}, 88], 0)
+    enter(story, request(13, 20, data=2), 21)
+    story.call("read", [21, {"at": 1, "length": 8}, 8], 8, out={1: pack(bytes(8))})
+    found = story.passes()
+    kinds = [[(thing.kind, thing.number) for thing in use.things] for use in found.uses]
+    assert kinds[-5:] == [
+        [("ring", 30), ("tfm", 20)],
+        [("tfm", 20)],
+        [("ring", 30), ("tfm", 20)],
+        [("ring", 30), ("op", 21)],
+        [("op", 21)],
+    ]
+    assert found.uses[-1].things[0].type_ == "rng"
+
+
+def test_a_number_in_the_place_of_a_descriptor_is_none() -> None:
+    """Of IORING_OP_SOCKET it is the family, of IORING_OP_PROVIDE_BUFFERS how many there are."""
+    event = Event(1, "io_uring_enter", 0, [30, 2, 0, 0, 0, 0], 2)
+    event.more["submissions"] = [request(45, 38), request(31, 4), request(27, 11)]
+    assert follow.numbers_of(event) == [30, 11]
 
 
 def test_digests_as_text(story: Story) -> None:

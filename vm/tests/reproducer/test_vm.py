@@ -62,3 +62,11 @@ def test_a_run_leaves_programs_of_what_failed(tmp_path: Path) -> None:
     vm("test", *words, TEST.partition("::")[0], "-k", "test_aad_of_2_gib_is_refused and 4294967295", status=1)
     (found,) = (tmp_path / "latest").resolve().glob("kernels/*/reproducers/*/reproducer.c")
     assert "if (got >= 0 || errno != EINVAL)" in found.read_text()
+
+
+def test_programs_of_a_sample_are_counted(tmp_path: Path) -> None:
+    """Tests of io_uring: no program of them may say that something is wrong with a good kernel."""
+    words = ["reproducer", "tests/requests/test_uring.py", "--sample", "6", "--seed", "1", "--kernel", GOOD]
+    said = vm(*words, "--into", str(tmp_path))
+    assert "6 of the programs of 6 passed tests say as expected" in said
+    assert len(list(tmp_path.glob("*/reproducer.c"))) == 6
