@@ -89,6 +89,7 @@ KEY_SERIALS = Feature("ALG_SET_KEY_BY_KEY_SERIAL", ("KEYS",), version="came with
 NETLINK_CRYPTO = Feature("NETLINK_CRYPTO", ("CRYPTO_USER",), module="crypto_user")
 SLAB_COUNTERS = Feature("counters of slabs", ("SLUB_DEBUG",))
 APPARMOR = Feature("AppArmor", ("SECURITY_APPARMOR",), argument="apparmor", version="need not use it")
+MEMORY_GROUPS = Feature("memory control groups", ("MEMCG",))
 RESTRICTION = Feature("crypto.af_alg_restrict", version="came with Linux 7.3")
 # 1 forbids it to who is neither in a group nor has CAP_SYS_ADMIN (Documentation/admin-guide/sysctl/kernel.rst).
 URING = Feature(
