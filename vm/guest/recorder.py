@@ -31,7 +31,7 @@ from typing import Any
 
 from vm.guest import syscalls
 from vm.guest.arguments import after, before, iocb, scattered, signed, sqe
-from vm.guest.tracee import MOST, Memory, Rings, pack
+from vm.guest.tracee import MOST, Memory, Rings, file_part, pack
 
 ENVIRONMENT = "VM_RECORDER"
 """Two descriptors: what the recorder answers by, and what it is asked by."""
@@ -50,6 +50,8 @@ _EVENT_EXEC = 4
 _AUDIT_64_BIT = 0x80000000
 # Files that the interpreter reads, and their like.
 _DULL = (".py", ".pyc", ".so", ".pth", ".toml", ".json", ".cfg", ".ini", ".txt", "/locale.alias", "__pycache__")
+# Calls that move what a file holds, which may be any: the places of the descriptor, the offset and the length.
+_FROM_FILES = {"splice": (0, 1, 4), "sendfile": (1, 2, 3)}
 _OF_PROCESSES = ("/proc/stat", "/proc/sys/kernel/tainted", "/dev/kmsg")
 
 
@@ -278,7 +280,7 @@ class Recorder:
         if name in ("mmap", "mprotect", "munmap", "madvise", "clone", "clone3", "fork", "vfork", "exit"):
             return name != "madvise"
         if task.call is not None and task.call.arguments and task.call.arguments[0][0] == "f":
-            return name == "close" or (task.process, signed(arguments[0])) not in self.dull
+            return name == "close" or name in _FROM_FILES or (task.process, signed(arguments[0])) not in self.dull
         return True
 
     # ---- what goes on beside calls
@@ -299,6 +301,10 @@ class Recorder:
             for part in found["parts"]:
                 self._watch(task, memory, part["at"], part["length"])
             return {"vector": found}
+        if name in _FROM_FILES:
+            file, at, length = (arguments[place] for place in _FROM_FILES[name])
+            where = before(memory, "o", at, 0, arguments)
+            return {"source": found} if (found := file_part(task.process, signed(file), where, length)) else {}
         if name == "vmsplice":
             for part in scattered(memory, "V", arguments[1], arguments[2])["parts"]:
                 self._watch(task, memory, part["at"], part["length"])

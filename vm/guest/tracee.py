@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import ctypes
 import mmap
 import os
 import struct
 import sys
 import zlib
+from pathlib import Path
 from typing import Any
 
 MOST = 1 << 24
@@ -71,6 +73,32 @@ class Memory:
         if not address:
             return {"at": 0, "length": length}
         return {"at": address, "length": length, "data": pack(self.read(address, length))}
+
+
+def file_part(process: int, descriptor: int, offset: int | None, length: int) -> dict[str, Any]:
+    """Return what a file of a process holds, as a call is about to read it.
+
+    Args:
+        process, descriptor: of the file.
+        offset: where; None for where the file stands.
+        length: bytes, of which the first :data:`MOST` are looked at.
+
+    Returns:
+        ``offset`` and ``data``; nothing of what is no regular file.
+    """
+    path = Path(f"/proc/{process}/fd/{descriptor}")
+    with contextlib.suppress(OSError, ValueError):
+        if not path.is_file():
+            return {}
+        if offset is None:
+            place = Path(f"/proc/{process}/fdinfo/{descriptor}").read_text()
+            offset = int(place.split("pos:")[1].split()[0])
+        own = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return {"offset": offset, "data": pack(os.pread(own, min(length, MOST), offset))}
+        finally:
+            os.close(own)
+    return {}
 
 
 class Rings:

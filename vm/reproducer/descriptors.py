@@ -9,10 +9,11 @@ from vm.guest.tracee import unpack
 from vm.reproducer import names
 from vm.reproducer.check import Ready, Unsupported
 from vm.reproducer.context import Context, Said, signed, text
-from vm.reproducer.follow import Use
+from vm.reproducer.follow import Thing, Use
 
 _CLOEXEC = 0o2000000
 _EXCLUSIVE = 0o200
+_WRITING = ("write", "pwrite64", "writev", "pwritev", "ftruncate", "fallocate")
 _KEYCTL = {
     0: ("KEYCTL_GET_KEYRING_ID", 2), 3: ("KEYCTL_REVOKE", 1), 5: ("KEYCTL_SETPERM", 2), 8: ("KEYCTL_LINK", 2),
     9: ("KEYCTL_UNLINK", 2), 15: ("KEYCTL_SET_TIMEOUT", 2), 21: ("KEYCTL_INVALIDATE", 1),
@@ -133,12 +134,28 @@ class Descriptors(Context):
             if not flags & 0o100:
                 words += " | O_CREAT" if flags & 3 else ""
         before = [f'\tunlink("{path}");'] if flags & _EXCLUSIVE and path.startswith("/tmp/") else []
+        if use.made and not flags & 3 and path.startswith("/tmp/"):
+            before += self._filled(use.made[0], path)
         mode_text = f", 0{mode or 0o600:o}" if "O_CREAT" in words else ""
         said = self.makes(use, f'open("{path}", {words}{mode_text})')
         said.before = before
         return said
 
     _open = _openat
+
+    def _filled(self, thing: Thing, path: str) -> list[str]:
+        """Return statements that make a file that was there before the test, as far as it is read."""
+        if any(use.event.call in _WRITING and each.path == thing.path for use in self.plan.uses for each in use.things):
+            return []
+        lines = []
+        for use in self.plan.uses:
+            source = use.event.more.get("source")
+            if source is not None and thing in use.fds.values() and (data := unpack(source["data"])):
+                self.helpers.add("file_with")
+                lines.append(
+                    f'\tfile_with("{path}", {self.constant(data, "content")}, {len(data)}, {source["offset"]});'
+                )
+        return lines
 
     def _close(self, use: Use) -> Said:
         return Said(f"close({self.fd(use.event.arguments[0])})")

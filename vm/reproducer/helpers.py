@@ -128,6 +128,21 @@ static void add_of(struct msghdr *m, int level, int type, const void *value, siz
         (),
         ("string.h", "sys/socket.h"),
     ),
+    "file_with": Helper(
+        """\
+/* A file that was there before. */
+static void file_with(const char *path, const void *data, size_t length, off_t offset)
+{
+	int fd = open(path, O_WRONLY | O_CREAT, 0644);
+
+	if (pwrite(fd, data, length, offset) < 0)
+		err(2, "%s", path);
+	close(fd);
+}
+""",
+        (),
+        ("err.h", "fcntl.h"),
+    ),
     "key_serial": Helper(
         """\
 #ifndef ALG_SET_KEY_BY_KEY_SERIAL

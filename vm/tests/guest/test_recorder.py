@@ -110,6 +110,26 @@ def test_one_process_is_recorded_again_and_again() -> None:
     assert all(one.complete for one in found)
 
 
+def test_what_a_file_holds_is_recorded_where_a_call_moves_it(tmp_path: Path) -> None:
+    """Whatever the file is called, and also where the call does not say from where on."""
+    path = tmp_path / "others.toml"
+    path.write_bytes(bytes(range(200)))
+    (one,) = recorded(
+        f"file = os.open({str(path)!r}, os.O_RDONLY)\n"
+        "r, w = os.pipe()\n"
+        "os.splice(file, w, 10, offset_src=100)\n"
+        "os.lseek(file, 50, 0)\n"
+        "os.splice(file, w, 10)\n"
+        "os.splice(r, os.open('/dev/null', os.O_WRONLY), 20)\n"
+    )
+    spliced = [event for event in one.events if event.call == "splice"]
+    assert [event.more.get("source") for event in spliced] == [
+        {"offset": 100, "data": pack(bytes(range(100, 110)))},
+        {"offset": 50, "data": pack(bytes(range(50, 60)))},
+        None,
+    ]
+
+
 def test_without_a_recorder_nothing_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(recorder.ENVIRONMENT, raising=False)
     assert not recorder.begin()

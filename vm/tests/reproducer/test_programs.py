@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from vm.base.files import ROOT
+from vm.guest.tracee import pack
 from vm.reproducer import fault, follow, record, writer
 from vm.reproducer.check import Result, Unsupported
 from vm.reproducer.compile import WARNINGS
@@ -195,6 +196,21 @@ def test_a_descriptor_that_nobody_uses_has_no_variable() -> None:
     text = writer.write(writer.Plan(only, {}, Regions(only)))
     assert "tfm" not in text
     assert 'must("socket", socket(AF_ALG, SOCK_SEQPACKET, 0));' in text
+
+
+def test_a_file_that_was_there_is_made_as_far_as_it_is_read() -> None:
+    one = Recording("test", complete=True)
+    calls: list[tuple[str, list[Any], int, dict[str, Any]]] = [
+        ("socket", [38, 5, 0], 10, {}),
+        ("openat", [-100, pack(b"/etc/passwd"), 0, 0], 11, {}),
+        ("sendfile", [10, 11, 7, 4], 4, {"source": {"offset": 7, "data": pack(b"root")}}),
+    ]
+    for place, (call, arguments, result, more) in enumerate(calls):
+        one.items.append(record.Event(2 * place + 1, call, 0, arguments, result, 2 * place + 2, more=more))
+    uses = follow.follow(one)
+    text = writer.write(writer.Plan(uses, {}, Regions(uses)))
+    assert 'file_with("/tmp/reproducer-0", "root", 4, 7);' in text
+    assert 'open("/tmp/reproducer-0", O_RDONLY)' in text
 
 
 def test_memory_that_is_too_large_to_be_kept_is_written_about_all_the_same() -> None:
