@@ -60,4 +60,11 @@ class Ready:
     wanted: tuple[int, ...]
 
 
-Check: TypeAlias = Result | Success | Returns | Holds | Differs | Events | Ready
+@dataclass(frozen=True)
+class Answer:
+    """What netlink answers has this error in it: negative, or 0 for success."""
+
+    error: int
+
+
+Check: TypeAlias = Result | Success | Returns | Holds | Differs | Events | Ready | Answer

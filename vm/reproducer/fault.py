@@ -8,19 +8,22 @@ neither is, a recording of the same test on a kernel on which it passes can tell
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+import struct
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from vm.guest.tracee import unpack
 from vm.reproducer import names, uring
-from vm.reproducer.check import Check, Differs, Events, Holds, Ready, Result, Returns, Success, Unsupported
+from vm.reproducer.check import Answer, Check, Differs, Events, Holds, Ready, Result, Returns, Success, Unsupported
 from vm.reproducer.follow import Use, completion_number, connected
 from vm.reproducer.record import Event, Note, Observed, Recording
 
 _WORDS = re.compile(r"expected (?P<wanted>[\w ]+?), got (?P<got>\w+(?: \d+)?)(?:: (?P<why>.*))?$", re.MULTILINE)
 _READS = ("read", "pread64", "readv", "preadv", "recvfrom", "recvmsg", "completion")
 _POLLS = ("poll", "ppoll", "epoll_wait", "epoll_pwait")
+# struct nlmsghdr, and NLMSG_ERROR.
+_MESSAGE_HEADER, _MESSAGE_ERROR = 16, 2
 _KEYLESS = ("rng",)
 # What begins so gives something else each time: files, and templates that make IVs with a salt of their own.
 _RANDOM = ("/dev/", "/proc/", "/sys/", "echainiv(", "seqiv(")
@@ -157,11 +160,26 @@ def _as_it_was(use: Use) -> list[Check]:
     if use.made or event.call in ("add_key", "keyctl", "fcntl", "io_setup", "getsockname", "ioctl"):
         return [Success()]
     if any(thing.kind == "netlink" for thing in use.things) and event.call in _READS:
-        return [Success()]
+        return [Success(), *([Answer(error)] if (error := answer(use)) is not None else [])]
     checks: list[Check] = [Result((event.result,))]
     if event.call in _READS and not _random(use) and (data := output(event)) is not None:
         checks.append(Holds(data))
     return checks
+
+
+def answer(use: Use) -> int | None:
+    """Return the error, or 0 for none, in what netlink answered (struct nlmsgerr); None where there is none."""
+    if not any(thing.kind == "netlink" for thing in use.things):
+        return None
+    data = output(use.event) or b""
+    while len(data) >= _MESSAGE_HEADER:
+        length, type_ = struct.unpack_from("@IH", data)
+        if type_ == _MESSAGE_ERROR and len(data) >= _MESSAGE_HEADER + 4:
+            return int(struct.unpack_from("@i", data, _MESSAGE_HEADER)[0])
+        if length < _MESSAGE_HEADER:
+            break
+        data = data[(length + 3) & ~3 :]
+    return None
 
 
 def ready(event: Event) -> tuple[int, ...]:
@@ -200,14 +218,14 @@ def _asserted(recording: Recording, uses: Sequence[Use]) -> Fault:
     before = [use for use in uses if use.event.number < note.number]
     text, error = note.values["text"], note.values["errno"]
     if note.values["type"] == "DeadlineExpired":
-        use = _last(before, lambda event: event.blocked)
+        use = _last(before, lambda use: use.event.blocked)
         hang = f"{use.event.call}: still blocked after 30 s, expected it to end"
         return Fault(_until(before, use), {use.event.number: [Returns()]}, text, hang=hang)
     if match := _WORDS.search(text):
         return _errnos(before, match, text)
     if isinstance(error, int) and error > 0:
-        use = _last(before, lambda event: event.result == -error)
-        return Fault(_until(before, use), {use.event.number: [Success()]}, text)
+        use = _last(before, lambda use: use.event.result == -error or answer(use) == -error)
+        return Fault(_until(before, use), {use.event.number: _ends(use, (0,))}, text)
     found = [each for each in recording.notes("compared") if each.number < note.number][-1:]
     why = ""
     for each in found or [each for each in recording.notes("sides") if each.number < note.number]:
@@ -226,12 +244,12 @@ def _until(uses: Sequence[Use], last: Use) -> list[Use]:
     ]
 
 
-def _last(uses: Sequence[Use], right: Any) -> Use:
+def _last(uses: Sequence[Use], right: Callable[[Use], bool]) -> Use:
     for use in reversed(uses):
         event = use.event
         if event.call in ("close", "mmap", "munmap", "mprotect", "clone") and event.result == 0:
             continue
-        if event.result is not None and right(event):
+        if event.result is not None and right(use):
             return use
     raise Unsupported("no call ended as the test says")
 
@@ -241,9 +259,23 @@ def _errnos(uses: Sequence[Use], match: re.Match[str], text: str) -> Fault:
     got = names.ERRNO_BY_NAME.get(match["got"])
     if got is None or None in wanted:
         raise Unsupported("an errno without a name")
-    use = _last(uses, lambda event: event.result == -got if got else event.result >= 0)
-    check: Check = Success() if wanted == [0] else Result(tuple(-(each or 0) for each in wanted))
-    return Fault(_until(uses, use), {use.event.number: [check]}, text.splitlines()[0])
+    use = _last(uses, lambda use: _ended(use, got))
+    checks = _ends(use, tuple(-(each or 0) for each in wanted))
+    return Fault(_until(uses, use), {use.event.number: checks}, text.splitlines()[0])
+
+
+def _ended(use: Use, error: int) -> bool:
+    """Say whether a call failed so, or succeeded; of netlink its answer."""
+    told = answer(use)
+    result = told if told is not None else use.event.result
+    return result is not None and (result == -error if error else result >= 0)
+
+
+def _ends(use: Use, wanted: tuple[int, ...]) -> list[Check]:
+    """Return the checks of a call that has to end so; 0 stands for any success."""
+    if answer(use) is not None and len(wanted) == 1:
+        return [Answer(wanted[0])]
+    return [Success()] if wanted == (0,) else [Result(wanted)]
 
 
 def _compared(uses: Sequence[Use], note: Note, text: str) -> Fault:

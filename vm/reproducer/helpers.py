@@ -100,6 +100,29 @@ static void expect_hash(const char *call, const unsigned char *got, size_t lengt
         (),
         ("stdlib.h",),
     ),
+    "expect_answer": Helper(
+        """\
+/* Netlink tells of errors in its answer. */
+static void expect_answer(const char *call, const unsigned char *answer, long length, int wanted,
+			  const char *said)
+{
+	while (length >= (long)(sizeof(struct nlmsghdr) + sizeof(struct nlmsgerr))) {
+		const struct nlmsghdr *h = (const void *)answer;
+		const struct nlmsgerr *e = (const void *)(answer + NLMSG_HDRLEN);
+
+		if (h->nlmsg_type == NLMSG_ERROR && e->error != wanted) {
+			printf("%s: the answer is %s, expected %s\\n", call,
+			       e->error ? strerror(-e->error) : "success", said);
+			exit(1);
+		}
+		answer += NLMSG_ALIGN(h->nlmsg_len);
+		length -= NLMSG_ALIGN(h->nlmsg_len);
+	}
+}
+""",
+        (),
+        ("stdlib.h", "string.h", "linux/netlink.h"),
+    ),
     "add": Helper(
         """\
 static void add(struct msghdr *m, int type, const void *value, size_t length)

@@ -131,14 +131,14 @@ def programs(order: Order, tests: Sequence[str], arguments: Sequence[str], progr
     if not recordings:
         raise UsageError(f"{order.machine.spec}: no test was run")
     theirs: dict[str, Recording] = {}
-    unclear = [each.test for each in recordings if each.outcome == "failed" and not _tells(each)]
+    unclear = [each.test for each in recordings if each.outcome == "failed" and not tells(each)]
     if order.good is not None and unclear:
         progress(f"recording {plural(len(unclear), 'test')} on {order.good.spec}")
         theirs = {each.test: each for each in record.load(guest.record(order.good, unclear, (), order.place, progress))}
     return of_recordings(order, recordings, theirs, progress)
 
 
-def _tells(recording: Recording) -> bool:
+def tells(recording: Recording) -> bool:
     """Say whether the test's own words are enough."""
     try:
         find(recording, with_pseudo(recording, follow(recording)))

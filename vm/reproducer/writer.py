@@ -21,7 +21,7 @@ from collections.abc import Sequence
 
 from vm.reproducer import data as bytes_of
 from vm.reproducer import names
-from vm.reproducer.check import Check, Differs, Holds, Result, Returns, Success, Unsupported
+from vm.reproducer.check import Answer, Check, Differs, Holds, Result, Returns, Success, Unsupported
 from vm.reproducer.context import DEADLINE, WIDTH, Plan, Said, columns, errno_of
 from vm.reproducer.descriptors import Descriptors
 from vm.reproducer.follow import Use
@@ -299,6 +299,9 @@ class Writer(Rings, Descriptors, Requests, Mappings):
         if holds and not said.output:
             raise Unsupported(f"nothing that {event.call} wrote can be looked at")
         differs = any(isinstance(check, Differs) for check in holds)
+        answers = [check for check in checks if isinstance(check, Answer)]
+        if answers and not said.target:
+            said.target = "got"
         if event.blocked and not (results and isinstance(results[0], Returns | Success)) and not self._awaited(results):
             return self._interrupted(event, said, call, unit, bool(results))
         lines = self._unjudged(event, said, call, differs) if not results else []
@@ -306,6 +309,11 @@ class Writer(Rings, Descriptors, Requests, Mappings):
             lines += self._result(each, said, call, unit)
         for look in holds:
             lines += self.content(look, call, said.output, bool(results))
+        for told in answers:
+            self.helpers.add("expect_answer")
+            self.headers.add("errno.h")
+            words = f'{errno_of(told.error)}, "{names.error_word(-told.error) if told.error else "success"}"'
+            lines.append(f'\texpect_answer("{call}", {said.output}, got, {words});')
         return lines
 
     def _unjudged(self, event: Event, said: Said, call: str, differs: bool) -> list[str]:

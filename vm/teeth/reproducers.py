@@ -102,12 +102,7 @@ def _shown(
     order: Order, known: Sequence[Built], killers: Mapping[str, Sequence[str]], release: str, progress: Progress
 ) -> list[Shown]:
     tests = [killers[one.mutant.name][0] for one in known]
-    progress(f"recording {plural(len(set(tests)), 'test')} on {order.machine.spec} as it is")
-    theirs = {
-        each.test: each
-        for each in record.load(guest.record(order.machine, sorted({*tests}), (), order.place, progress))
-    }
-    progress(f"recording on {plural(len(known), 'mutant')} of it")
+    progress(f"recording on {plural(len(known), 'mutant')} of {order.machine.spec}")
     words = [_within(one, release) for one in known]
     jobs = {f"record-{n}": guest.recording([test], (), words[n]) for n, test in enumerate(tests)}
     done = guest.run(order.machine, jobs, order.place, progress)
@@ -121,6 +116,13 @@ def _shown(
             reasons[number] = "nothing was recorded" if one is None else f"the test {one.outcome}"
         else:
             recordings[number] = one
+    unclear = sorted({each.test for each in recordings.values() if each.outcome == "failed" and not make.tells(each)})
+    theirs: dict[str, Recording] = {}
+    if unclear:
+        progress(f"recording {plural(len(unclear), 'test')} on {order.machine.spec} as it is")
+        theirs = {
+            each.test: each for each in record.load(guest.record(order.machine, unclear, (), order.place, progress))
+        }
     made = make.of_recordings(order, [*recordings.values()], theirs, progress, [words[number] for number in recordings])
     programs = dict(zip(recordings, made, strict=True))
     return [

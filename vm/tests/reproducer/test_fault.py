@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 import pytest
 
 from vm.guest.tracee import pack
 from vm.reproducer import fault, follow
-from vm.reproducer.check import Check, Differs, Events, Holds, Ready, Result, Returns, Success, Unsupported
+from vm.reproducer.check import Answer, Check, Differs, Events, Holds, Ready, Result, Returns, Success, Unsupported
 from vm.reproducer.fault import Fault
 from vm.reproducer.record import Event, Made, Note, Observed, Recording
 
@@ -132,6 +133,31 @@ def test_of_a_test_that_passed_events_are_judged(
     story.call("epoll_ctl", [7, 1, 11, {"at": 1, "length": 12, "data": "x" + "05" + "00" * 11}], 0)
     number = story.call(call, arguments, 1, out=out)
     assert story.passes().checks[number] == [Result((1,)), Ready((4,))]
+
+
+def ack(error: int) -> bytes:
+    """Return an answer of netlink: struct nlmsghdr and struct nlmsgerr, with the request's header in it."""
+    return struct.pack("@IHHII", 36, 2, 0, 0, 0) + struct.pack("@i", error) + bytes(16)
+
+
+def asked(story: Story, error: int) -> int:
+    """Ask netlink something, which answers so."""
+    story.call("socket", [16, 3, 21], 12)
+    story.call("sendto", [12, {"at": 1, "length": 1, "data": "x01"}, 1, 0, {"at": 0, "length": 0}, 0], 1)
+    answer = ack(error)
+    return story.call("recvfrom", [12, {"at": 1, "length": 4096}, 4096, 0], len(answer), out={1: pack(answer)})
+
+
+def test_what_netlink_answers_is_judged(story: Story) -> None:
+    """Of a test that passed, and of one that wanted another answer or got an error."""
+    number = asked(story, -17)
+    assert story.passes().checks[number] == [Success(), Answer(-17)]
+    wanted = Story()
+    number = asked(wanted, 0)
+    assert wanted.fails(text="expected EEXIST, got success: twice").checks == {number: [Answer(-17)]}
+    other = Story()
+    number = asked(other, -17)
+    assert other.fails("OSError", "[Errno 17] netlink message 0x10: File exists", 17).checks == {number: [Answer(0)]}
 
 
 def request(opcode: int, fd: int, **more: Any) -> dict[str, Any]:
