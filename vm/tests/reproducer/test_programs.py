@@ -7,6 +7,7 @@ import functools
 import os
 import re
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -211,6 +212,21 @@ def test_a_file_that_was_there_is_made_as_far_as_it_is_read() -> None:
     text = writer.write(writer.Plan(uses, {}, Regions(uses)))
     assert 'file_with("/tmp/reproducer-0", "root", 4, 7);' in text
     assert 'open("/tmp/reproducer-0", O_RDONLY)' in text
+
+
+def test_what_netlink_answers_is_taken_from_its_message() -> None:
+    one = Recording("test", complete=True)
+    answer = struct.pack("@IHHIIi", 36, 2, 0, 0, 0, -17) + bytes(16)
+    calls: list[tuple[str, list[Any], int, dict[int, Any]]] = [
+        ("socket", [16, 3, 21], 10, {}),
+        ("recvfrom", [10, {"at": 1 << 30, "length": 4096}, 4096, 0], 36, {1: pack(answer)}),
+    ]
+    for place, (call, arguments, result, out) in enumerate(calls):
+        one.items.append(record.Event(2 * place + 1, call, 0, arguments, result, 2 * place + 2, out=out))
+    what = fault.everything(follow.follow(one))
+    text = writer.write(writer.Plan(what.uses, what.checks, Regions(what.uses)))
+    assert 'got = succeeds("recv", recv(netlink, buffer, 4096, 0));' in text
+    assert 'expect_answer("recv", buffer, got, -EEXIST, "EEXIST");' in text
 
 
 def test_memory_that_is_too_large_to_be_kept_is_written_about_all_the_same() -> None:
