@@ -93,6 +93,7 @@ class Context:
         self.locals: set[str] = set()
         self.use: Use
         self.threads = sorted({use.event.task for use in plan.uses} | {0})
+        self.forked = {use.event.task for use in plan.uses if use.process}
 
     # ---- variables
 

@@ -16,8 +16,8 @@ from typing import Any
 from vm.guest.tracee import unpack
 from vm.reproducer import names, uring
 from vm.reproducer.check import Answer, Check, Differs, Events, Holds, Ready, Result, Returns, Success, Unsupported
-from vm.reproducer.follow import Use, completion_number, connected
-from vm.reproducer.record import Event, Note, Observed, Recording
+from vm.reproducer.follow import CHILD, Use, completion_number, connected
+from vm.reproducer.record import Event, Made, Note, Observed, Recording
 
 _WORDS = re.compile(r"expected (?P<wanted>[\w ]+?), got (?P<got>\w+(?: \d+)?)(?:: (?P<why>.*))?$", re.MULTILINE)
 _READS = ("read", "pread64", "readv", "preadv", "recvfrom", "recvmsg", "completion")
@@ -66,9 +66,9 @@ def with_pseudo(recording: Recording, uses: Sequence[Use]) -> list[Use]:
             numbers = (completion_number(item, place) for place in range(len(item.completions)))
             found += [by_number[number] for number in numbers if number in by_number]
             found += _changes(item, written)
-        elif isinstance(item, Event) and (use := by_number.get(item.number)) is not None:
+        elif isinstance(item, Event | Made) and (use := by_number.get(item.number)) is not None:
             found.append(use)
-            _note_targets(item, written)
+            _note_targets(use.event, written)
     return found
 
 
@@ -107,8 +107,8 @@ def find(recording: Recording, uses: Sequence[Use], good: tuple[Recording, Seque
         Unsupported: it cannot be told.
     """
     fault = _find(recording, uses, good)
-    if any(use.process for use in fault.uses):
-        raise Unsupported("more than one process")
+    if any(use.process != use.event.task for use in fault.uses if use.process):
+        raise Unsupported("threads of another process")
     return fault
 
 
@@ -145,7 +145,7 @@ def everything(uses: Sequence[Use]) -> Fault:
 def _as_it_was(use: Use) -> list[Check]:
     """Return the checks for a call of which everything was right, as far as it is the same each time."""
     event = use.event
-    if event.call in ("mmap", "mprotect", "munmap", "close", "clone"):
+    if event.call in ("mmap", "mprotect", "munmap", "close", "clone", CHILD):
         return []
     if event.call == "memory":
         return [] if _random(use) else [Holds(unpack(event.out[0]))]

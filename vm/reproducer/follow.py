@@ -20,6 +20,11 @@ _MAKERS = {
 }  # fmt: skip
 _TIDYING = ("close", "dup2", "dup3", "fcntl", "mmap", "mprotect", "munmap", "clone", "openat", "read", "lseek")
 _ALWAYS = ("io_setup", "io_destroy", "io_submit", "io_getevents", "io_cancel", "add_key", "keyctl", "request_key")
+PRIVILEGES = ("setuid", "setgid", "setgroups", "setresuid", "setresgid", "capset", "unshare", "prctl", "seccomp")
+"""Calls that change what a process may do."""
+
+CHILD = "child"
+"""An event that is none: another process begins, whose first thread's number is its argument."""
 
 
 @dataclass(eq=False)
@@ -81,11 +86,12 @@ def follow(recording: Recording) -> list[Use]:
             process_of[item.made] = item.made if item.process else parent
             if item.process:
                 tables[item.made] = dict(tables[parent])
+                uses.append(Use(Event(item.number, CHILD, item.task, [item.made], 0, item.number), process=parent))
         elif isinstance(item, Event):
             use = _used(item, tables[process_of.setdefault(item.task, 0)])
             use.process = process_of[item.task]
             requests |= {request["data"]: request for request in item.more.get("submissions", ())}
-            if use.things or item.call in _ALWAYS or item.call in ("mmap", "mprotect", "munmap", "socket", "clone"):
+            if use.things or item.call in (*_ALWAYS, *PRIVILEGES, "mmap", "mprotect", "munmap", "socket", "clone"):
                 uses.append(use)
     return _without_helpers(_relevant(uses))
 
@@ -117,8 +123,12 @@ def _completions(item: Observed, table: dict[int, Thing], requests: Mapping[int,
 
 def _without_helpers(uses: Sequence[Use]) -> list[Use]:
     """Leave out children that only tidy up before they become another program: what subprocess makes."""
-    busy = {use.process for use in uses if use.event.call not in _TIDYING}
-    return [use for use in uses if not use.process or use.process in busy]
+    busy = {use.process for use in uses if use.event.call not in (*_TIDYING, *PRIVILEGES, CHILD)}
+    return [
+        use
+        for use in uses
+        if (not use.process or use.process in busy) and (use.event.call != CHILD or use.event.arguments[0] in busy)
+    ]
 
 
 def numbers_of(event: Event) -> list[int]:
@@ -225,7 +235,7 @@ def is_root(use: Use) -> bool:
     if event.call == "socket":
         family, _, protocol = event.arguments
         return bool(family == names.AF_ALG or (family == names.AF_NETLINK and protocol == NETLINK_CRYPTO))
-    if event.call in _ALWAYS or event.call == "io_uring_setup":
+    if event.call in (*_ALWAYS, *PRIVILEGES, CHILD) or event.call == "io_uring_setup":
         return True
     if event.call in ("openat", "open"):
         writes = event.arguments[2 if event.call == "openat" else 1] & 3
@@ -287,7 +297,7 @@ def connected(uses: Iterable[Use], wanted: Event) -> set[int]:
         if more <= found:
             break
         found |= more
-    free = (*_ALWAYS, "mmap", "mprotect", "munmap")
+    free = (*_ALWAYS, *PRIVILEGES, CHILD, "mmap", "mprotect", "munmap")
     return {
         use.event.number
         for use in uses

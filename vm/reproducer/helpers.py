@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -19,6 +20,13 @@ class Helper(NamedTuple):
     needs: tuple[str, ...] = ()
     headers: tuple[str, ...] = ()
 
+
+_SHARED = """\
+static struct {
+	volatile int turn;
+	volatile pid_t caller;
+} *shared;
+"""
 
 HELPERS: dict[str, Helper] = {
     "must": Helper(
@@ -309,7 +317,31 @@ static void blocks(int step)
 """,
         ("turns",),
     ),
+    "child_ended": Helper(
+        """\
+/* What another process says, this one says with it. */
+static void child_ended(int number)
+{
+	int status;
+
+	(void)number;
+	while (waitpid(-1, &status, WNOHANG) > 0)
+		if (status)
+			_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
 }
+""",
+        (),
+        ("sys/wait.h",),
+    ),
+}
+
+
+def shared_turns(text: str) -> str:
+    """Return a piece of C in which not only threads take turns, but processes do."""
+    before, declared, after = text.partition("static volatile int turn;\nstatic volatile pid_t caller;\n")
+    after = after if declared else before
+    after = re.sub(r"\b(turn|caller)\b", r"shared->\1", after).replace("/proc/self/task/%d/stat", "/proc/%d/stat")
+    return (before + _SHARED if declared else "") + after
 
 
 def ordered(wanted: Iterable[str]) -> list[str]:

@@ -23,7 +23,7 @@ from vm.reproducer import guest, record, writer
 from vm.reproducer.check import Unsupported
 from vm.reproducer.compile import compiled
 from vm.reproducer.fault import Fault, find, with_pseudo
-from vm.reproducer.follow import Use, follow
+from vm.reproducer.follow import CHILD, Use, follow
 from vm.reproducer.guest import Machine, Outcome
 from vm.reproducer.memory import Regions
 from vm.reproducer.record import Recording
@@ -271,7 +271,11 @@ def _cut_down(order: Order, red: Sequence[Program], progress: Progress) -> dict[
         protected = [] if order.good is not None else [
             place for place, use in enumerate(program.fault.uses) if use.event.call in _SETS_UP
         ]  # fmt: skip
-        judged = [place for place, use in enumerate(program.fault.uses) if use.event.number in program.fault.checks]
+        judged = [
+            place
+            for place, use in enumerate(program.fault.uses)
+            if use.event.number in program.fault.checks or use.event.call == CHILD
+        ]
         words = ["python", "-m", "vm.guest.shorten", str(binary), str(len(program.fault.uses)), str(_SHORTEN_SECONDS)]
         kept = [str(place) for place in sorted({*protected, *judged})]
         # The line is what it says when all steps are there.

@@ -24,9 +24,10 @@ from vm.reproducer import names
 from vm.reproducer.check import Answer, Check, Differs, Holds, Result, Returns, Success, Unsupported
 from vm.reproducer.context import DEADLINE, WIDTH, Plan, Said, columns, errno_of
 from vm.reproducer.descriptors import Descriptors
-from vm.reproducer.follow import Use
-from vm.reproducer.helpers import HELPERS, ordered
+from vm.reproducer.follow import CHILD, Use
+from vm.reproducer.helpers import HELPERS, ordered, shared_turns
 from vm.reproducer.mappings import Mappings
+from vm.reproducer.privileges import Privileges
 from vm.reproducer.record import Event
 from vm.reproducer.requests import Requests
 from vm.reproducer.rings import Rings
@@ -57,7 +58,7 @@ def write(plan: Plan) -> str:
     return Writer(plan).text()
 
 
-class Writer(Rings, Descriptors, Requests, Mappings):
+class Writer(Rings, Descriptors, Requests, Mappings, Privileges):
     """Writes one program."""
 
     def __init__(self, plan: Plan) -> None:
@@ -124,7 +125,9 @@ class Writer(Rings, Descriptors, Requests, Mappings):
         end = self._ending()
         too_late = self._too_late()
         main = self._main(bodies, end)
-        threads = [line for task in self.threads[1:] for line in self._thread(task, bodies[task])]
+        # Of processes the function stands before that of the one that begins them.
+        order = self.threads[:0:-1] if self.forked else self.threads[1:]
+        threads = [line for task in order for line in self._thread(task, bodies[task])]
         if self.plan.masked:
             self.headers |= {"stdlib.h"}
         names_of = ordered(self.helpers)
@@ -137,7 +140,8 @@ class Writer(Rings, Descriptors, Requests, Mappings):
             lines += [f"static char left_out[{len(self.plan.uses) + 1}];", ""]
         lines += too_late
         for name in names_of:
-            lines += [*HELPERS[name].text.rstrip("\n").splitlines(), ""]
+            text = shared_turns(HELPERS[name].text) if self.forked else HELPERS[name].text
+            lines += [*text.rstrip("\n").splitlines(), ""]
         if "expect" in names_of:
             lines = self._with_unit(lines)
         lines += self._data()
@@ -191,15 +195,35 @@ class Writer(Rings, Descriptors, Requests, Mappings):
         own += self._own(body)
         if "before" in self.locals:
             own.append("unsigned long before = taint();")
-        own += [f"pthread_t thread{task};" for task in self.threads[1:]]
+        own_threads = [task for task in self.threads[1:] if task not in self.forked]
+        own += [f"pthread_t thread{task};" for task in own_threads]
         lines += [f"\t{each}" for each in own] + ([""] if own else [])
         if self.plan.masked:
             lines.append("\twhile (--argc > 0)\n\t\tleft_out[atoi(argv[argc])] = 1;")
         lines += [*self._alarm_lines(), *self.prepared]
-        lines += [f"\tpthread_create(&thread{task}, NULL, steps{task}, NULL);" for task in self.threads[1:]]
+        if self.forked:
+            self.headers |= {"sys/mman.h", "signal.h"}
+            lines.append(
+                "\tshared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);"
+            )
+            lines.append("\tsignal(SIGCHLD, child_ended);")
+        lines += [f"\tpthread_create(&thread{task}, NULL, steps{task}, NULL);" for task in own_threads]
         lines += body
-        lines += [f"\tpthread_join(thread{task}, NULL);" for task in self.threads[1:] if self._ends(task)]
-        return [*lines, *end, "}"]
+        lines += [f"\tpthread_join(thread{task}, NULL);" for task in own_threads if self._ends(task)]
+        return [*lines, *self._children_end(), *end, "}"]
+
+    def _children_end(self) -> list[str]:
+        """Return statements that wait for other processes, and end those that would wait for ever."""
+        lines = []
+        for task in sorted(self.forked):
+            if self._ends(task):
+                lines += [f"\twhile (!kill(child{task}, 0))", "\t	sched_yield();"]
+        if any(not self._ends(task) for task in self.forked):
+            lines.append("\tsignal(SIGCHLD, SIG_IGN);")
+        for task in sorted(self.forked):
+            if not self._ends(task):
+                lines += [f"\tif (child{task} > 0)", f"\t\tkill(child{task}, SIGKILL);"]
+        return lines
 
     def _own(self, body: Sequence[str]) -> list[str]:
         """Return declarations of what a thread has for itself."""
@@ -259,6 +283,8 @@ class Writer(Rings, Descriptors, Requests, Mappings):
 
     def _step(self, place: int, use: Use) -> list[str]:
         event = use.event
+        if event.call == CHILD:
+            return self._begun(event)
         checks = self.plan.checks.get(event.number, [])
         say = getattr(self, f"_{event.call}", None)
         if say is None:
@@ -282,6 +308,23 @@ class Writer(Rings, Descriptors, Requests, Mappings):
             lines = [f"\tbegin({self.turns});", *lines, f"\tdone({self.turns});"]
             self.turns += 1
         return lines
+
+    def _begun(self, event: Event) -> list[str]:
+        """Return the statements that begin another process; it has no deadline but what it sets itself."""
+        (task,) = event.arguments
+        if task not in self.forked:
+            return []
+        self.helpers |= {"turns", "child_ended", "must"}
+        self.variables.append(("pid_t", f"child{task}"))
+        self.turns += 1
+        turn = self.turns - 1
+        fork = [
+            f'\tchild{task} = must("fork", fork());',
+            f"\tif (!child{task}) {{",
+            f"\t\talarm({self.plan.deadline});",
+        ]
+        fork += [f"\t\tsteps{task}(NULL);", "\t\t_exit(0);", "\t}"]
+        return [f"\tbegin({turn});", *fork, f"\tdone({turn});"]
 
     def _overlapped(self, place: int) -> bool:
         event = self.plan.uses[place].event

@@ -300,9 +300,19 @@ def test_what_is_random_is_not_looked_at_again(type_: bytes, name: bytes) -> Non
     assert story.passes().checks[number] == [Result((16,))]
 
 
-def test_more_than_one_process_is_too_many(story: Story) -> None:
+def test_threads_of_another_process_are_too_many(story: Story) -> None:
     story.recording.items.append(Made(100, 0, 1, process=True))
+    story.recording.items.append(Made(102, 1, 2, process=False))
     message = {"at": 1, "parts": [], "count": 0, "control": {"at": 0, "length": 0}}
-    story.call("sendmsg", [11, message, 0], 0, task=1)
-    with pytest.raises(Unsupported, match="more than one process"):
+    story.call("sendmsg", [11, message, 0], 0, task=2)
+    with pytest.raises(Unsupported, match="threads of another process"):
         story.passes()
+
+
+def test_a_child_that_has_nothing_to_do_with_it_is_left_out(story: Story) -> None:
+    """As what subprocess makes, and one that only gives up what it may do."""
+    story.recording.items.append(Made(100, 0, 1, process=True))
+    story.call("close", [11], 0, task=1)
+    story.call("setresuid", [65534, 65534, 65534], 0, task=1)
+    assert {use.process for use in story.uses()} == {0}
+    assert follow.CHILD not in {use.event.call for use in story.uses()}

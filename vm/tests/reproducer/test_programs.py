@@ -151,8 +151,13 @@ def test_compilers_have_nothing_to_say(command: list[str], tmp_path: Path) -> No
 
 def run(name: str, tmp_path: Path, *left_out: str, masked: bool = False, **stub: str) -> tuple[int, str]:
     """Return exit status and output of a program on the stand-in."""
+    return started(text_of(name, masked=masked), tmp_path, *left_out, **stub)
+
+
+def started(text: str, tmp_path: Path, *left_out: str, **stub: str) -> tuple[int, str]:
+    """Return exit status and output of the text of a program on the stand-in."""
     source, binary = tmp_path / "program.c", tmp_path / "program"
-    source.write_text(text_of(name, masked=masked))
+    source.write_text(text)
     command = ["gcc", *WARNINGS, "-pthread", "-o", str(binary), str(source), str(DATA / "kernel_stub.c")]
     subprocess.run(command, check=True)
     environment = {**os.environ, **stub}
@@ -227,6 +232,41 @@ def test_what_netlink_answers_is_taken_from_its_message() -> None:
     text = writer.write(writer.Plan(what.uses, what.checks, Regions(what.uses)))
     assert 'got = succeeds("recv", recv(netlink, buffer, 4096, 0));' in text
     assert 'expect_answer("recv", buffer, got, -EEXIST, "EEXIST");' in text
+
+
+def of_two_processes(error: int, *, ends: bool = True) -> Recording:
+    """Return what is recorded of a child that is nobody, and whose setsockopt(2) fails so."""
+    one = Recording("test", complete=True)
+    events: list[tuple[str, int, list[Any], int | None]] = [
+        ("socket", 0, [38, 5, 0], 10),
+        ("setresuid", 1, [65534, 65534, 65534], 0),
+        ("setsockopt", 1, [10, 279, 1, {"at": 1 << 30, "length": 1, "data": pack(b"k")}, 1], -error),
+        ("write", 0, [10, {"at": 1 << 30, "length": 1, "data": pack(b"d")}, 1], 1),
+    ]
+    if not ends:
+        events.append(("read", 1, [10, {"at": 1 << 30, "length": 1}, 1], None))
+    for place, (call, task, arguments, result) in enumerate(events):
+        if place == 1:
+            one.items.append(record.Made(2, 0, 1, process=True))
+        left = 0 if result is None else 10 * place + 11
+        one.items.append(record.Event(10 * place + 10, call, task, arguments, result, left))
+    return one
+
+
+@pytest.mark.deadline(60)
+@pytest.mark.parametrize("ends", [True, False], ids=["ends", "waits for ever"])
+def test_another_process_is_one(ends: bool, tmp_path: Path) -> None:
+    """It has a user of its own, and what it finds wrong the whole program says; the stand-in takes any option."""
+    if os.getuid():
+        pytest.skip("only root can be somebody else")
+    for error, said in ((0, (0, "as expected")), (22, (1, "setsockopt: got 0, expected EINVAL"))):
+        one = of_two_processes(error, ends=ends)
+        what = fault.everything(fault.with_pseudo(one, follow.follow(one)))
+        text = writer.write(writer.Plan(what.uses, what.checks, Regions(what.uses)))
+        assert "syscall(SYS_setresuid, 65534, 65534, 65534)" in text
+        assert 'child1 = must("fork", fork());' in text
+        assert "pthread_create" not in text
+        assert started(text, tmp_path) == said
 
 
 def test_memory_that_is_too_large_to_be_kept_is_written_about_all_the_same() -> None:
