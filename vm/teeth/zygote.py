@@ -18,6 +18,7 @@ from vm.guest import internals
 from vm.guest.expect import fixes_of, reason_of
 from vm.guest.worker import KernelLog, Watchdog
 from vm.klog import taint
+from vm.results.absence import Absence, parse
 from vm.teeth import reach
 
 ENVIRONMENT = "VM_TEETH"
@@ -91,8 +92,13 @@ class _Failures:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take a report; the first of a test counts."""
-        if report.failed and self.reason is None:
+        if self.reason is not None:
+            return
+        if report.failed:
             self.reason = reason_of(report)[:500]
+        elif report.skipped and parse(reason_of(report)).absence is Absence.UNEXPLAINED:
+            # No run accepts it (vm/run/skips.py): what everything says should be there is gone with the change.
+            self.reason = f"skipped: {reason_of(report)}"[:500]
 
 
 def pytest_configure(config: pytest.Config) -> None:
