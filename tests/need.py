@@ -54,9 +54,9 @@ def _refuses_to_bind(type_: str, name: str) -> bool:
     return False
 
 
-def need_ring(entries: int) -> Ring:
+def need_ring(entries: int, flags: int = 0) -> Ring:
     """Return an io_uring, or skip the test where there is none."""
-    return _made(absence.URING, (errno.ENOSYS, errno.EPERM, errno.EACCES), lambda: Ring(entries))
+    return _made(absence.URING, (errno.ENOSYS, errno.EPERM, errno.EACCES), lambda: Ring(entries, flags))
 
 
 def need_aio(size: int = 8) -> Context:

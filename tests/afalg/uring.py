@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from tests.afalg.deadline import DeadlineExpired, bounded, check
 from tests.afalg.libc import checked
+from tests.afalg.memory import PAGE, Memory
 from tests.afalg.sockets import Pointer, Source, _Iovec, _libc, _locate, _message
 
 OP_NOP = 0
@@ -47,6 +48,13 @@ SOCKET_SETSOCKOPT = 3
 SOCKET_GETSOCKNAME = 5
 """Commands of OP_URING_CMD on a socket: enum io_uring_socket_op."""
 
+SETUP_SQPOLL = 2
+"""Flag of a ring: a thread of the kernel takes the submissions."""
+FEAT_RECVSEND_BUNDLE = 1 << 14
+"""Feature of a kernel's io_uring (Linux 6.10): RECVSEND_BUNDLE."""
+
+IOSQE_FIXED_FILE = 1
+"""Flag of a request: ``fd`` is a place among the registered files."""
 IOSQE_IO_LINK = 4
 """Flag of a request: the next one begins when this has succeeded, and is cancelled when it has not."""
 IOSQE_BUFFER_SELECT = 32
@@ -55,6 +63,8 @@ IOSQE_BUFFER_SELECT = 32
 ACCEPT_MULTISHOT = 1
 RECV_MULTISHOT = 2
 """``priority`` of OP_ACCEPT and OP_RECV: it goes on after a completion, as long as those say more."""
+RECVSEND_BUNDLE = 16
+"""``priority`` of OP_RECV and OP_SEND with IOSQE_BUFFER_SELECT: as many buffers of the group as there is data for."""
 
 
 @dataclass(frozen=True)
@@ -134,18 +144,57 @@ def timespec(seconds: float) -> bytes:
     return struct.pack("@qq", int(seconds), int(seconds % 1 * 1e9))
 
 
+class BufferRing:
+    """Buffers of one size for :meth:`Ring.register_buffer_ring`, in a ring of the process's own memory.
+
+    Args:
+        memory: two pages or more, which the kernel reads while the ring is registered: the first has the ring
+            (``struct io_uring_buf_ring``), the others the buffers.
+        size: of a buffer, in bytes.
+        count: how many there are.
+    """
+
+    def __init__(self, memory: Memory, size: int, count: int) -> None:
+        self.memory = memory
+        self.size = size
+        self.entries = 1 << (count - 1).bit_length()
+        for number in range(count):
+            self._give(number)
+
+    def read(self, number: int) -> bytes:
+        """Return what is in a buffer."""
+        return self.memory.read(PAGE + number * self.size, self.size)
+
+    def _give(self, number: int) -> None:
+        tail = struct.unpack("@H", self.memory.read(_TAIL, 2))[0]
+        address = self.memory.pointer(PAGE + number * self.size, self.size).address
+        at = 16 * (tail % self.entries)
+        # The last two bytes of the first entry are the ring's tail.
+        self.memory.write(at, struct.pack("@QIH", address, self.size, number))
+        self.memory.write(_TAIL, struct.pack("@H", (tail + 1) & 0xFFFF))
+
+
 class Ring:
     """A ring for ``entries`` submissions at a time; closes with the ``with`` block.
+
+    Args:
+        flags: SETUP_SQPOLL has a thread of the kernel take the submissions (io_uring_setup(2)).
+
+    Attributes:
+        features: FEAT_… flags of this kernel's io_uring.
 
     Raises:
         OSError: ENOSYS where the kernel has none, EPERM where sysctl kernel.io_uring_disabled forbids it.
     """
 
-    def __init__(self, entries: int = 8) -> None:
+    def __init__(self, entries: int = 8, flags: int = 0) -> None:
         parameters = bytearray(_PARAMETERS_SIZE)
+        struct.pack_into("@I", parameters, 8, flags)
         pointer = (ctypes.c_char * len(parameters)).from_buffer(parameters)
         self._fd = checked(_libc.syscall(_SETUP, entries, pointer), "io_uring_setup")
         self._entries, completions = struct.unpack_from("@2I", parameters)
+        self._polled = bool(flags & SETUP_SQPOLL)
+        self.features: int = struct.unpack_from("@I", parameters, 20)[0]
         self._sq = struct.unpack_from("@8IQ", parameters, 40)
         self._cq = struct.unpack_from("@8IQ", parameters, 80)
         size = max(self._sq[6] + 4 * self._entries, self._cq[5] + 16 * completions)
@@ -206,6 +255,27 @@ class Ring:
         """IORING_UNREGISTER_BUFFERS."""
         self._register(_UNREGISTER_BUFFERS, None, 0)
 
+    def register_files(self, descriptors: Sequence[int]) -> None:
+        """IORING_REGISTER_FILES: requests with IOSQE_FIXED_FILE name them by their places; -1 leaves a place free.
+
+        The ring holds them, whatever becomes of the descriptors, until it is closed.
+        """
+        self._register(_REGISTER_FILES, (ctypes.c_int32 * len(descriptors))(*descriptors), len(descriptors))
+
+    def unregister_files(self) -> None:
+        """IORING_UNREGISTER_FILES."""
+        self._register(_UNREGISTER_FILES, None, 0)
+
+    def register_buffer_ring(self, buffers: BufferRing, group: int) -> None:
+        """IORING_REGISTER_PBUF_RING: buffers for IOSQE_BUFFER_SELECT, without a request to provide them (Linux 5.19).
+
+        Raises:
+            OSError: EINVAL where the kernel has no such rings.
+        """
+        argument = struct.pack("@QIHH3Q", buffers.memory.pointer(0, PAGE).address, buffers.entries, group, 0, 0, 0, 0)
+        self._kept.append(buffers)
+        self._register(_REGISTER_PBUF_RING, ctypes.create_string_buffer(argument, len(argument)), 1)
+
     def close(self) -> None:
         if self._fd >= 0:
             self._ring.close()
@@ -220,7 +290,7 @@ class Ring:
         self.close()
 
     def _enter(self, submit: int, wait: int, seconds: float | None) -> int:
-        flags = _GETEVENTS if wait else 0
+        flags = (_GETEVENTS if wait else 0) | (_SQ_WAKEUP if self._polled else 0)
         outcome = bounded(_libc.syscall, _ENTER, self._fd, submit, wait, flags, None, 0, seconds=seconds)
         # Having submitted, the call returns that count also when its wait was interrupted.
         if outcome.expired and outcome.result >= 0 and self._ready() < wait:
@@ -272,6 +342,8 @@ class Ring:
 
 _SETUP, _ENTER, _REGISTER = 425, 426, 427
 _REGISTER_BUFFERS, _UNREGISTER_BUFFERS, _REGISTER_PROBE = 0, 1, 8
-_GETEVENTS = 1
+_TAIL = 14
+_REGISTER_FILES, _UNREGISTER_FILES, _REGISTER_PBUF_RING = 2, 3, 22
+_GETEVENTS, _SQ_WAKEUP = 1, 2
 _SLOTS = 0x10000000
 _PARAMETERS_SIZE = 120

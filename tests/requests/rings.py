@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from tests.afalg.constants import SOL_SOCKET
 from tests.afalg.uring import (
     ACCEPT_MULTISHOT,
+    FEAT_RECVSEND_BUNDLE,
     IOSQE_BUFFER_SELECT,
     OP_ACCEPT,
     OP_PROVIDE_BUFFERS,
     OP_RECV,
     RECV_MULTISHOT,
     SOCKET_GETSOCKOPT,
+    BufferRing,
     Completion,
     Request,
     Ring,
@@ -109,3 +111,19 @@ def _refused(ring: Ring, request: Request, name: str) -> None:
     for completion in ring.completions():
         assert completion.result == -errno.EINVAL
         older(f"kernel's io_uring has no {name}")
+
+
+def need_buffer_ring(ring: Ring, buffers: BufferRing, group: int) -> None:
+    """Register a ring of buffers, or skip the test where the kernel has no such rings."""
+    try:
+        ring.register_buffer_ring(buffers, group)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        older("kernel's io_uring has no buffer rings")
+
+
+def need_bundles(ring: Ring) -> None:
+    """Skip the test where the kernel says that one request cannot take several buffers."""
+    if not ring.features & FEAT_RECVSEND_BUNDLE:
+        older("kernel's io_uring has no bundles")
