@@ -11,12 +11,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.afalg import Pointer, Rng
+from tests.afalg import Pointer, Rng, Socket
 from tests.afalg.constants import ALG_SET_DRBG_ENTROPY, MSG_DONTWAIT, MSG_MORE
 from tests.afalg.memory import PROT_NONE, Memory
 from tests.afalg.privileges import NAMESPACE_ROOT, NET_ADMIN, PLAIN_USER, ROOT, SYS_ADMIN, Identity
+from tests.algorithms.modules import no_autoload
 from tests.doctor import absence
 from tests.errors import probes
+from tests.errors.kernel_memory import lost
 from tests.errors.raises import outcome, raises_errno
 from tests.errors.returns import returns
 from tests.need import lacking, need, run_as
@@ -186,3 +188,41 @@ def test_entropy_for_a_generator_that_takes_none() -> None:
         first, second = rng.op.recv(16), rng.op.recv(16)
         assert len(first) == len(second) == 16
         assert first != second
+
+
+@pytest.mark.deadline(60)
+def test_generator_for_validation_gives_back_what_it_was_given(rng: Rng, nowhere: Pointer) -> None:
+    """Entropy goes with the tfm socket (rng_release), additional input with the op socket or with the next one."""
+
+    def used() -> None:
+        with Rng(NAME) as generator:
+            give_entropy(generator)
+            outcome(lambda: give_entropy(generator, nowhere))
+            generator.tfm.set_key(b"")
+            for data in (b"additional", b"other"):
+                generator.op.send(data)
+            with generator.tfm.accept() as op:
+                op.send(b"input that is used")
+                op.recv(16)
+                outcome(lambda: op.send(nowhere))
+
+    with rng:
+        assert lost(used) == []
+        give_entropy(rng)
+        rng.tfm.set_key(b"")
+        rng.op.recv(128)
+        assert rng.op.recv(128) == RETURNED
+
+
+def test_generator_that_there_is_not_takes_nothing() -> None:
+    """rng_bind makes its own context before it looks for the algorithm (crypto/algif_rng.c)."""
+
+    def refused() -> None:
+        assert outcome(lambda: Socket.bound("rng", "drbg_of_nobody").close()) == errno.ENOENT
+
+    need(Rng, NAME).close()
+    with no_autoload():
+        assert lost(refused) == []
+    with need(Rng, NAME) as rng:
+        rng.tfm.set_key(b"")
+        assert len({bytes(16), rng.op.recv(16), rng.op.recv(16)}) == 3

@@ -198,6 +198,7 @@ REFUSED = [
     ("aead", "authenc(sha256,hmac(sha256))"),
     ("aead", "authencesn(hmac(sha256),gcm(aes))"),
     ("aead", "rfc4106(authenc(hmac(sha256),cbc(aes)))"),
+    ("aead", "rfc4106(ccm(aes))"),
     ("aead", "rfc4543(ccm(aes))"),
     ("aead", "rfc4309(gcm(aes))"),
     ("skcipher", "cts(ctr(aes))"),
