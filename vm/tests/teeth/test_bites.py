@@ -97,7 +97,9 @@ def forker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Forker]:
     monkeypatch.setenv("HANGS", "1")
     for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_CURRENT_TEST"):
         monkeypatch.delenv(name, raising=False)
-    found = Forker(["t"], 0.1)
+    # On a busy host the start takes long; a test that hangs need not.
+    found = Forker(["t"], 1.0)
+    found.factor = 0.1
     yield found
     found.close()
 
