@@ -103,6 +103,24 @@ def hold(path: Path) -> Path:
     return path
 
 
+def taken(path: Path) -> IO[str] | None:
+    """Take the lock of ``path`` as :func:`locked` does, unless another run has it; None then.
+
+    It is had until the file that is returned is closed, or this process ends.
+    """
+    lock = _lock_file(path)
+    if _taken(lock):
+        return lock
+    lock.close()
+    return None
+
+
+def let_go(path: Path) -> None:
+    """Do not :func:`hold` this any longer."""
+    if held := _held.pop(path, None):
+        held.close()
+
+
 def last_used(path: Path) -> float:
     """Return when a run last took ``path`` or worked on it, as a time of the epoch.
 
@@ -183,7 +201,7 @@ def entry(path: Path, make: Callable[[Path], None], waiting: Callable[[], None] 
     told = False
     with explained(path.parent, f"making {path.name}"):
         while not (path.is_dir() and hold(path).is_dir()):
-            _let_go(path)
+            let_go(path)
             with _lock_file(path) as lock:
                 if _taken(lock):
                     if not path.is_dir():
@@ -266,8 +284,3 @@ def _sign(lock: IO[str]) -> None:
     lock.truncate(0)
     lock.write(f"{os.getpid()} {int(time.time())}")
     lock.flush()
-
-
-def _let_go(path: Path) -> None:
-    if held := _held.pop(path, None):
-        held.close()

@@ -30,7 +30,7 @@ UNITS = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 # Patterns of what is used and removed as one, below the cache directory.
 ENTRIES = (
     *("sources/*", "builds/*/build*", "built/*/*", "kernels/*", "modules/*", "initramfs/*", "vmlinux/*"),
-    *("roots/*", "projects/*", "module-images/*", "archives/*", "bytecode/*"),
+    *("roots/*", "projects/*", "module-images/*", "archives/*", "bytecode/*", "machines/*"),
 )
 ONLY_WITH_ALL = ("bisect/*", "ccache")
 # Where a source tree's size is kept, which takes seconds to count and never changes.

@@ -143,12 +143,20 @@ def expect_one_more(config: pytest.Config) -> None:
         session.testscollected += 1
 
 
+class _ForAll(type(Path())):  # type: ignore[misc]
+    """A path below which all is one and the same."""
+
+    def __truediv__(self, _name: object) -> _ForAll:
+        return self
+
+
 def name_temporary_directory(config: pytest.Config, path: Path) -> None:
     """Name, and do not make, the temporary directory of pytest: xdist only derives names of it for its workers.
 
-    ``Config._tmp_path_factory._basetemp`` (pytest 9.2), which ``WorkerController.setup`` asks for (xdist 3.8).
+    ``Config._tmp_path_factory._basetemp`` (pytest 9.2), which ``WorkerController.setup`` asks for (xdist 3.8). Each
+    gets the same name: they have machines of their own, and are to be told alike.
     """
-    config._tmp_path_factory._basetemp = path  # type: ignore[attr-defined]
+    config._tmp_path_factory._basetemp = _ForAll(path)  # type: ignore[attr-defined]
 
 
 # ---- xdist's controller
@@ -246,6 +254,15 @@ def keep_its_path(worker: WorkerController) -> None:
     hook pytest_configure_node, from which this is called.
     """
     worker.gateway.spec.popen = None
+
+
+def tell_all_alike(worker: WorkerController) -> None:
+    """Have a worker be told what any other is: what differs between them is of use where they share a machine.
+
+    ``WorkerController.workerinput`` (xdist 3.8): the id names a temporary directory, the run's id and the command are
+    for those who look for them. It is sent after the hook pytest_configure_node, from which this is called.
+    """
+    worker.workerinput |= {"workerid": "gw0", "testrunuid": "0" * 32, "mainargv": ["pytest"]}
 
 
 def check_what_it_says(
@@ -349,6 +366,32 @@ class Frames:
                     self._header.clear()
             place += taken
         return None
+
+
+def length_of_messages(data: bytes | bytearray, count: int) -> int | None:
+    """Return how many bytes the first messages of a stream take (see :class:`Frames`); None when there are fewer."""
+    place = 0
+    for _ in range(count):
+        if len(data) < place + _HEADER.size:
+            return None
+        length: int = _HEADER.unpack_from(data, place)[2]
+        place += _HEADER.size + max(length, 0)
+    return place if len(data) >= place else None
+
+
+def import_ahead() -> None:
+    """Import what every worker does, as far as it may be had before pytest knows what it is asked for.
+
+    The plugins that pytest always has, ``_pytest.config.default_plugins`` (pytest 9.2), which it imports as they are.
+    Others it compiles in its own way, unless they are there already, which it warns of.
+    """
+    import importlib
+
+    import execnet.gateway_base  # noqa: F401
+    from _pytest.config import default_plugins
+
+    for name in default_plugins:
+        importlib.import_module(f"_pytest.{name}")
 
 
 def serve() -> None:

@@ -19,10 +19,13 @@ def say(line: str) -> None:
 
 def main() -> None:
     """Serve until the controller is done."""
-    from vm.guest import internals
+    from vm.guest import internals, wake
 
     # pytest redirects descriptor 2 into a file; what is said when all is lost must reach the console.
     os.environ["VM_STDERR_FD"] = str(os.dup(2))
+    if "VM_WAKE_FD" in os.environ:
+        internals.import_ahead()
+    wake.pause(wake.IMPORTED, say)
     say("ready")
     internals.serve()
 

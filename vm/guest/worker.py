@@ -25,7 +25,7 @@ from typing import Any
 import pytest
 
 from vm.base.files import text_of
-from vm.guest import internals, prepare, serve
+from vm.guest import internals, prepare, serve, wake
 from vm.klog import printk, taint
 from vm.klog.splats import find_splats
 
@@ -97,6 +97,12 @@ class GuestPlugin:
         self._tell()
         self.taint = taint.read()
         self.log.read()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self) -> None:
+        """Let the machine be saved here, before xdist waits for what is to be run."""
+        if not self.unfit:
+            wake.pause(wake.COLLECTED, serve.say)
 
     def pytest_sessionfinish(self) -> None:
         """Say it again: the tests brought in algorithms, and perhaps a taint."""

@@ -32,10 +32,12 @@ class Features:
     Attributes:
         sandbox: whether it can be kept from starting programs and the like (seccomp).
         shares: whether it can show the host's files by 9p (configure --enable-virtfs).
+        generation: whether it can tell a kernel that it goes on as another machine (vmgenid).
     """
 
     sandbox: bool = True
     shares: bool = True
+    generation: bool = False
 
     @property
     def missing(self) -> str:
@@ -65,7 +67,11 @@ def probe(architecture: Architecture, qemu: str | None = None) -> Features:
                 f"give another QEMU by --qemu (Debian: the package {architecture.package} has it)"
             )
     tried = _run(path, *SANDBOX, "-machine", "none", "-nodefaults", "-display", "none", "-S", "-monitor", "stdio")
-    return Features(sandbox=tried.returncode == 0, shares=f"virtio-9p-{architecture.bus}" in devices)
+    return Features(
+        sandbox=tried.returncode == 0,
+        shares=f"virtio-9p-{architecture.bus}" in devices,
+        generation="vmgenid" in devices,
+    )
 
 
 def _run(path: str, *arguments: str) -> subprocess.CompletedProcess[str]:

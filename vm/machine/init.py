@@ -28,6 +28,7 @@ _RUN = {
     "worker": """\
 exec 9>$(port vm.status)
 echo init >&9
+@wake@
 @python@ -u -m vm.guest.serve 0<>$(port vm.worker) 1>&0 2>/dev/console
 echo exit $? >&9""",
     "shell": """\
@@ -62,6 +63,7 @@ def render(vm: Vm, directory: Path) -> str:
     host = vm.root == "host"
     kept = _kept_paths(vm, directory) if host else []
     status = {"VM_STATUS_FD": "9"} if vm.mode == "worker" else {}
+    status |= {"VM_WAKE_FD": "8"} if vm.resumes else {}
     environment = {**status, "PYTHONDONTWRITEBYTECODE": "1", **vm.environment}
     if not host and CONFIG_VARIABLE in environment:
         environment[CONFIG_VARIABLE] = f"{own_root.FILES}/{Path(environment[CONFIG_VARIABLE]).name}"
@@ -77,7 +79,8 @@ def render(vm: Vm, directory: Path) -> str:
         "modules": shlex.quote(_modules(vm)),
         "release": vm.release,
         "modprobe": _modprobe() if host else "/usr/sbin/modprobe",
-        "hostname": vm.name,
+        # One that may be saved is told its name later.
+        "hostname": "guest" if vm.resumes else vm.name,
         "path": shlex.quote(
             f"{sys.prefix}/bin:{os.environ.get('PATH', '')}:{process.SYSTEM_PATH}" if host else process.SYSTEM_PATH
         ),
@@ -85,6 +88,7 @@ def render(vm: Vm, directory: Path) -> str:
         "environment": "\n".join(f"export {name}={shlex.quote(value)}" for name, value in environment.items()),
         "cwd": shlex.quote(vm.cwd),
         "run": _RUN[vm.mode],
+        "wake": "exec 8<$(port vm.wake)" if vm.resumes else "",
         "serial": " ".join(_serial(vm)),
         "console": vm.architecture.console,
         # Last: what comes from the user may hold anything, also a name between two @.

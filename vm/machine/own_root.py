@@ -22,6 +22,7 @@ from vm.base.files import ROOT
 from vm.base.progress import Progress
 from vm.kernels import drivers
 from vm.kernels.spec import Kernel
+from vm.machine import profile
 from vm.machine.vm import Vm
 from vm.roots import archives, build, disks, parts
 from vm.roots.parts import Extra
@@ -148,6 +149,17 @@ def prepare(vm: Vm, chosen: Choice, places: Sequence[Path], progress: Progress, 
         python=root.release.interpreter,
         places=[str(path) for path in (ROOT, *places)],
     )
+
+
+def resumable(vm: Vm) -> Vm:
+    """Return ``vm`` as one that may be saved, and go on from one that was (vm/machine/course.py), where it can.
+
+    Not with the host's files by 9p, for QEMU does not migrate with them; nor with serial ports, which keep nothing
+    while nobody listens; nor under KVM with the host's processor (vm/machine/saved.py).
+    """
+    model = profile.cpu(vm.architecture, vm.profile or vm.accelerator, vm.accelerator, vm.cpu).partition(",")[0]
+    whatever = vm.accelerator == "kvm" and model == "host"
+    return dataclasses.replace(vm, resumes=bool(vm.images) and vm.ports == "virtio" and not whatever)
 
 
 def has(distribution: str) -> bool:

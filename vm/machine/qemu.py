@@ -25,7 +25,7 @@ _ABSENT = ("raid=noautodetect",)
 _CACHE = {"worker": "loose", "shell": "none", "command": "loose"}
 
 
-def command_line(vm: Vm, directory: Path, status_fd: int, qmp_fd: int) -> list[str]:
+def command_line(vm: Vm, directory: Path, status_fd: int, qmp_fd: int, wake_fd: int | None = None) -> list[str]:
     """Return QEMU's command line for ``vm``.
 
     virtme-ng knows how to show the host's root to a guest: that part is its own, asked for with ``--dry-run``. Board,
@@ -36,6 +36,7 @@ def command_line(vm: Vm, directory: Path, status_fd: int, qmp_fd: int) -> list[s
         directory: its own; the console goes there.
         status_fd: where what the guest writes to its status port goes.
         qmp_fd: a socket for QEMU's monitor.
+        wake_fd: a socket by which a machine is told to go on, where it may be saved (vm/guest/wake.py).
 
     Raises:
         UsageError: virtme-ng refuses, with its own words.
@@ -55,6 +56,7 @@ def command_line(vm: Vm, directory: Path, status_fd: int, qmp_fd: int) -> list[s
         *_console(vm, directory),
         *("-device", f"virtio-serial-{vm.architecture.bus}", *output_port(vm, "vm.status", status_fd)),
         *_worker(vm),
+        *(_wake(vm, wake_fd) if wake_fd is not None else ()),
         *_images(vm, directory),
         *_disks(vm),
         *vm.qemu_arguments,
@@ -174,7 +176,17 @@ def _console(vm: Vm, directory: Path) -> list[str]:
         both = ["-chardev", "stdio,id=console,signal=off,mux=on", "-mon", "chardev=console"]
         return [*both, *vm.architecture.serial]
     log = f"file,id=console,path={option_value(directory / 'console.log')}"
+    # Behind what the machine logged until it was saved.
+    log += ",append=on" if vm.resumes else ""
     return ["-chardev", log, *vm.architecture.serial]
+
+
+def _wake(vm: Vm, descriptor: int) -> list[str]:
+    """Return QEMU's arguments for the port by which a machine that is paused is told to go on."""
+    port = ["-chardev", f"socket,id=wake,fd={descriptor}", *_port(vm, "vm.wake", "wake")]
+    # By it QEMU itself tells the kernel that it goes on as another machine (Linux kernel commit af6b54e2b5ba ("virt:
+    # vmgenid: notify RNG of VM fork and supply generation ID") (in v5.18)).
+    return [*port, *(("-device", "vmgenid,guid=auto") if vm.generation else ())]
 
 
 def _worker(vm: Vm) -> list[str]:

@@ -22,6 +22,7 @@ from pathlib import Path
 from vm.base.errors import UsageError
 from vm.base.process import die_with_parent
 from vm.guest import internals
+from vm.machine.course import Course
 from vm.machine.supervisor import Supervisor
 from vm.machine.vm import Vm
 
@@ -47,10 +48,9 @@ def main(arguments: list[str] | None = None) -> int:
     supervisor = Supervisor(vm, directory)
     try:
         # At once: execnet starts the next worker only then, and so all VMs boot at the same time.
-        to_guest = bytearray(internals.answer_bootstrap())
-        with supervisor.running(subprocess.PIPE, subprocess.PIPE) as process:
-            signal.signal(signal.SIGUSR1, supervisor.inject_nmi)
-            _relay(supervisor, process, to_guest)
+        course = Course(vm, directory, bytearray(internals.answer_bootstrap()))
+        while not _run(supervisor, course):
+            supervisor = Supervisor(vm, directory)
     except UsageError as error:
         supervisor.end("boot failed", str(error))
     except OSError as error:
@@ -60,8 +60,21 @@ def main(arguments: list[str] | None = None) -> int:
     return 0 if supervisor.status.state == "down" else 3
 
 
-def _relay(supervisor: Supervisor, process: subprocess.Popen[bytes], to_guest: bytearray) -> None:
+def _run(supervisor: Supervisor, course: Course) -> bool:
+    """Run the VM to its end; False when it was to go on from a saved one, and that was thrown away."""
+    found, command = course.start(supervisor)
+    with supervisor.running(subprocess.PIPE, subprocess.PIPE, command=command) as process:
+        signal.signal(signal.SIGUSR1, supervisor.inject_nmi)
+        if found is not None and not course.goes_on(supervisor, found):
+            return False
+        _write_all(found.said if found is not None else b"")
+        _relay(supervisor, process, course)
+    return True
+
+
+def _relay(supervisor: Supervisor, process: subprocess.Popen[bytes], course: Course) -> None:
     """Copy bytes both ways until the VM has ended."""
+    to_guest = course.to_guest
     assert process.stdin is not None
     assert process.stdout is not None
     guest_in, guest_out = process.stdin.fileno(), process.stdout.fileno()
@@ -73,21 +86,26 @@ def _relay(supervisor: Supervisor, process: subprocess.Popen[bytes], to_guest: b
     leaving: float | None = None
     frames = internals.Frames(_LONGEST_MESSAGE)
     while supervisor.alive:
-        # What comes to a serial port before the guest has opened it is lost; a virtio port keeps it.
-        listens = supervisor.vm.ports == "virtio" or supervisor.status.state != "booting"
-        if to_guest and listens and not _feed(guest_in, to_guest):
+        # What comes to a serial port before the guest has opened it is lost; a virtio port keeps it, but what is saved
+        # there would be sent to others as well.
+        keeps = supervisor.vm.ports == "virtio" and not supervisor.vm.resumes
+        if to_guest and (keeps or supervisor.status.state != "booting") and not _feed(guest_in, course):
             poll.register(guest_in, select.POLLOUT)
         ready = supervisor.turn(leaving)
         if supervisor.code is not None:
             _worker_exited(supervisor, supervisor.code)
             break
+        if supervisor.paused:
+            # What it said before it paused is in the pipe by now.
+            _pump(guest_out, frames, course)
+            course.paused(supervisor)
         for descriptor in ready:
             if descriptor == guest_in:
                 poll.unregister(guest_in)
             elif descriptor == guest_out:
                 supervisor.heard()
                 try:
-                    if not _pump(guest_out, frames):
+                    if not _pump(guest_out, frames, course):
                         supervisor.gone(asked=leaving is not None)
                 except _TooLongError as error:
                     supervisor.end("down", f"QEMU was ended, for {error}")
@@ -102,7 +120,7 @@ def _relay(supervisor: Supervisor, process: subprocess.Popen[bytes], to_guest: b
             supervisor.end("down", "")
     # What the guest wrote before it said goodbye is in the pipe by now.
     with contextlib.suppress(_TooLongError):
-        _pump(guest_out, frames)
+        _pump(guest_out, frames, course)
 
 
 def _worker_exited(supervisor: Supervisor, code: int) -> None:
@@ -121,14 +139,16 @@ def _worker_exited(supervisor: Supervisor, code: int) -> None:
         supervisor.end("down", reason)
 
 
-def _feed(descriptor: int, to_guest: bytearray) -> bool:
+def _feed(descriptor: int, course: Course) -> bool:
     """Write what is waiting for the guest; say whether all of it went."""
+    to_guest = course.to_guest
     try:
         sent = os.write(descriptor, to_guest)
     except BlockingIOError:
         sent = 0
     except BrokenPipeError:
         sent = len(to_guest)  # Its end shows on the guest's output.
+    course.fed(sent)
     del to_guest[:sent]
     return not to_guest
 
@@ -137,7 +157,7 @@ class _TooLongError(Exception):
     """What came from the guest is no message."""
 
 
-def _pump(source: int, frames: internals.Frames) -> bool:
+def _pump(source: int, frames: internals.Frames, course: Course) -> bool:
     """Copy what ``source`` (non-blocking) holds to standard output; say whether there can be more.
 
     Raises:
@@ -154,9 +174,14 @@ def _pump(source: int, frames: internals.Frames) -> bool:
             raise _TooLongError(
                 f"what came out of the guest's port was not said by its pytest: a message of {length} bytes"
             )
-        while data:
-            data = data[os.write(1, data) :]
+        course.heard(data)
+        _write_all(data)
     return True
+
+
+def _write_all(data: bytes) -> None:
+    while data:
+        data = data[os.write(1, data) :]
 
 
 if __name__ == "__main__":

@@ -28,8 +28,10 @@ from vm.base import files
 from vm.base.errors import UsageError
 from vm.base.process import die_with_parent
 from vm.base.words import last_line
+from vm.guest import wake
 from vm.klog.splats import cause_of_death
 from vm.machine import log_file
+from vm.machine.monitor import Monitor
 from vm.machine.vm import INITRD, Status, Vm
 from vm.machine.witness import EVERY, Witness
 
@@ -51,6 +53,9 @@ class Supervisor:
         code: with which the command ended that it was started for, None before.
         closed: whether nothing more comes from the guest's status port.
         poll: where callers register descriptors that :meth:`turn` shall wait for as well.
+        paused: how far the guest is that has stopped to be saved (vm/guest/wake.py), or empty.
+        taint: of its kernel then.
+        monitor: of QEMU.
     """
 
     def __init__(self, vm: Vm, directory: Path) -> None:
@@ -59,6 +64,8 @@ class Supervisor:
         self.status = Status()
         self.code: int | None = None
         self.closed = False
+        self.paused = ""
+        self.taint = 0
         self.poll = select.poll()
         self._stage = "the kernel did not start its process 1"
         self._lines = bytearray()
@@ -67,24 +74,49 @@ class Supervisor:
         self._logs_due = 0.0
         self._port, self._port_of_guest = os.pipe()
         self._qmp, self._qmp_of_qemu = socket.socketpair()
+        self.monitor = Monitor(self._qmp)
+        self._wake: socket.socket | None = None
+        self._wake_of_qemu: socket.socket | None = None
+        if vm.resumes:
+            self._wake, self._wake_of_qemu = socket.socketpair()
+
+    def command(self) -> list[str]:
+        """Return QEMU's command line for a boot; what it names of the machine's own is made.
+
+        Raises:
+            UsageError: it cannot be had.
+        """
+        # These want virtme-ng, which tests on the running kernel do without.
+        from vm.machine import init as guest_init
+        from vm.machine.qemu import command_line
+
+        guest_init.write(self.vm, self.directory)
+        wake = self._wake_of_qemu.fileno() if self._wake_of_qemu else None
+        return command_line(self.vm, self.directory, self._port_of_guest, self._qmp_of_qemu.fileno(), wake)
 
     @contextlib.contextmanager
     def running(
-        self, stdin: int | None, stdout: int | None, keep: Sequence[int] = ()
+        self, stdin: int | None, stdout: int | None, keep: Sequence[int] = (), command: Sequence[str] = ()
     ) -> Iterator[subprocess.Popen[bytes]]:
         """Run QEMU for the duration of the block.
 
         Args:
             stdin, stdout: of QEMU, as for subprocess.Popen.
             keep: further descriptors that QEMU has, and we no longer.
+            command: QEMU's command line, that of a boot when empty.
 
         Raises:
             UsageError: QEMU cannot be started.
         """
-        self._process = self._start(stdin, stdout, [self._port_of_guest, self._qmp_of_qemu.fileno(), *keep])
+        given = [self._port_of_guest, self._qmp_of_qemu.fileno()]
+        given += [self._wake_of_qemu.fileno()] if self._wake_of_qemu else []
+        self._process = self._start(stdin, stdout, [*given, *keep], command)
         try:
-            for descriptor in (self._port_of_guest, self._qmp_of_qemu.detach(), *keep):
+            for descriptor in (self._port_of_guest, *keep):
                 os.close(descriptor)
+            self._qmp_of_qemu.close()
+            if self._wake_of_qemu:
+                self._wake_of_qemu.close()
             self._witness = Witness(self._process.pid, self.directory)
             self._set(state="booting", pid=self._process.pid)
             self.poll.register(self._port, select.POLLIN)
@@ -96,6 +128,8 @@ class Supervisor:
                 log.finish()
             os.close(self._port)
             self._qmp.close()
+            if self._wake:
+                self._wake.close()
 
     @property
     def alive(self) -> bool:
@@ -126,15 +160,47 @@ class Supervisor:
             self._listen()
         return ready
 
+    def answers(self, due: float) -> bool:
+        """Wait until the guest's Python is up, and say whether it is; what keeps QEMU from running does not count.
+
+        Args:
+            due: monotonic time until when.
+        """
+        while self.status.state == "booting" and not self.closed:
+            if time.monotonic() >= due + self._witness.lost:
+                return False
+            self.turn(due + self._witness.lost)
+        return self.status.state == "up"
+
+    def last_words(self) -> str:
+        """Return the last line of QEMU's own messages."""
+        return last_line(self._text("qemu.log")) if self._text("qemu.log").strip() else ""
+
     def heard(self) -> None:
         """The guest said something, on a port of the caller's."""
         self._witness.heard()
+
+    def wake(self) -> None:
+        """Have a guest that is paused go on, as this machine and no other."""
+        self.paused = ""
+        said = wake.line(self.vm.name, os.urandom(wake.ENTROPY), time.time())
+        with contextlib.suppress(OSError):  # A QEMU that is gone shows elsewhere.
+            assert self._wake
+            self._wake.sendall(said)
 
     def inject_nmi(self, *_: object) -> None:
         """Have a guest that hangs print where, by an NMI to each of its processors."""
         commands = ["qmp_capabilities", *filter(None, [self.vm.architecture.nmi])]
         with contextlib.suppress(OSError):
             self._qmp.sendall(b"".join(b'{"execute": "%b"}\n' % command.encode() for command in commands))
+
+    def resumed(self) -> None:
+        """Record that the VM goes on from one that was saved."""
+        self._set(resumed=True)
+
+    def note(self, words: str) -> None:
+        """Record what became of a saved machine, for whoever looks at this one."""
+        self._set(note="; ".join(filter(None, [self.status.note, words])))
 
     def end(self, state: str, reason: str) -> None:
         """Record how the VM ended: ``down`` or ``boot failed``, and why."""
@@ -178,19 +244,17 @@ class Supervisor:
         """Return what the kernel died of, by its console."""
         return cause_of_death(self._text("console.log"))
 
-    def _start(self, stdin: int | None, stdout: int | None, kept: list[int]) -> subprocess.Popen[bytes]:
+    def _start(
+        self, stdin: int | None, stdout: int | None, kept: list[int], given: Sequence[str]
+    ) -> subprocess.Popen[bytes]:
         environment = dict(os.environ)
+        command = [*given]
         if self.vm.command is not None or self.vm.image is None:
             command = self.vm.command or [sys.executable, "-u", "-m", "vm.guest.serve"]
             environment |= {"VM_STATUS_FD": str(kept[0]), "VM_CONSOLE": f"{self.directory}/console.log"}
             environment |= self.vm.environment
-        else:
-            # These want virtme-ng, which tests on the running kernel do without.
-            from vm.machine import init as guest_init
-            from vm.machine.qemu import command_line
-
-            guest_init.write(self.vm, self.directory)
-            command = command_line(self.vm, self.directory, *kept[:2])
+        elif not command:
+            command = self.command()
         (self.directory / "command").write_text(shlex.join(command) + "\n")
         with open(self.directory / "qemu.log", "wb") as log:
             self._started = time.monotonic()
@@ -211,7 +275,7 @@ class Supervisor:
                 raise UsageError(f"{command[0]} is not installed") from error
 
     def _listen(self) -> None:
-        """Act on the lines of the guest's status port: ``init``, ``ready``, ``facts {json}``, ``exit N``."""
+        """Act on the lines of the guest's status port: ``init``, ``paused …``, ``ready``, ``facts …``, ``exit N``."""
         data = os.read(self._port, 1 << 16)
         if not data:
             self.closed = True
@@ -224,7 +288,9 @@ class Supervisor:
             if word == "init":
                 (self.directory / INITRD).unlink(missing_ok=True)
                 self._stage = f"process 1 ran, but its {self.vm.mode} did not begin"
-            elif word == "ready":
+            elif word == "paused" and self.vm.resumes:
+                self._pause(value)
+            elif word == "ready" and self.status.state == "booting":
                 self._set(state="up", boot_seconds=round(time.monotonic() - self._started, 2))
             elif word == "facts":
                 with contextlib.suppress(ValueError):  # cut off: what was said before stays
@@ -232,6 +298,12 @@ class Supervisor:
                     files.replace_text(self.directory / "guest.json", value)
             elif word == "exit" and value.isdecimal():
                 self.code = int(value)
+
+    def _pause(self, value: str) -> None:
+        """Note that the guest waits to be told to go on; one that says nonsense of itself waits in vain."""
+        stage, _, taint = value.partition(" ")
+        if stage in wake.STAGES and taint.isdecimal():
+            self.paused, self.taint = stage, int(taint[:20])
 
     def _bound_logs(self) -> None:
         """Keep a guest that floods its console from filling the disk."""

@@ -53,6 +53,8 @@ class Vm:
         busybox: the root's, on the host.
         python: the root's, in the guest.
         places: paths outside of the project that the guest sees as well.
+        generation: whether QEMU has the device vmgenid.
+        resumes: whether it may go on from a machine that was saved, and be saved itself (vm/machine/course.py).
     """
 
     name: str
@@ -83,6 +85,8 @@ class Vm:
     busybox: str = ""
     python: str = ""
     places: list[str] = field(default_factory=list)
+    generation: bool = False
+    resumes: bool = False
 
     @classmethod
     def of(cls, kernel: Kernel, accelerator: str, *kernel_arguments: str) -> Vm:
@@ -139,6 +143,8 @@ class Status:
         state: ``starting``, ``booting``, ``up``, ``boot failed`` or ``down``.
         reason: one line why, for ``boot failed`` and for a ``down`` that nobody asked for; else empty.
         boot_seconds: from the start of QEMU to the guest's Python, once it is up.
+        resumed: whether it did not boot, but went on from a machine that was saved.
+        note: what became of a saved machine that could not be used, or of this one, that could not be saved; one line.
         pid: of QEMU, while it runs.
     """
 
@@ -146,6 +152,8 @@ class Status:
     reason: str = ""
     boot_seconds: float | None = None
     pid: int | None = None
+    resumed: bool = False
+    note: str = ""
 
     def save(self, directory: Path) -> None:
         """Write ``status.json``, whole or not at all."""

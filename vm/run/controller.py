@@ -217,6 +217,7 @@ class Controller(KernelList):
             profile=option.profile,
             cpu=",".join([*[option.cpu] * bool(option.cpu), *axes.without(kernel.axes)]),
             sandbox=self.features.sandbox,
+            generation=self.features.generation,
             command=shlex.split(option.vm_command) if option.vm_command else None,
         )
         if vm.image is None or vm.command is not None:
@@ -226,9 +227,10 @@ class Controller(KernelList):
             chosen = own_root.choose(option.vm_root, kernel, extra, shares=self.features.shares)
             if chosen.reason:
                 self.chosen.append(f"root of {kernel.name}: {chosen.kind} ({chosen.reason})")
-            return own_root.prepare(vm, chosen, self._places(), say, extra)
+            prepared = own_root.prepare(vm, chosen, self._places(), say, extra)
         except UsageError as error:
             raise pytest.UsageError(str(error)) from None
+        return prepared if option.vm_always_boot else own_root.resumable(prepared)
 
     def _places(self) -> list[Path]:
         """Return what guests need besides the project: tests from elsewhere, modules by PYTHONPATH."""
@@ -537,7 +539,8 @@ def _features(kernels: Sequence[Kernel], config: pytest.Config) -> features.Feat
     """Find out what QEMU has, when there will be guests: what each of several has."""
     architectures = {kernel.architecture for kernel in kernels if kernel.image and not config.option.vm_command}
     found = [features.probe(each, config.option.qemu) for each in architectures]
-    return features.Features(all(each.sandbox for each in found), all(each.shares for each in found))
+    each_has = (all(getattr(each, field.name) for each in found) for field in dataclasses.fields(features.Features))
+    return features.Features(*each_has)
 
 
 def _room(memory: int) -> int:

@@ -55,6 +55,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     packages = options.PACKAGES_HELP
     add("--root-packages", default="", metavar="NAMES", dest="vm_root_packages", help=packages)
     add("--root-suite", default="", metavar="SUITE", dest="vm_root_suite", help=options.SUITE_HELP)
+    add("--always-boot", action="store_true", dest="vm_always_boot", help=(
+        "boot every machine; else one with a root of its own (--root) goes on from another of the same kernel, tests "
+        "and options, which was saved when it had collected"
+    ))  # fmt: skip
     add("--boot-deadline", type=_seconds, default=30.0, metavar="S", help=(
         "seconds until a machine's Python is up (default: 30; like the next two, times 10 under TCG, and times up to 8 "
         "for a kernel with KASAN, lockdep or the like)"

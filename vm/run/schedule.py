@@ -117,10 +117,16 @@ class KernelScheduling:
         share.assigned[node] = []
         share.fresh.add(node)
 
-    def add_node_collection(self, node: Node, collection: Sequence[str]) -> None:
-        """Take a machine's collection; the first of a kernel is the one that counts."""
+    def add_node_collection(self, node: Node, collection: Sequence[str], only: str = "") -> None:
+        """Take a machine's collection; the first of a kernel is the one that counts.
+
+        Args:
+            node: the machine.
+            collection: ids in the order of its collection.
+            only: the one test that it is there for, whatever else it knows; empty when it takes what comes.
+        """
         share = self._share(node)
-        share.index[node] = {test: number for number, test in enumerate(collection)}
+        share.index[node] = {test: number for number, test in enumerate(collection) if only in ("", test)}
         if share.collected is None:
             share.collected = list(collection)
             share.put_back(sorted(collection, key=lambda test: share.first.get(test, len(collection))))

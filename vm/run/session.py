@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import signal
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from queue import Empty
 from typing import Any
 
@@ -70,7 +71,7 @@ class VmSession(internals.controller()):  # type: ignore[misc]
         self.session = session
         self.pool.manager = self.nodemanager = internals.new_manager(self.config)
         # xdist names each worker a directory below the temporary one, which that would create. Guests have their own.
-        internals.name_temporary_directory(self.config, self.plan.directory / "tmp")
+        internals.name_temporary_directory(self.config, Path("/nonexistent"))
         for kernel in self.plan.kernels:
             if kernel.trouble:
                 self.sched.close(kernel.name, f"{kernel.name} was not built")
@@ -125,14 +126,18 @@ class VmSession(internals.controller()):  # type: ignore[misc]
     def pytest_configure_node(self, node: WorkerController) -> None:
         """Tell the worker what it is."""
         kernel, only = self.pool.starting
+        vm = self.plan.descriptions[kernel.name]
         internals.check_what_it_says(node, said.events, said.NotBelieved)
-        if self.plan.descriptions[kernel.name].images:
+        if vm.images:
             internals.keep_its_path(node)
+        if vm.resumes:
+            internals.tell_all_alike(node)
         node.workerinput |= {
             "vm_kernel": kernel.name,
-            "vm_only": only,
+            # One that goes on where another has collected knows all tests; which it is for, the scheduler knows.
+            "vm_only": "" if vm.resumes else only,
             "vm_factor": self.plan.deadlines[kernel.name].factor,
-            "vm_in_machine": kernel.image is not None and self.plan.descriptions[kernel.name].command is None,
+            "vm_in_machine": kernel.image is not None and vm.command is None,
             **self.plan.told[kernel.name],
         }
 
@@ -253,7 +258,7 @@ class VmSession(internals.controller()):  # type: ignore[misc]
             return
         self.config.hook.pytest_xdist_node_collection_finished(node=node, ids=ids)
         self.session.testscollected = max(self.session.testscollected, len(ids))
-        self.sched.add_node_collection(node, ids)
+        self.sched.add_node_collection(node, ids, machine.only)
         self.sched.schedule()
 
     def worker_logstart(self, node: WorkerController, nodeid: str, location: Any) -> None:
@@ -506,8 +511,10 @@ class VmSession(internals.controller()):  # type: ignore[misc]
         if not machine.reported:
             machine.reported = True
             machine.since = self.clock()
-            seconds = machine.status.boot_seconds
-            self._say(f"{machine.name}: up after {seconds:.1f} s" if seconds is not None else f"{machine.name}: up")
+            status = machine.status
+            how = "resumed" if status.resumed else "up"
+            took = f" after {status.boot_seconds:.1f} s" if status.boot_seconds is not None else ""
+            self._say(f"{machine.name}: {how}{took}{f' ({status.note})' if status.note else ''}")
 
     def _say(self, line: str) -> None:
         if self.terminal is not None and self.config.option.verbose >= 0:

@@ -15,6 +15,7 @@ from vm.guest import internals
 from vm.guest.internals import WorkerController
 from vm.klog import console
 from vm.klog.splats import Splat, find_splats
+from vm.machine.course import DID_NOT_GO_ON
 from vm.machine.vm import Status
 from vm.results.model import Verdict
 from vm.run.machines import Machine
@@ -25,8 +26,9 @@ from vm.run.stalls import Stalls, explained
 def of_machine(machine: Machine, status: Status) -> tuple[Verdict, str]:
     """Return verdict and reason for a machine that went down unasked."""
     if status.boot_seconds is None:
-        # Nobody but the host kills QEMU, or has no room for its files.
-        if not status.reason or status.reason.startswith(("QEMU was killed", "cannot start the machine")):
+        # Nobody but the host kills QEMU, has no room for its files, or saves machines.
+        hosts = ("QEMU was killed", "cannot start the machine", DID_NOT_GO_ON)
+        if not status.reason or status.reason.startswith(hosts):
             return Verdict.VM_LOST, status.reason or "the process that runs the machine was killed"
         hint = "" if machine.kernel.modules else " (no modules were found for it: what it needs must be built in)"
         return Verdict.BOOT_FAILED, status.reason + hint
