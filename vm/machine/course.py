@@ -29,6 +29,8 @@ from vm.machine.vm import Vm
 _SECONDS_TO_ASK = 10.0
 # Of QEMU, for 150 MB out or in on a busy disk.
 _SECONDS_TO_SAVE = 60.0
+# It does so at its start.
+_SECONDS_TO_GREET = 5.0
 # Of the deadline of a boot, and at least: what a machine that was resumed may take to answer.
 _SHARE, _LEAST = 0.1, 5.0
 _EVERY = 0.05
@@ -213,7 +215,7 @@ class Course:
 
     def _write(self, supervisor: Supervisor, descriptor: int, due: float) -> saved.State:
         if not self._greeted:
-            supervisor.monitor.greet(due)
+            supervisor.monitor.greet(min(due, time.monotonic() + _SECONDS_TO_GREET))
             self._greeted = True
         return migrate.out(supervisor.monitor, descriptor, due)
 

@@ -79,6 +79,8 @@ class Supervisor:
         self._wake_of_qemu: socket.socket | None = None
         if vm.resumes:
             self._wake, self._wake_of_qemu = socket.socketpair()
+            # A guest may ask to be told so often that it does not read.
+            self._wake.setblocking(False)
 
     def command(self) -> list[str]:
         """Return QEMU's command line for a boot; what it names of the machine's own is made.

@@ -142,6 +142,7 @@ class VM:
         state: how it ended: ``down``, ``crashed``, ``hung``, ``boot failed``, ``stalled``.
         reason: one line, why it ended like that.
         boot_seconds: from starting QEMU until it took tests, None when it never did.
+        resumed: whether it did not boot for it, but went on from a machine that was saved.
     """
 
     name: str
@@ -149,6 +150,7 @@ class VM:
     state: str = ""
     reason: str = ""
     boot_seconds: float | None = None
+    resumed: bool = False
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,7 @@ class KernelRun:
         version: full version of the package it comes from.
         accelerator: ``kvm``, ``tcg``, or empty for the running kernel.
         accelerator_reason: why that one.
-        boot_seconds: of each boot, in order.
+        boot_seconds: of each boot, in order; machines that were resumed have none.
         processor, processor_flags: as the guest's /proc/cpuinfo names them; which drivers are there depends on them.
         cmdline: ``/proc/cmdline`` of the guest.
         config: path of its .config.

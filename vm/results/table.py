@@ -100,7 +100,7 @@ def _brief(text: str) -> str:
 def _boots(kernel: KernelRun) -> str:
     """Return the seconds that booting took, as a range when several boots differ."""
     if not kernel.boot_seconds:
-        return "-"
+        return "resumed" if any(vm.resumed for vm in kernel.vms) else "-"
     low, high = f"{min(kernel.boot_seconds):.1f}", f"{max(kernel.boot_seconds):.1f}"
     return low if low == high else f"{low}-{high}"
 

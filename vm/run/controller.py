@@ -268,6 +268,8 @@ class Controller(KernelList):
         return deadlines(*given, accelerator=factor, config=self.configs[kernel.name] or {})
 
     def _needs_own_machine(self, kernel: Kernel, item: pytest.Item) -> bool:
+        if kernel.image is not None and self.config.option.vm_isolate:
+            return True
         return kernel.image is not None and expect.may_take_it_down(item, self.possible[kernel.name])
 
     def pytest_report_header(self) -> list[str]:

@@ -59,6 +59,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "boot every machine; else one with a root of its own (--root) goes on from another of the same kernel, tests "
         "and options, which was saved when it had collected"
     ))  # fmt: skip
+    add("--isolate", action="store_true", dest="vm_isolate", help=(
+        "give every test a machine of its own, on which nothing ran before it; what that costs is said at the end"
+    ))  # fmt: skip
     add("--boot-deadline", type=_seconds, default=30.0, metavar="S", help=(
         "seconds until a machine's Python is up (default: 30; like the next two, times 10 under TCG, and times up to 8 "
         "for a kernel with KASAN, lockdep or the like)"

@@ -212,7 +212,7 @@ class Recorder:
         """Return what is known of a kernel, but for its tests, machines and stalls."""
         facts = _facts(machines)
         files = _keep_facts(kernel, facts, self.plan.directory)
-        boots = [machine.status.boot_seconds for machine in machines]
+        boots = [status.boot_seconds for machine in machines if not (status := machine.status).resumed]
         accelerator = self.plan.accelerators[kernel.name]
         return KernelRun(
             name=kernel.name,
@@ -279,6 +279,7 @@ def _vm(machine: Machine, directory: Path) -> VM:
         state="stalled" if machine.stalled else (machine.verdict or "down"),
         reason=machine.reason or status.reason,
         boot_seconds=status.boot_seconds,
+        resumed=status.resumed,
     )
 
 
