@@ -142,6 +142,8 @@ class Controller(KernelList):
         self.trouble = ""
         self.notes: list[str] = []
         self.said: list[str] = []
+        # By our clock; 0 before there is one.
+        self.first_began = 0.0
         # Fingerprints of what the kernel complained of in each test.
         self.told: dict[str, set[str]] = {}
         self.chosen: list[str] = []
@@ -312,6 +314,7 @@ class Controller(KernelList):
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Note that a test begins."""
+        self.first_began = self.first_began or time.monotonic()
         if (label := kernel_of_id(nodeid, self.commands)) is not None:
             on = (machine.name for machine in self.session.machines.values() if machine.running == nodeid)
             self.recorder.begin(label, nodeid, next(on, ""))
@@ -409,6 +412,7 @@ class Controller(KernelList):
         except UsageError as error:
             self.trouble = f"--junitxml: {error}"
             run = self.run = dataclasses.replace(run, exit_status=run.status or int(pytest.ExitCode.INTERNAL_ERROR))
+        self.said += self._isolated()
         if self.config.option.vm_reproducers != "off" and exitstatus <= pytest.ExitCode.TESTS_FAILED:
             self.said += self._reproducers(run)
         try:
@@ -416,6 +420,14 @@ class Controller(KernelList):
         except UsageError as error:
             self.trouble = str(error)
         return run
+
+    def _isolated(self) -> list[str]:
+        """Say what it cost that each test had a machine of its own."""
+        tests = len(self.session.verdicts.complete)
+        if not self.config.option.vm_isolate or not tests:
+            return []
+        seconds = (time.monotonic() - self.first_began) / tests
+        return [f"--isolate: {plural(tests, 'test')}, a machine each, {seconds:.1f} s a test"]
 
     def _reproducers(self, run: Run) -> list[str]:
         """Make programs of what failed, before the page is made, which leads to them."""
