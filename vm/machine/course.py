@@ -144,7 +144,7 @@ class Course:
             except MonitorError as error:
                 reason = str(error)
             if reason:
-                supervisor.note(f"not saved: {reason}")
+                supervisor.note(f"{saved.COULD_NOT}: {reason}")
         self._let_go(stage)
         supervisor.wake()
 
@@ -205,10 +205,10 @@ class Course:
         """Whether others may go on from this machine; a kernel that has complained is nobody else's."""
         if supervisor.taint:
             letters = ", ".join(letter for letter, _ in taint.letters(supervisor.taint))
-            supervisor.note(f"not saved: its kernel is tainted: {letters}")
+            supervisor.note(f"{saved.COULD_NOT}: its kernel is tainted: {letters}")
             return False
         if splats := find_splats(log_file.text(self.directory / "console.log")):
-            supervisor.note(f"not saved: its kernel complained: {splats[0].title}")
+            supervisor.note(f"{saved.COULD_NOT}: its kernel complained: {splats[0].title}")
             return False
         # Of one that was sent more it is not known what it has read.
         return stage == wake.IMPORTED or self._fed == len(self._asked)

@@ -43,6 +43,8 @@ MOST = 12
 """How many are kept, those that were used last: each is some 150 MB, and an edited test makes all before it useless."""
 # Descriptors have other numbers each time.
 _DESCRIPTOR = re.compile(r"(?<=/dev/fd/)\d+|(?<=,fd=)\d+")
+COULD_NOT = "not saved"
+"""Begins what is noted of a machine that could not be saved."""
 _ABOUT, _BAD, STATE, CONSOLE, SAID, FACTS = "about.json", "bad", "state", "console.log", "said", "facts.json"
 
 

@@ -16,8 +16,8 @@ import pytest
 from vm.guest import internals
 from vm.guest.internals import WorkerController
 from vm.kernels.spec import Kernel
-from vm.machine import own_root
-from vm.machine.vm import config_environment
+from vm.machine import own_root, saved
+from vm.machine.vm import Vm, config_environment
 from vm.run.machines import Machine, Plan, guest_environment
 from vm.run.record import Recorder
 
@@ -40,7 +40,7 @@ class Pool:
         machines: every one that was started, by xdist's handle.
         kernel_of: name of its kernel.
         started: how many of each kernel.
-        starting: the kernel of the VM that is being started, and the one test it is for, or "".
+        starting: the kernel of the VM that is being started, the one test it is for, or "", and what is booted.
         manager: xdist's, which starts workers.
     """
 
@@ -65,7 +65,7 @@ class Pool:
         self.started: dict[str, int] = {
             kernel.name: len(list(plan.directory.glob(f"vms/{kernel.name}-*"))) for kernel in plan.kernels
         }
-        self.starting: tuple[Kernel, str] = (plan.kernels[0], "")
+        self.starting = (plan.kernels[0], "", plan.descriptions[plan.kernels[0].name])
         self.manager: Any = None
         self._queued: deque[tuple[Kernel, str]] = deque()
         # Since when.
@@ -124,13 +124,22 @@ class Pool:
                 del self._leaving[node]
         return len(self.active) + len(self._leaving)
 
+    def _description(self, kernel: Kernel, only: str) -> Vm:
+        """Return what to boot; where no machine could be saved, one for a single test collects that alone."""
+        description = self.plan.descriptions[kernel.name]
+        if only and any(
+            saved.COULD_NOT in each.status.note for each in self.machines.values() if each.kernel is kernel
+        ):
+            return dataclasses.replace(description, resumes=False)
+        return description
+
     def _start_now(self, kernel: Kernel, only: str) -> None:
         self.started[kernel.name] += 1
         name = f"{kernel.name}-{self.started[kernel.name]}"
         directory = self.plan.directory / "vms" / name
         try:
             directory.mkdir(parents=True)
-            description = self.plan.descriptions[kernel.name]
+            description = self._description(kernel, only)
             has = own_root.has if description.images else lambda _name: True
             environment = guest_environment(self.config, has) | config_environment(kernel.config, directory)
             vm = dataclasses.replace(description, name=name, environment=environment)
@@ -142,7 +151,7 @@ class Pool:
             ) from error
         # Ctrl-C goes to the whole process group: while blocked, it cannot meet that process unprepared.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-        self.starting = (kernel, only)
+        self.starting = (kernel, only, vm)
         try:
             node = internals.start_worker(self.manager, python, kernel.name, self.put)
         finally:

@@ -125,8 +125,7 @@ class VmSession(internals.controller()):  # type: ignore[misc]
 
     def pytest_configure_node(self, node: WorkerController) -> None:
         """Tell the worker what it is."""
-        kernel, only = self.pool.starting
-        vm = self.plan.descriptions[kernel.name]
+        kernel, only, vm = self.pool.starting
         internals.check_what_it_says(node, said.events, said.NotBelieved)
         if vm.images:
             internals.keep_its_path(node)
