@@ -50,7 +50,7 @@ def test_draws(number, record_property):
 def test_panics_in_the_end():
     Path("/proc/sysrq-trigger").write_text("c")
 """
-MEANS = ("getrandom", "kernel", "random", "uuid", "ssl", "name")
+MEANS = ("getrandom", "kernel", "random", "uuid", "ssl")
 
 
 @pytest.fixture(scope="module")
@@ -72,10 +72,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
 
 
 def properties(run: Run) -> dict[str, dict[str, str]]:
-    """Return what each test that draws has drawn."""
+    """Return what each test that draws has drawn, and as "vm" the machine that it was handed to."""
     record = json.loads((run.directory / "results.json").read_text())
     (kernel,) = record["kernels"]
-    return {test["test"]: dict(test["properties"]) for test in kernel["tests"] if "test_draws" in test["nodeid"]}
+    return {
+        test["test"]: {"vm": test["vm"], **{each["name"]: each["value"] for each in test["properties"]}}
+        for test in kernel["tests"]
+        if "test_draws" in test["nodeid"]
+    }
 
 
 def test_each_test_has_the_verdict_that_it_has_on_a_machine_that_booted(runs: list[Run]) -> None:
@@ -103,9 +107,13 @@ def test_the_console_has_the_boot_in_front(runs: list[Run]) -> None:
 @pytest.mark.parametrize("means", MEANS)
 def test_no_two_draw_the_same(runs: list[Run], means: str) -> None:
     drawn = [test[means] for run in runs for test in properties(run).values()]
-    assert len(drawn) == 6
-    # The names of machines are those of the run before again.
-    assert len(set(drawn)) == (3 if means == "name" else 6)
+    assert len(drawn) == len(set(drawn)) == 6
+
+
+def test_each_has_its_own_name(runs: list[Run]) -> None:
+    for run in runs:
+        for test in properties(run).values():
+            assert test["name"] == test["vm"]
 
 
 def test_the_clock_is_that_of_the_host(runs: list[Run]) -> None:
@@ -118,4 +126,6 @@ def test_the_clock_is_that_of_the_host(runs: list[Run]) -> None:
 def test_the_kernel_does_not_complain_of_the_jump(runs: list[Run]) -> None:
     for run in runs:
         for machine in run.machines:
-            assert not re.search(r"stall|lockup|clocksource|time warp|WARNING", run.console(machine))
+            since = run.console(machine).partition("vm-test: begin")[2]
+            assert "sysrq" in since or "vm-test: end" in since
+            assert not re.search(r"stall|lockup|clocksource|time warp|WARNING", since)
