@@ -142,6 +142,8 @@ def test_temporary_directory_is_not_made(config: pytest.Config, tmp_path: Path) 
         internals.name_temporary_directory(config, tmp_path / "none")
         assert config._tmp_path_factory.getbasetemp() == tmp_path / "none"  # type: ignore[attr-defined]
         assert not (tmp_path / "none").exists()
+        below = [config._tmp_path_factory.getbasetemp() / name for name in ("gw0", "gw1")]  # type: ignore[attr-defined]
+        assert below[0] == below[1]
 
 
 def test_controller_calls_what_we_override() -> None:
@@ -304,6 +306,80 @@ def test_worker_keeps_its_own_path(config: pytest.Config, kept: bool) -> None:
         worker.config = SimpleNamespace(hook=hook, invocation_params=SimpleNamespace(args=()))
         worker.setup()
         assert (sent[0][3] is None) == kept
+
+
+# Sends back what it is sent until that has two messages, as one line of a file.
+LISTENS = """
+import os
+said = b""
+while internals.length_of_messages(said, 2) is None: said += os.read(0, 1 << 16)
+open({file!r}, "ab").write(said[:internals.length_of_messages(said, 2)].hex().encode() + b"\\n")
+"""
+
+
+def test_all_workers_are_told_alike(config: pytest.Config, tmp_path: Path) -> None:
+    """One goes on where another has collected, if what it is told first is what that one was told."""
+    heard = tmp_path / "heard"
+    program = tmp_path / "listens.py"
+    program.write_text(LISTENS.format(file=str(heard)))
+
+    class Hook:
+        def pytest_xdist_newgateway(self, gateway: Any) -> None:
+            internals.tell_interpreter(gateway)
+
+        def pytest_configure_node(self, node: WorkerController) -> None:
+            internals.keep_its_path(node)
+            internals.tell_all_alike(node)
+
+    def start(in_all: int) -> None:
+        internals.name_temporary_directory(config, tmp_path / "none")
+        manager = internals.new_manager(config)
+        told: queue.Queue[tuple[str, dict[str, Any]]] = queue.Queue()
+        for _ in range(2):
+            internals.start_worker(manager, python(f"exec(open({str(program)!r}).read())"), "6.1", told.put)
+        poll(lambda: heard.exists() and len(heard.read_text().splitlines()) == in_all, 50, "they were told nothing")
+        manager.teardown_nodes()
+
+    with relies_upon("WorkerController.setup: workerinput, and two messages before any other"):
+        config.pluginmanager.register(Hook())
+        start(2)
+        start(4)
+        lines = heard.read_text().split()
+        assert len(lines) == 4
+        assert len(set(lines)) == 1
+        assert b"WorkerInteractor" in bytes.fromhex(lines[0])
+
+
+def test_messages_are_counted() -> None:
+    data = struct.pack("!bii", 4, 1, 3) + b"abc" + struct.pack("!bii", 4, 1, 0) + struct.pack("!bii", 4, 1, 9)
+    assert internals.length_of_messages(data, 1) == 12
+    assert internals.length_of_messages(data, 2) == 21
+    assert internals.length_of_messages(data, 3) is None
+    assert internals.length_of_messages(data[:11], 1) is None
+    assert internals.length_of_messages(b"", 1) is None
+
+
+def test_what_is_imported_ahead_is_imported_by_any_pytest_and_not_warned_of(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text("def test_it(): pass\n")
+    program = """
+import sys
+from vm.guest import internals
+internals.import_ahead()
+before = set(sys.modules)
+import pytest
+status = pytest.main(["-q", "-W", "error", "-p", "no:cacheprovider", sys.argv[1]])
+print(len(before & set(sys.modules)), "late:", *sorted(n for n in set(sys.modules) - before if n.startswith("_pytest")))
+sys.exit(status)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    with relies_upon("_pytest.config.default_plugins"):
+        run = subprocess.run(
+            [sys.executable, "-c", program, str(tmp_path)],
+            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert run.returncode == 0, run.stdout + run.stderr
+        late = run.stdout.splitlines()[-1].partition("late:")[2].split()
+        assert len(late) < 5, late
 
 
 @pytest.mark.parametrize("step", [1, 5, 1000])

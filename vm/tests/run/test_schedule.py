@@ -247,3 +247,21 @@ def test_what_was_bad_before_is_given_out_first_and_all_the_rest_in_order() -> N
     sched.shares["A"].first = {TESTS[30]: 1, TESTS[7]: 0, "t.py::test[gone]": 0}
     node = join(sched, labels, "A")
     assert run_all(sched, [node]) == [TESTS[7], TESTS[30], *(t for t in TESTS if t not in (TESTS[7], TESTS[30]))]
+
+
+def test_a_machine_for_one_test_knows_all_and_is_given_that() -> None:
+    """As one that goes on where another had collected."""
+    sched, labels = scheduling()
+    sched.shares["A"].alone = frozenset({TESTS[3], TESTS[5]})
+    everything, single = StubNode(TESTS[:8]), StubNode(TESTS[:8])
+    for node in (everything, single):
+        labels[node] = "A"
+        sched.add_node(node)
+    sched.add_node_collection(everything, TESTS[:8])
+    sched.shares["A"].fresh.discard(everything)
+    sched.add_node_collection(single, TESTS[:8], only=TESTS[5])
+    sched.schedule()
+    assert sched.on(single) == [TESTS[5]]
+    assert single.queue == [5]
+    assert single.shutting_down
+    assert TESTS[3] in sched.shares["A"].waiting
