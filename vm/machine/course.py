@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import select
-import shutil
 import time
 from pathlib import Path
 from typing import IO
@@ -87,7 +86,7 @@ class Course:
             return None, command
         if found is None:
             return None, command
-        shutil.copyfile(found.directory / saved.CONSOLE, supervisor.directory / "console.log")
+        (self.directory / "console.log").write_bytes(found.console)
         return found, [*command, *migrate.INCOMING]
 
     def goes_on(self, supervisor: Supervisor, found: Saved) -> bool:
@@ -111,7 +110,7 @@ class Course:
             return False
         if found.stage == wake.COLLECTED:
             if found.facts:
-                files.replace_text(self.directory / "guest.json", found.facts)
+                files.replace_text(self.directory / "guest.json", found.facts.decode(errors="replace"))
             del self.to_guest[: len(self._asked)]
             self._let_go(*self._ours)
         return True

@@ -95,10 +95,8 @@ def _relay(supervisor: Supervisor, process: subprocess.Popen[bytes], course: Cou
         if supervisor.code is not None:
             _worker_exited(supervisor, supervisor.code)
             break
-        if supervisor.paused:
-            # What it said before it paused is in the pipe by now.
-            _pump(guest_out, frames, course)
-            course.paused(supervisor)
+        if supervisor.paused and guest_out not in ready:
+            ready.append(guest_out)  # What it said before it paused is in the pipe by now.
         for descriptor in ready:
             if descriptor == guest_in:
                 poll.unregister(guest_in)
@@ -116,6 +114,8 @@ def _relay(supervisor: Supervisor, process: subprocess.Popen[bytes], course: Cou
                 # The controller is done with us, or gone. The guest has a moment to save things.
                 poll.unregister(0)
                 leaving = time.monotonic() + _SECONDS_TO_LEAVE
+        if supervisor.paused and supervisor.alive:
+            course.paused(supervisor)
         if leaving is not None and time.monotonic() >= leaving:
             supervisor.end("down", "")
     # What the guest wrote before it said goodbye is in the pipe by now.

@@ -26,7 +26,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -34,7 +34,6 @@ from typing import IO
 from vm.base import cache
 from vm.base.errors import UsageError
 from vm.base.files import identity, json_of, text_of
-from vm.guest import wake
 from vm.machine.vm import INITRD
 
 # Raise it when what is kept changes.
@@ -75,11 +74,17 @@ class Saved:
         directory: the entry.
         stage: how far it is, of :data:`vm.guest.wake.STAGES`.
         state: what QEMU wrote.
+        console: its console until then.
+        said: what its worker had said; nothing before it has collected.
+        facts: what it had told of itself, as JSON; empty before it has.
     """
 
     directory: Path
     stage: str
     state: State
+    console: bytes
+    said: bytes
+    facts: bytes
 
     def open(self) -> int:
         """Return a descriptor of the state, for reading.
@@ -96,16 +101,6 @@ class Saved:
             os.close(descriptor)
             raise NotFit(f"its state has {found.st_size} bytes for {self.state.size}")
         return descriptor
-
-    @property
-    def said(self) -> bytes:
-        """What its worker had said; nothing before it has collected."""
-        return (self.directory / SAID).read_bytes() if self.stage == wake.COLLECTED else b""
-
-    @property
-    def facts(self) -> str:
-        """What it had told of itself, as JSON; empty before it has."""
-        return text_of(self.directory / FACTS)
 
 
 def key(command: Sequence[str], directory: Path) -> str:
@@ -156,8 +151,9 @@ def find(name: str) -> Saved | None:
             raise NotFit(f"{path.name} is not ours alone")
     about = json_of(place / _ABOUT)
     try:
+        kept = {name: _as_kept(place / name, about["digests"]) for name in (CONSOLE, SAID, FACTS)}
         state = State(about["qemu"], about["size"], about["digest"])
-        return Saved(place, about["stage"], state)
+        return Saved(place, about["stage"], state, kept[CONSOLE], kept[SAID], kept[FACTS])
     except KeyError as error:
         raise NotFit(f"{_ABOUT} says nothing of its {error.args[0]}") from error
 
@@ -183,7 +179,8 @@ def save(name: str, stage: str, copied: dict[str, bytes], write: Callable[[int],
             state = write(descriptor)
         finally:
             os.close(descriptor)
-        about = {"stage": stage, **dataclasses.asdict(state)}
+        digests = {file: _digest(content) for file, content in copied.items()}
+        about = {"stage": stage, "digests": digests, **dataclasses.asdict(state)}
         (temporary / _ABOUT).write_text(json.dumps(about))
 
     try:
@@ -212,6 +209,27 @@ def discard(name: str) -> None:
         (place / _BAD).touch()
         cache.let_go(place)
         cache.remove(place)
+
+
+def _as_kept(path: Path, digests: Mapping[str, str]) -> bytes:
+    """Return what a small file of an entry holds; nothing where none was kept.
+
+    Raises:
+        NotFit: it is another.
+    """
+    if path.name not in digests:
+        return b""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise NotFit(f"{path.name} cannot be read: {error.strerror}") from error
+    if _digest(content) != digests[path.name]:
+        raise NotFit(f"{path.name} was changed since")
+    return content
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _trim() -> None:

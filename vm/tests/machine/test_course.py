@@ -220,7 +220,9 @@ def test_a_saved_machine_that_does_not_come_back_is_thrown_away_and_a_boot_takes
     assert (bench.directory / "vm-2/console.log").read_text() == "stub: booted\n"
 
 
-@pytest.mark.parametrize("harm", ["truncated", "changed", "without-about", "half-of-about", "open-to-others", "empty"])
+@pytest.mark.parametrize(
+    "harm", ["truncated", "changed", "without-about", "half-of-about", "open-to-others", "empty", "said"]
+)
 def test_a_damaged_one_is_thrown_away(bench: Bench, harm: str) -> None:
     bench.run()
     collected = bench.kept[0]
@@ -238,6 +240,8 @@ def test_a_damaged_one_is_thrown_away(bench: Bench, harm: str) -> None:
             (collected / "about.json").write_text('{"stage": "coll')
         case "open-to-others":
             state.chmod(0o622)
+        case "said":
+            (collected / "said").write_bytes(b"")
         case "empty":
             for path in collected.iterdir():
                 path.unlink()

@@ -14,7 +14,7 @@ import pytest
 
 from vm.report import command, kcidb
 from vm.results import model
-from vm.results.model import KernelRun, Run, TestResult, Verdict
+from vm.results.model import VM, KernelRun, Run, TestResult, Verdict
 from vm.tests.records import EVERYTHING, kernel, run
 
 P, F, K, S = Verdict.PASSED, Verdict.FAILED, Verdict.KNOWN, Verdict.SKIPPED
@@ -78,6 +78,11 @@ def test_boot() -> None:
 
     assert boot(of()) == ["PASS"]
     assert boot(of(boot_seconds=())) == ["MISS"]
+    resumed = (VM("k-1", state="down", boot_seconds=0.4, resumed=True),)
+    assert boot(of(boot_seconds=(), vms=resumed)) == ["PASS"], "it went on from one that had booted"
+    assert not any(
+        "duration" in each for each in said(of(boot_seconds=(), vms=resumed))["tests"] if each["path"] == "boot"
+    )
     failed = dataclasses.replace(kernel("k", Verdict.BOOT_FAILED).tests[0], test="machine[k-1]::boot-failed")
     assert boot(of(failed, boot_seconds=())) == ["FAIL"]
     assert boot(of(accelerator="")) == [], "the machine itself was not booted for it"

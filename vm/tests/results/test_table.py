@@ -86,6 +86,12 @@ def test_table_without_boots_and_accelerator() -> None:
     assert cells(row)[:4] == ["running", "-", "-", "1"]
 
 
+def test_table_says_that_no_machine_booted() -> None:
+    vms = (VM("v", "vms/v/console.log", "down", "", 0.4, resumed=True),)
+    row = table.table(run(kernel("6.12", Verdict.PASSED, boot_seconds=(), vms=vms))).split("\n")[1]
+    assert cells(row)[2] == "resumed"
+
+
 @pytest.mark.parametrize("width", range(1, 12))
 def test_shortened_has_exactly_the_width_and_keeps_the_end(width: int) -> None:
     assert table.shortened("abcdefghijkl", 12) == "abcdefghijkl"
