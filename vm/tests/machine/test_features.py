@@ -41,7 +41,7 @@ def make_qemu(tmp_path: Path) -> MakeQemu:
 
 def test_the_qemu_of_this_machine_has_it_all() -> None:
     """Its own words are understood, and its options are right."""
-    assert features.probe(ARCH) == features.Features(sandbox=True)
+    assert features.probe(ARCH) == features.Features(sandbox=True, shares=True, generation=True)
     assert features.probe(ARCH).missing == ""
 
 
@@ -81,6 +81,21 @@ def test_a_qemu_without_a_sandbox_runs_guests_without_and_says_so(make_qemu: Mak
 def test_a_qemu_without_9p_is_no_trouble(make_qemu: MakeQemu) -> None:
     assert not features.probe(ARCH, make_qemu()).shares
     assert features.probe(ARCH, make_qemu(f'{ALL}\nname "virtio-9p-{ARCH.bus}", bus virtio-bus')).shares
+
+
+def test_only_machines_that_are_saved_have_a_number_of_their_generation_where_qemu_has_one(
+    make_qemu: MakeQemu, tmp_path: Path
+) -> None:
+    assert not features.probe(ARCH, make_qemu()).generation
+    assert features.probe(ARCH, make_qemu(f'{ALL}\nname "vmgenid"')).generation
+    image = tmp_path / "bzImage"
+    image.write_bytes(bzimage("6.1.0-fake"))
+    vm = Vm("v", "6.1", "", str(image), None, "tcg", 512, 2, 30.0, "/", resumes=True)
+    for has in (False, True):
+        words = command_line(dataclasses.replace(vm, generation=has), tmp_path, 5, 6, 7)
+        assert ("vmgenid,guid=auto" in words) == has
+        assert "virtserialport,chardev=wake,name=vm.wake" in words
+    assert "vmgenid,guid=auto" not in command_line(dataclasses.replace(vm, generation=True), tmp_path, 5, 6)
 
 
 def test_a_run_by_9p_ends_with_one_line_where_qemu_has_none(project: Project, make_qemu: MakeQemu) -> None:

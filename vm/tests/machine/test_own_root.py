@@ -212,3 +212,31 @@ def test_files_travel_in_the_ram_disk(tmp_path: Path, monkeypatch: pytest.Monkey
     lines = [line.split() for line in said.splitlines()]
     assert [line[-1] for line in lines] == ["vm", "vm/init", "init"]
     assert all(line[0].startswith("-rwxr-xr-x") for line in lines[1:])
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, True),
+        ({"root": "initramfs"}, True),
+        ({"root": "host", "images": {}}, False),
+        ({"root": "initramfs", "ports": "serial"}, False),
+        ({"accelerator": "kvm"}, False),
+        ({"accelerator": "kvm", "cpu": "-avx2"}, False),
+        ({"accelerator": "kvm", "cpu": "Skylake-Client-v3"}, True),
+        ({"accelerator": "tcg", "profile": "kvm"}, True),
+    ],
+)
+def test_machines_are_saved_that_qemu_can_migrate_and_whose_processor_has_a_name(
+    changes: dict[str, object], expected: bool
+) -> None:
+    assert own_root.resumable(machine(**changes)).resumes == expected
+
+
+def test_nothing_of_a_run_is_in_a_machine_that_is_saved() -> None:
+    """Another of another name goes on from it."""
+    first, second = (machine(name=name, resumes=True) for name in ("6.12-1", "6.12-2"))
+    assert init.render(first, Path("/results/one")) == init.render(second, Path("/results/two"))
+    assert "vm.wake" in init.render(first, Path("/results/one"))
+    assert "vm.wake" not in init.render(machine(), Path("/results/one"))
+    assert "hostname x-1" in init.render(machine(), Path("/results/one"))
