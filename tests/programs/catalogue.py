@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tests.afalg.privileges import ROOT, SYS_ADMIN
 from tests.algorithms.modules import program as find
+from tests.doctor import absence
 from tests.programs import daemons
 from tests.programs.bpf import classifier
 from tests.programs.policies import Policy
@@ -309,6 +310,9 @@ def _pki(vectors: bool) -> Callable[[Session], Result]:
             return failed(done)
         assert said[1] == hashlib.sha1(public).hexdigest(), done.out
         wrong = [line for line in done.err.splitlines() if "[af-alg]" in line and "failed" in line]
+        if absence.fips_mode() and wrong and all("HMAC" in line for line in wrong):
+            # The vectors of RFC 2202 and 4231 have keys of 4 bytes, which are too short then (NIST SP 800-131A).
+            return Result(False, wrong[0].strip())
         assert not wrong, wrong
         return Result(True, fallback)
 
