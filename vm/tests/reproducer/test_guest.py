@@ -77,6 +77,12 @@ def test_a_machine_that_does_not_come_so_far_is_not_tried_for_ever(guests: Guest
     assert recorded(tmp_path) == {"a": "lost"}
 
 
+def test_no_machine_is_booted_when_none_is_left(guests: Guests, tmp_path: Path) -> None:
+    told = guests([(LOST, of("tests", complete=False))])
+    assert recorded(tmp_path) == {"tests": "lost"}
+    assert len(told) == 1
+
+
 def test_nothing_recorded_is_one_error(guests: Guests, tmp_path: Path) -> None:
     guests([(4, [])])
     with pytest.raises(UsageError, match="nothing was recorded: no such test"):
