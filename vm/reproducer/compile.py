@@ -13,6 +13,10 @@ WARNINGS = ("-std=c11", "-Wall", "-Wextra", "-Werror")
 _SECONDS = 120.0
 
 
+class DoesNotCompile(UsageError):
+    """A compiler does not take a program as it is."""
+
+
 def compiler(architecture: Architecture) -> list[str]:
     """Return the command that compiles for an architecture.
 
@@ -36,10 +40,11 @@ def compiled(source: Path, target: Path, architecture: Architecture) -> None:
     """Compile a program.
 
     Raises:
-        UsageError: the compiler is not there, or has something to say: that is a mistake of the writer.
+        UsageError: the compiler is not there.
+        DoesNotCompile: it has something to say: that is a mistake of the writer.
     """
     command = [*compiler(architecture), *WARNINGS, "-O1", "-static", "-pthread", "-o", str(target), str(source)]
     done = process.run(command, deadline=_SECONDS)
     if done.status:
         first = next((line for line in done.errors.splitlines() if "error" in line), done.errors.strip())
-        raise UsageError(f"{source.name} does not compile: {first}")
+        raise DoesNotCompile(f"{source.name} does not compile: {first}")

@@ -118,7 +118,8 @@ class Context:
 
     def declare(self, thing: Thing) -> str:
         """Return a new variable for a thing."""
-        base = thing.kind if thing.kind != "unknown" else "fd"
+        # A variable must not hide the call that makes others of its kind.
+        base = {"unknown": "fd", "socket": "sock"}.get(thing.kind, thing.kind)
         if thing.kind in ("pipe", "pair"):
             return self._declare_pair(thing)
         name = self.names[id(thing)] = self.fresh(base)

@@ -21,7 +21,7 @@ from vm.base.progress import Progress
 from vm.base.words import plural
 from vm.reproducer import guest, record, writer
 from vm.reproducer.check import Unsupported
-from vm.reproducer.compile import compiled
+from vm.reproducer.compile import DoesNotCompile, compiled
 from vm.reproducer.fault import Fault, find, with_pseudo
 from vm.reproducer.follow import CHILD, Use, follow
 from vm.reproducer.guest import Machine, Outcome
@@ -267,7 +267,10 @@ def _cut_down(order: Order, red: Sequence[Program], progress: Progress) -> dict[
     jobs: dict[str, str] = {}
     for number, program in enumerate(red):
         assert program.fault is not None
-        binary = _masked(program, order, number)
+        try:
+            binary = _masked(program, order, number)
+        except (Unsupported, DoesNotCompile):
+            continue  # it stays whole, where it can be written so
         protected = [] if order.good is not None else [
             place for place, use in enumerate(program.fault.uses) if use.event.call in _SETS_UP
         ]  # fmt: skip
@@ -285,8 +288,8 @@ def _cut_down(order: Order, red: Sequence[Program], progress: Progress) -> dict[
     found: dict[int, Sequence[Use]] = {}
     for number, program in enumerate(red):
         assert program.fault is not None
-        outcome = done[f"cut-{number}"]
-        if outcome.status == 0:
+        outcome = done.get(f"cut-{number}")
+        if outcome is not None and outcome.status == 0:
             dropped = {int(word) for word in outcome.line.split()}
             found[id(program)] = [use for place, use in enumerate(program.fault.uses) if place not in dropped]
     return found
@@ -302,7 +305,7 @@ def _finish(program: Program, uses: Sequence[Use] | None, order: Order, number: 
         program.steps = (len(uses), program.steps[1])
         source.write_text(program.text)
         compiled(source, source.with_suffix(""), order.architecture)
-    except Unsupported as error:
+    except (Unsupported, DoesNotCompile) as error:
         program.reason = str(error)
 
 

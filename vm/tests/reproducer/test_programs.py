@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
+from vm.base import arch
 from vm.base.files import ROOT
 from vm.guest.tracee import pack
-from vm.reproducer import fault, follow, record, writer
+from vm.reproducer import fault, follow, guest, make, record, writer
 from vm.reproducer.check import Result, Unsupported
-from vm.reproducer.compile import WARNINGS
+from vm.reproducer.compile import WARNINGS, DoesNotCompile
 from vm.reproducer.fault import Fault
 from vm.reproducer.memory import Regions
 from vm.reproducer.record import Recording
@@ -232,6 +233,36 @@ def test_what_netlink_answers_is_taken_from_its_message() -> None:
     text = writer.write(writer.Plan(what.uses, what.checks, Regions(what.uses)))
     assert 'got = succeeds("recv", recv(netlink, buffer, 4096, 0));' in text
     assert 'expect_answer("recv", buffer, got, -EEXIST, "EEXIST");' in text
+
+
+@pytest.mark.deadline(60)
+def test_a_socket_of_another_family_hides_no_call(tmp_path: Path) -> None:
+    one = Recording("test", complete=True)
+    calls: list[tuple[str, list[Any], int]] = [
+        ("socket", [1, 5, 0], 9),
+        ("socket", [38, 5, 0], 10),
+        ("sendfile", [9, 10, None, 4], -22),
+    ]
+    for place, (call, arguments, result) in enumerate(calls):
+        one.items.append(record.Event(2 * place + 1, call, 0, arguments, result, 2 * place + 2))
+    uses = follow.follow(one)
+    assert "as expected" in started(writer.write(writer.Plan(uses, {}, Regions(uses))), tmp_path)
+
+
+def test_what_does_not_compile_is_told_of_and_hinders_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(source: Path, *_: object) -> None:
+        if source.name == "program-0.c":
+            raise DoesNotCompile("program-0.c does not compile: error")
+
+    def run(_: object, jobs: dict[str, str], *__: object) -> dict[str, guest.Outcome]:
+        return dict.fromkeys(jobs, guest.Outcome(0, "as expected"))
+
+    monkeypatch.setattr(make, "compiled", refused)
+    monkeypatch.setattr(guest, "run", run)
+    machine = guest.Machine("6.12")
+    order = make.Order(machine, None, arch.default(), "Linux", tmp_path, whole=True)
+    made = make.of_recordings(order, [recording(KEY), recording(KEY)], {}, lambda _: None)
+    assert [each.reason for each in made] == ["program-0.c does not compile: error", ""]
 
 
 def of_two_processes(error: int, *, ends: bool = True) -> Recording:
