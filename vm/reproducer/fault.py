@@ -16,7 +16,7 @@ from typing import Any
 from vm.guest.tracee import unpack
 from vm.reproducer import names, uring
 from vm.reproducer.check import Answer, Check, Differs, Events, Holds, Ready, Result, Returns, Success, Unsupported
-from vm.reproducer.follow import CHILD, Use, completion_number, connected
+from vm.reproducer.follow import CHILD, Thing, Use, completion_number, connected
 from vm.reproducer.record import Event, Made, Note, Observed, Recording
 
 _WORDS = re.compile(r"expected (?P<wanted>[\w ]+?), got (?P<got>\w+(?: \d+)?)(?:: (?P<why>.*))?$", re.MULTILINE)
@@ -58,7 +58,7 @@ class Fault:
 
 def with_pseudo(recording: Recording, uses: Sequence[Use]) -> list[Use]:
     """Return the uses, with what the kernel wrote into memory as events of their own."""
-    written: set[tuple[int, int]] = set()
+    written = Written()
     by_number: dict[float, Use] = {use.event.number: use for use in uses}
     found: list[Use] = []
     for item in recording.items:
@@ -68,31 +68,59 @@ def with_pseudo(recording: Recording, uses: Sequence[Use]) -> list[Use]:
             found += _changes(item, written)
         elif isinstance(item, Event | Made) and (use := by_number.get(item.number)) is not None:
             found.append(use)
-            _note_targets(use.event, written)
+            _note_targets(use, written)
     return found
 
 
-def _changes(item: Observed, written: set[tuple[int, int]]) -> Iterator[Use]:
+@dataclass
+class Written:
+    """Memory that requests are to write into: ranges, with the things that these are of.
+
+    Attributes:
+        rings: of io_uring. A range may be the program's again once its request is done.
+        aio: of AIO.
+        groups: ranges of rings that are of groups: whose they are is known when one is asked for.
+    """
+
+    rings: dict[tuple[int, int], dict[int, Thing]] = field(default_factory=dict)
+    aio: dict[tuple[int, int], dict[int, Thing]] = field(default_factory=dict)
+    groups: set[tuple[int, int]] = field(default_factory=set)
+
+
+def _changes(item: Observed, written: Written) -> Iterator[Use]:
     for place, each in enumerate(item.changed):
         at, length = each["at"], each["length"]
-        if item.after or (at, length) in written:
+        ours = (at, length) in written.aio or ((at, length) in written.rings and item.completions)
+        if item.after or ours:
+            things = written.rings.get((at, length)) or written.aio.get((at, length)) or {}
             number = item.number + (500 + place) / 1000
-            yield Use(Event(number, "memory", 0, [at, length], length, item.number, out={0: each["data"]}))  # type: ignore[arg-type]
+            event = Event(number, "memory", 0, [at, length], length, item.number, out={0: each["data"]})  # type: ignore[arg-type]
+            yield Use(event, things)
 
 
-def _note_targets(event: Event, written: set[tuple[int, int]]) -> None:
+def _note_targets(use: Use, written: Written) -> None:
     """Remember which memory requests are to write into."""
+    event = use.event
     for request in event.more.get("submissions", ()):
+        found = []
         if request["opcode"] in (*uring.WRITES, uring.PROVIDE_BUFFERS) and "buffer" in request:
-            written.add((request["buffer"]["at"], request["buffer"]["length"]))
+            found = [request["buffer"]]
         if request["opcode"] in (uring.READV, uring.RECVMSG) and "message" in request:
-            written.update((part["at"], part["length"]) for part in request["message"].get("parts", ()))
+            found = request["message"].get("parts", ())
         if request["opcode"] == uring.COMMAND and request["offset"] == uring.GETSOCKOPT:
-            written.add((request["value"]["at"], request["value"]["length"]))
+            found = [request["value"]]
+        ranges = {(each["at"], each["length"]) for each in found}
+        if request["opcode"] == uring.PROVIDE_BUFFERS:
+            written.groups |= ranges
+        if request["flags"] & uring.SELECT:
+            ranges |= written.groups
+        things = {fd: thing for fd, thing in use.fds.items() if fd == request["fd"] and thing.kind != "ring"}
+        written.rings.update(dict.fromkeys(ranges, things))
     if event.call == "io_submit":
         for block in event.arguments[2]:
             if block.get("command") in (0, 7):
-                written.update((part["at"], part["length"]) for part in block["parts"])
+                things = {fd: thing for fd, thing in use.fds.items() if fd == block["fd"]}
+                written.aio.update({(part["at"], part["length"]): things for part in block["parts"]})
 
 
 def find(recording: Recording, uses: Sequence[Use], good: tuple[Recording, Sequence[Use]] | None = None) -> Fault:

@@ -192,6 +192,28 @@ def test_sockets_that_come_out_of_a_ring_are_followed(story: Story) -> None:
     assert found.uses[-1].things[0].type_ == "rng"
 
 
+@pytest.mark.parametrize(
+    ("type_", "done", "judged"),
+    [(b"hash", True, True), (b"hash", False, False), (b"rng", True, False)],
+    ids=["done", "not done", "random"],
+)
+def test_memory_is_judged_when_a_ring_says_that_it_was_written(type_: bytes, done: bool, judged: bool) -> None:
+    """Else it may be the program's own again; and what is random is never looked at."""
+    story = Story()
+    story.recording.items.pop()
+    address = b"\x26\0" + type_.ljust(14, b"\0") + bytes(8) + b"x".ljust(64, b"\0")
+    story.call("bind", [10, {"at": 1, "length": 88, "data": pack(address)}, 88], 0)
+    story.call("accept4", [10, 0, 0, 0], 11)
+    story.call("io_uring_setup", [8, 4096], 30)
+    buffer = {"at": 1 << 20, "length": 16, "data": pack(bytes(16))}
+    one = request(27, 11, address=1 << 20, length=16, data=1, buffer=buffer)
+    number = story.call("io_uring_enter", [30, 1, 0, 0, 0, 0], 1, more={"submissions": [one]})
+    changed = [{"at": 1 << 20, "length": 16, "data": pack(RIGHT)}]
+    story.recording.items.append(Observed(number + 1, False, changed, [[30, [1, 16, 0]]] if done else []))
+    checks = story.passes().checks
+    assert ([Holds(RIGHT)] in checks.values()) == judged
+
+
 def test_a_number_in_the_place_of_a_descriptor_is_none() -> None:
     """Of IORING_OP_SOCKET it is the family, of IORING_OP_PROVIDE_BUFFERS how many there are."""
     event = Event(1, "io_uring_enter", 0, [30, 2, 0, 0, 0, 0], 2)
