@@ -31,6 +31,17 @@ WRITER = "second_writer_is_told"
 CACHE = "leaves_it_as_it_was[authencesn(hmac(sha256),cbc(aes))-4-valid-page-start]"
 DIGEST = "failed_send_does_not_bring_the_digest_before_it_back"
 ALL = [AAD, KEY, WRITER, CACHE, DIGEST, "room_for_less_than_a_block", "aad_of_2_gib_is_refused[2147483648]"]
+# Of io_uring, AIO and epoll (vm/tests/data/requests.jsonl, made on 6.12.117).
+REQUESTS = [
+    "test_socket_and_close",
+    "test_uring.py::test_bind",
+    "into_a_buffer_that_the_kernel_chooses",
+    "tag_size_by_a_command",
+    "test_epoll_wakeup_events",
+    "test_time_limit_of_a_recv",
+    "test_poll_can_be_cancelled",
+    "outside_the_registered_buffer",
+]
 
 # What compiles for whom, where it is installed; gcc is (vm/setup.sh).
 COMPILERS = [
@@ -47,7 +58,7 @@ COMPILERS = [
 
 @functools.cache
 def recordings() -> dict[str, Recording]:
-    lines = (DATA / "recordings.jsonl").read_text().splitlines()
+    lines = [line for name in ("recordings", "requests") for line in (DATA / f"{name}.jsonl").read_text().splitlines()]
     return {each.test: each for each in record.load(lines)}
 
 
@@ -68,7 +79,7 @@ def text_of(name: str, *, masked: bool = False) -> str:
 
 
 def test_there_is_a_recording_of_each() -> None:
-    assert len(recordings()) == len(ALL)
+    assert len(recordings()) == len(ALL) + len(REQUESTS)
     assert {recording(name).outcome for name in ALL} == {"passed", "failed"}
 
 
@@ -114,6 +125,23 @@ def test_threads_are_there_where_the_test_had_them() -> None:
     assert "if (got >= 0 || errno != EBUSY)" in text
 
 
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("test_socket_and_close", ".opcode = IORING_OP_SOCKET, .fd = AF_ALG, .off = SOCK_SEQPACKET"),
+        ("test_uring.py::test_bind", ".opcode = 56 /* IORING_OP_BIND */"),
+        ("into_a_buffer_that_the_kernel_chooses", ".opcode = IORING_OP_PROVIDE_BUFFERS"),
+        ("tag_size_by_a_command", ".addr = SOL_ALG | (__u64)ALG_SET_AEAD_AUTHSIZE << 32"),
+        ("test_epoll_wakeup_events", "epoll_ctl(epoll, EPOLL_CTL_ADD, op,"),
+        ("test_time_limit_of_a_recv", "&(struct __kernel_timespec){"),
+        ("test_poll_can_be_cancelled", "syscall(SYS_io_cancel, context, &requests[0],"),
+        ("outside_the_registered_buffer", "IORING_REGISTER_BUFFERS"),
+    ],
+)
+def test_requests_are_named(name: str, part: str) -> None:
+    assert part in text_of(name)
+
+
 @pytest.mark.parametrize(("name", "most"), [(KEY, 60), (AAD, 80), (CACHE, 100)], ids=["key", "message", "file"])
 def test_a_program_is_short(name: str, most: int) -> None:
     """Whoever mends a kernel reads it: nothing stands in it that this program does not use."""
@@ -123,7 +151,7 @@ def test_a_program_is_short(name: str, most: int) -> None:
         assert text.count(f"{each}(") > 1, f"{each} is not used"
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", ALL + REQUESTS)
 def test_the_same_recording_gives_the_same_text(name: str) -> None:
     first = text_of(name)
     recordings.cache_clear()
@@ -140,7 +168,7 @@ def test_compilers_have_nothing_to_say(command: list[str], tmp_path: Path) -> No
         if not headers.exists():
             pytest.skip(f"no {headers}: the headers of that architecture are not installed")
         command = [*command, "-isystem", str(headers)]
-    for number, name in enumerate(ALL):
+    for number, name in enumerate(ALL + REQUESTS):
         for masked in (False, True):
             source = tmp_path / f"{number}.c"
             source.write_text(text_of(name, masked=masked))
