@@ -256,7 +256,7 @@ class Context:
             return self.within(region, at)
         if self.use.event.result == -14 or length > 1 << 28 or at >= 1 << 47 or at < 4096:
             return self.unreadable(at, length)
-        self.room = max(self.room, taken + length)
+        self.room = max(self.room, taken + length, 1)
         return "buffer" if not taken else f"buffer + {taken}"
 
     def written(self, place: int) -> bytes:

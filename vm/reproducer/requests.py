@@ -10,7 +10,14 @@ from vm.reproducer.check import Events, Result, Unsupported
 from vm.reproducer.context import Context, Said, errno_of, struct
 from vm.reproducer.follow import Use
 
-_AIO = {0: "IOCB_CMD_PREAD", 1: "IOCB_CMD_PWRITE", 2: "IOCB_CMD_FSYNC", 5: "IOCB_CMD_POLL"}
+_AIO = {
+    0: "IOCB_CMD_PREAD",
+    1: "IOCB_CMD_PWRITE",
+    2: "IOCB_CMD_FSYNC",
+    5: "IOCB_CMD_POLL",
+    7: "IOCB_CMD_PREADV",
+    8: "IOCB_CMD_PWRITEV",
+}
 _LONGEST_WAIT = 5
 
 
@@ -55,12 +62,15 @@ class Requests(Context):
     def _iocb(self, block: dict[str, Any]) -> tuple[int, list[str]]:
         if "command" not in block:
             raise Unsupported("an iocb that cannot be read")
-        if block["command"] in (7, 8):
-            raise Unsupported("an iocb with an iovec")
         said: list[str] = []
         number = self.blocks[block["at"]] = len(self.blocks)
         where, size = str(block.get("buffer", 0)), 0
-        for part in block["parts"]:
+        vectored = block["command"] in (7, 8)
+        if vectored:
+            # The kernel has read it when io_submit(2) returns.
+            parts = self.parts(block, "V" if block["command"] == 7 else "v", said)
+            where, size = f"(unsigned long)({parts})", len(block["parts"])
+        for part in () if vectored else block["parts"]:
             pointer = self.target(part, 0) if block["command"] == 0 else self.source(part, "data", said)
             where, size = f"(unsigned long)({pointer})", part["length"]
         fields = [f".aio_data = {block['data']}"] if block["data"] else []

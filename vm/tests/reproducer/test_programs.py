@@ -248,6 +248,29 @@ def test_a_file_that_was_there_is_made_as_far_as_it_is_read() -> None:
     assert 'open("/tmp/reproducer-0", O_RDONLY)' in text
 
 
+def test_memory_for_nothing_is_there_all_the_same() -> None:
+    one = Recording("test", complete=True)
+    one.items.append(record.Event(1, "socket", 0, [38, 5, 0], 10, 2))
+    one.items.append(record.Event(3, "read", 0, [10, {"at": 1 << 30, "length": 0}, 0], 0, 4))
+    uses = follow.follow(one)
+    text = writer.write(writer.Plan(uses, {}, Regions(uses)))
+    assert "static unsigned char buffer[1];" in text
+    assert "read(tfm, buffer, 0)" in text
+
+
+def test_vectors_of_aio_are_iovecs() -> None:
+    one = Recording("test", complete=True)
+    block: dict[str, Any] = {"at": 1 << 30, "data": 0, "command": 8, "fd": 10, "offset": 0, "flags": 0, "resfd": 0}
+    block["parts"] = [{"at": (1 << 30) + at, "length": 1, "data": pack(b"d")} for at in (64, 80)]
+    one.items.append(record.Event(1, "socket", 0, [38, 5, 0], 10, 2))
+    one.items.append(record.Event(3, "io_submit", 0, [1, 1, [block]], 1, 4))
+    uses = follow.follow(one)
+    text = writer.write(writer.Plan(uses, {}, Regions(uses)))
+    assert ".aio_lio_opcode = IOCB_CMD_PWRITEV" in text
+    assert "(struct iovec[]){ { shared, 1 }, { shared2, 1 } }" in text
+    assert ".aio_nbytes = 2" in text
+
+
 def test_what_netlink_answers_is_taken_from_its_message() -> None:
     one = Recording("test", complete=True)
     answer = struct.pack("@IHHIIi", 36, 2, 0, 0, 0, -17) + bytes(16)
