@@ -159,7 +159,8 @@ def resumable(vm: Vm) -> Vm:
     """
     model = profile.cpu(vm.architecture, vm.profile or vm.accelerator, vm.accelerator, vm.cpu).partition(",")[0]
     whatever = vm.accelerator == "kvm" and model == "host"
-    return dataclasses.replace(vm, resumes=bool(vm.images) and vm.ports == "virtio" and not whatever)
+    seen = vm.architecture.name in arch.RESUMES
+    return dataclasses.replace(vm, resumes=seen and bool(vm.images) and vm.ports == "virtio" and not whatever)
 
 
 def has(distribution: str) -> bool:
