@@ -147,7 +147,7 @@ class Architecture:
 
 
 RESUMES = frozenset(("x86_64", "aarch64", "s390x", "ppc64le"))
-"""Names of those whose machines were seen to be saved and to go on; those of i686 did not come up with what it takes."""
+"""Names of those whose machines were seen to be saved and to go on; i686 did not come up with what it takes."""
 
 _X86_64 = Architecture(
     name="x86_64",
