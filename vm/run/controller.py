@@ -10,31 +10,43 @@ import shlex
 import shutil
 import sys
 import time
-from collections import Counter
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from vm.base import arch, files, room
+from vm.base import files, room
 from vm.base.command import say
 from vm.base.errors import UsageError
 from vm.base.files import ROOT
 from vm.base.words import plural
 from vm.guest import expect, internals, journal
-from vm.kernels import axes, versions
+from vm.kernels import axes
 from vm.kernels.resolve import resolve
 from vm.kernels.spec import RUNNING, Kernel
 from vm.klog import source_lines
 from vm.klog.splats import Splat
-from vm.machine import features, own_root
-from vm.machine.accel import Accelerator, probe
+from vm.machine import own_root
 from vm.machine.vm import Vm
 from vm.report import files as report
 from vm.results import clean, junit, table, write
 from vm.results.model import Run, Verdict
-from vm.run import first, known, live, lost_log, reproducers, resume, skipped, skips, stop
+from vm.run import (
+    again,
+    closing,
+    directories,
+    first,
+    host,
+    known,
+    live,
+    lost_log,
+    reproducers,
+    resume,
+    skipped,
+    skips,
+    stop,
+)
 from vm.run.command import joined
 from vm.run.config import EXPECTED, JUNIT, LABELS, RUN_DIRECTORY, SELECTED
 from vm.run.deadlines import Deadlines, deadlines
@@ -43,9 +55,6 @@ from vm.run.record import Recorder
 from vm.run.session import VmSession
 
 RESUMED = pytest.StashKey[resume.Resumed]()
-# MiB that QEMU and the relay take besides the guest's memory.
-_OVERHEAD = 150
-_NONE = Accelerator("none", "no virtual machine", 1.0)
 
 
 def prepare(config: pytest.Config) -> None:
@@ -65,7 +74,7 @@ def prepare(config: pytest.Config) -> None:
     if config.option.vm_resume:
         _prepare_again(config)
     try:
-        config.stash[RUN_DIRECTORY] = config.stash.get(RUN_DIRECTORY, None) or _new_directory(
+        config.stash[RUN_DIRECTORY] = config.stash.get(RUN_DIRECTORY, None) or directories.new(
             Path(config.option.results or ROOT / "results")
         )
     except OSError as error:
@@ -122,7 +131,7 @@ class Controller(KernelList):
                 left = "it is as it was" if RESUMED in config.stash else "this run has no results"
                 say(f"{str(error) or 'stopped'} before the first test: {left}")
             raise
-        _point_latest_to(directory)
+        directories.point_latest_to(directory)
 
     def _begin(self, config: pytest.Config) -> None:
         """Find out all that a run needs to know, and write down that it began."""
@@ -132,8 +141,8 @@ class Controller(KernelList):
             self.kinds = _kinds(config)
             issues = known.load_for(config)
             self.first = _first(config, self.kernels)
-            self.accelerators = _accelerators(self.kernels, config)
-            self.features = _features(self.kernels, config)
+            self.accelerators = host.accelerators(self.kernels, config)
+            self.features = host.features_of(self.kernels, config)
         except UsageError as error:
             raise pytest.UsageError(str(error)) from None
         self.config = config
@@ -183,8 +192,11 @@ class Controller(KernelList):
     def _command(self, kernel: Kernel) -> str:
         """Return the command that runs the suite on one kernel once more, booted as it was."""
         option = self.config.option
-        words = [f"--kernel={_exact(kernel)}", *(f"--kernel-argument={each}" for each in option.vm_kernel_arguments)]
-        command = shlex.join([*_pytest(), *words, *["--thorough"] * option.thorough])
+        words = [
+            f"--kernel={again.exact(kernel)}",
+            *(f"--kernel-argument={each}" for each in option.vm_kernel_arguments),
+        ]
+        command = shlex.join([*again.pytest_words(), *words, *["--thorough"] * option.thorough])
         # Ids of tests are relative to the project's directory, and paths to the one we are in.
         there = self.config.rootpath
         return command if Path.cwd() == there else f"cd {shlex.quote(str(there))} && {command}"
@@ -196,7 +208,7 @@ class Controller(KernelList):
         return Plan(
             kernels=self.kernels,
             vms=option.vms or max(1, min(4, share)),
-            at_once=option.vm_at_once or _room(option.vm_memory),
+            at_once=option.vm_at_once or host.room_for(option.vm_memory),
             accelerators=self.accelerators,
             descriptions={kernel.name: self._vm(kernel, limits[kernel.name]) for kernel in self.kernels},
             directory=self.config.stash[RUN_DIRECTORY],
@@ -276,7 +288,7 @@ class Controller(KernelList):
 
     def pytest_report_header(self) -> list[str]:
         """Say what will run, and how."""
-        used = {self.accelerators[kernel.name]: None for kernel in self.kernels if kernel.image} or [_NONE]
+        used = {self.accelerators[kernel.name]: None for kernel in self.kernels if kernel.image} or [host.NONE]
         lines = [f"accelerator: {accelerator.name} ({accelerator.reason})" for accelerator in used]
         lines += [self.features.missing] if self.features.missing else []
         lines += [
@@ -439,7 +451,7 @@ class Controller(KernelList):
         arguments += [f"--kernel-argument={each}" for each in option.vm_kernel_arguments]
         kernels = {
             kernel.name: reproducers.Booted(
-                _exact(kernel), tuple(arguments), kernel.architecture, kernel.image is not None
+                again.exact(kernel), tuple(arguments), kernel.architecture, kernel.image is not None
             )
             for kernel in self.kernels
         }
@@ -454,27 +466,14 @@ class Controller(KernelList):
     def pytest_terminal_summary(self, terminalreporter: Any, exitstatus: int) -> Generator[None, None, None]:
         """Print what pytest does not: verdicts of its unknown kinds, and the table."""
         assert self.run is not None
-        for verdict in Verdict:
-            tests = [test for kernel in self.run.kernels for test in kernel.tests if test.verdict is verdict]
-            if verdict.pytests or not tests or (verdict is Verdict.NOT_RUN and self.session.stopped):
-                continue
-            terminalreporter.write_sep("=", verdict.value.upper(), red=True)
-            if verdict is Verdict.NOT_RUN:
-                for reason, count in Counter(test.reason for test in tests).items():
-                    terminalreporter.write_line(f"{plural(count, 'test')} not run: {reason.removeprefix('not run: ')}")
-                continue
-            for test in tests:
-                terminalreporter.write_sep("_", test.nodeid, red=True)
-                terminalreporter.write_line(test.details)
-                terminalreporter.write_sep("-", "run this again")
-                terminalreporter.write_line(test.rerun)
+        closing.unknown_to_pytest(terminalreporter, self.run, self.session.stopped)
         yield
         if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
             left_out = len(terminalreporter.stats.get("deselected", []))
             terminalreporter.write_line(f"no test was selected: {left_out} were left out by -k, -m, --lf or the like")
-        self._say_stalls(terminalreporter, self.run)
-        self._say_known_issues(terminalreporter, self.run)
-        self._say_skipped(terminalreporter, self.run)
+        closing.stalls(terminalreporter, self.run)
+        closing.known_issues(terminalreporter, self.run, self.versions, self.issues)
+        closing.skips(terminalreporter, self.run, self.kinds, self.session.plan.directory)
         terminalreporter.write_sep("=", "kernels")
         terminalreporter.write_line(table.table(self.run))
         terminalreporter.write_line(self.trouble or f"results: {files.shown(self.session.plan.directory)}")
@@ -482,40 +481,6 @@ class Controller(KernelList):
             terminalreporter.write_line(note)
         if many := clean.hint(ROOT / "results"):
             terminalreporter.write_line(many)
-
-    def _say_stalls(self, terminalreporter: Any, run: Run) -> None:
-        """Tell what was not taken for a verdict, since the host gave a machine no time."""
-        found = [stall for kernel in run.kernels for stall in kernel.stalls]
-        if found:
-            terminalreporter.write_sep("=", "stalls of the host")
-        for stall in found:
-            terminalreporter.write_line(
-                f"{stall.vm} was kept from running for {stall.seconds:g} s in {stall.test}; no verdict: {stall.instead}"
-            )
-
-    def _say_skipped(self, terminalreporter: Any, run: Run) -> None:
-        """Tell what the kernels do not have; each has the list among its results."""
-        lines = []
-        for kernel in run.kernels:
-            reasons = Counter(test.reason for test in kernel.tests if test.verdict is Verdict.SKIPPED)
-            if line := skipped.summary(kernel.name, reasons, self.kinds):
-                lines.append(line)
-                with contextlib.suppress(OSError):  # the disk is full: that is told of with the results
-                    place = self.session.plan.directory / "kernels" / kernel.name
-                    place.mkdir(parents=True, exist_ok=True)
-                    files.replace_text(place / "skipped", skipped.listing(reasons))
-        if lines:
-            terminalreporter.write_sep("=", "skipped")
-            terminalreporter.write_line("\n".join(lines))
-
-    def _say_known_issues(self, terminalreporter: Any, run: Run) -> None:
-        """Name the known issues of each kernel, those first that a test has shown."""
-        for kernel in run.kernels:
-            shown = Counter(test.known_issue for test in kernel.tests if test.known_issue)
-            if lines := known.summary(self.versions[kernel.name], self.issues, shown):
-                terminalreporter.write_sep("=", f"known issues of {kernel.name}")
-                for line in lines:
-                    terminalreporter.write_line(line)
 
 
 def _skip_budget(config: pytest.Config) -> list[skips.Rule] | None:
@@ -538,76 +503,3 @@ def _first(config: pytest.Config, kernels: Sequence[Kernel]) -> first.First:
         return first.First()
     named = config.getini("near_map")
     return first.chosen(config.stash[RUN_DIRECTORY], kernels, config.rootpath / named if named else None)
-
-
-def _accelerators(kernels: Sequence[Kernel], config: pytest.Config) -> dict[str, Accelerator]:
-    """Find out how QEMU runs the guests of each kernel that has any."""
-    option, found = config.option, {kernel.name: _NONE for kernel in kernels}
-    for kernel in kernels:
-        if kernel.image:
-            found[kernel.name] = probe(option.qemu, option.accel, cpu=option.cpu, architecture=kernel.architecture)
-    return found
-
-
-def _features(kernels: Sequence[Kernel], config: pytest.Config) -> features.Features:
-    """Find out what QEMU has, when there will be guests: what each of several has."""
-    architectures = {kernel.architecture for kernel in kernels if kernel.image and not config.option.vm_command}
-    found = [features.probe(each, config.option.qemu) for each in architectures]
-    each_has = (all(getattr(each, field.name) for each in found) for field in dataclasses.fields(features.Features))
-    return features.Features(*each_has)
-
-
-def _room(memory: int) -> int:
-    """Return how many machines of ``memory`` MiB this host carries at once: by its processors, and by its memory."""
-    by_memory = min(room.memory() // 2**20 // (memory + _OVERHEAD), sys.maxsize)
-    return max(1, min(int(by_memory), max(4, 2 * room.processors())))
-
-
-def _exact(kernel: Kernel) -> str:
-    """Return a spec that means this kernel and no newer one: ``6.12`` may be another tomorrow."""
-    if kernel.axes:
-        plain, names = axes.split(kernel.spec)
-        return _exact(dataclasses.replace(kernel, spec=plain, axes=())) + axes.suffix(names)
-    word, colon, rest = kernel.spec.partition(":")
-    if colon and arch.asked(word) is not None and not Path(kernel.spec).exists():
-        return f"{word}:{_exact(dataclasses.replace(kernel, spec=rest))}"
-    path, plus, fragments = kernel.spec.partition("+")
-    if path and Path(path).exists():
-        return f"{Path(path).absolute()}{plus}{fragments}"
-    if not kernel.version or kernel.image is None or kernel.spec.startswith("source:"):
-        return kernel.spec
-    suite, slash, _ = kernel.spec.rpartition("/")
-    return f"{suite}{slash}{versions.with_flavour(kernel.version, kernel.release)}"
-
-
-def _new_directory(parent: Path) -> Path:
-    """Make the directory of a new run."""
-    parent = parent.absolute()
-    parent.mkdir(parents=True, exist_ok=True)
-    stem = time.strftime("%Y-%m-%dT%H-%M-%S")
-    for number in range(1, 1000):
-        directory = parent / (stem if number == 1 else f"{stem}.{number}")
-        try:
-            directory.mkdir()
-        except FileExistsError:
-            continue
-        return directory
-    raise FileExistsError(f"too many runs in {parent} at {stem}")
-
-
-def _point_latest_to(directory: Path) -> None:
-    link = directory.parent / f".latest.{os.getpid()}"
-    try:
-        link.symlink_to(directory.name)
-        link.rename(directory.parent / "latest")
-    except OSError as error:  # a directory of that name, from an archive; a file system without links
-        link.unlink(missing_ok=True)
-        say(f"no link {directory.parent / 'latest'} to these results: {error.strerror}")
-
-
-def _pytest() -> list[str]:
-    """Return the words that call pytest; unpacked from an archive it has no script (vm/roots/tarball.py)."""
-    script = Path(sys.prefix) / "bin/pytest"
-    if script.exists() or not os.environ.get("PYTHONPATH"):
-        return [files.shown(script)]
-    return ["env", f"PYTHONPATH={os.environ['PYTHONPATH']}", sys.executable, "-m", "pytest"]

@@ -14,7 +14,7 @@ import pytest
 
 from vm.base.files import ROOT
 from vm.kernels.spec import Kernel, several
-from vm.run import command, controller, plugin
+from vm.run import again, command, plugin
 from vm.tests.archive import bzimage
 from vm.tests.harness import FAKE_GUEST, Project, Run
 
@@ -129,7 +129,7 @@ def test_results_in_a_directory_that_exists(project: Project) -> None:
 )
 def test_what_is_run_again_is_exactly_this_kernel(spec: str, exact: str) -> None:
     kernel = Kernel("6.1.176", spec, "6.1.0-50-amd64", Path("vmlinuz"), version="6.1.176-1")
-    assert controller._exact(kernel) == exact
+    assert again.exact(kernel) == exact
 
 
 def test_from_a_subdirectory(project: Project, image: Path) -> None:
