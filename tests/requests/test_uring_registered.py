@@ -47,6 +47,20 @@ def memory() -> Iterator[Memory]:
         yield made
 
 
+def works(subject: Subject, ring: Ring, fd: int, flags: int = 0) -> None:
+    """Send a request and receive its result by the ring alone.
+
+    Args:
+        fd: of an op socket, or with IOSQE_FIXED_FILE in ``flags`` its place among the registered files.
+    """
+    message = Message([subject.message], subject.control)
+    sent = Request(OP_SENDMSG, fd, address=message.address, length=1, flags=flags)
+    assert done(ring, sent) == len(subject.message)
+    buffer = bytearray(len(subject.answer))
+    assert done(ring, Request(OP_RECV, fd, buffer, flags=flags)) == len(buffer)
+    assert buffer == subject.answer
+
+
 # Sockets that only the ring holds ------------------------------------------------------------------------------------
 
 
@@ -60,15 +74,12 @@ def test_op_socket_without_a_descriptor(subject: Subject, ring: Ring) -> None:
         op = transform.tfm.accept()
         ring.register_files([-1, op.fd])
         op.close()
-        message = Message([subject.message], subject.control)
-        sent = Request(OP_SENDMSG, 1, address=message.address, length=1, flags=IOSQE_FIXED_FILE)
-        assert done(ring, sent) == len(subject.message)
+        works(subject, ring, 1, IOSQE_FIXED_FILE)
         buffer = bytearray(len(subject.answer))
-        assert done(ring, Request(OP_RECV, 1, buffer, flags=IOSQE_FIXED_FILE)) == len(buffer)
-        assert buffer == subject.answer
         assert done(ring, Request(OP_RECV, 0, buffer, flags=IOSQE_FIXED_FILE)) == -errno.EBADF
         ring.unregister_files()
         assert done(ring, Request(OP_RECV, 1, buffer, flags=IOSQE_FIXED_FILE)) == -errno.EBADF
+        assert buffer == bytes(len(buffer))
 
 
 @each_type
@@ -91,12 +102,7 @@ def test_op_socket_that_never_has_a_descriptor(subject: Subject, ring: Ring) -> 
         if result == -errno.EINVAL:
             older("kernel's io_uring has no ACCEPT into registered files")
         assert result == 0
-        message = Message([subject.message], subject.control)
-        sent = Request(OP_SENDMSG, 1, address=message.address, length=1, flags=IOSQE_FIXED_FILE)
-        assert done(ring, sent) == len(subject.message)
-        buffer = bytearray(len(subject.answer))
-        assert done(ring, Request(OP_RECV, 1, buffer, flags=IOSQE_FIXED_FILE)) == len(buffer)
-        assert buffer == subject.answer
+        works(subject, ring, 1, IOSQE_FIXED_FILE)
 
 
 # Rings and bundles of buffers ----------------------------------------------------------------------------------------
@@ -178,11 +184,7 @@ def test_thread_of_the_kernel_submits(subject: Subject) -> None:
     with need_ring(8, SETUP_SQPOLL) as ring, subject.open() as transform:
         op = transform.op
         for _ in range(3):
-            message = Message([subject.message], subject.control)
-            assert done(ring, Request(OP_SENDMSG, op.fd, address=message.address, length=1)) == len(subject.message)
-            buffer = bytearray(len(subject.answer))
-            assert done(ring, Request(OP_RECV, op.fd, buffer)) == len(buffer)
-            assert buffer == subject.answer
+            works(subject, ring, op.fd)
         message = Message([b"x"], b"\0" * 3)
         sent = Request(OP_SENDMSG, transform.tfm.fd, address=message.address, length=1)
         assert done(ring, sent) == -errno.EOPNOTSUPP
