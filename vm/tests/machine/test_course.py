@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import shlex
 import stat
 import subprocess
 import sys
@@ -133,7 +134,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.setenv("AFALG_CACHE", str(tmp_path / "cache"))
     qemu = tmp_path / "qemu"
     version = '[ "$1" != --version ] || { echo QEMU emulator version 7.2.0; exit; }'
-    qemu.write_text(f'#!/bin/sh\n{version}\nexec {sys.executable} -m vm.tests.stub_qemu "$@"\n')
+    qemu.write_text(f'#!/bin/sh\n{version}\nexec {shlex.quote(sys.executable)} -m vm.tests.stub_qemu "$@"\n')
     qemu.chmod(0o755)
     files = {name: tmp_path / name for name in ("image", "root", "busybox")}
     files["image"].write_bytes(bzimage("6.1.0-fake"))
