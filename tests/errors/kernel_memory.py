@@ -59,26 +59,31 @@ def given() -> Given:
 
 
 def lost(call: Callable[[], None], rounds: int = ROUNDS) -> list[str]:
-    """Return what a call loses each time it is made, in words: whatever has grown by as much as it was repeated.
+    """Return what a call loses each time it is made, in words: whatever grows again and again as it is repeated.
 
-    It is made once beforehand: caches of the kernel, modules and Python's own memory come with the first. Others free
-    memory meanwhile: a look may show half of what is lost, all of them together three quarters. And others take some:
-    what has grown once, and not with each look again, is theirs.
+    It is made once beforehand: caches of the kernel, modules and Python's own memory come with the first. Others take
+    memory and free some meanwhile, for which one look of four may show nothing, and each half of what is lost; and
+    what has grown at one look, and not with each again, is theirs.
     """
     call()
     looks: list[dict[str, int]] = []
     for _ in range(_STARTS):
         before = _at_rest()
         looks, now = _grown(call, rounds, before)
-        if looks[-1] or not _fell(before, now, rounds):
+        # What others gave back (of a module, freed late) or took may hide as many that were lost.
+        if len(looks) == _LOOKS or abs(now.pages - before.pages) <= _NOISE:
             break
-    calls = _LOOKS * rounds
-    first, last = looks[0], looks[-1]
     return [
-        f"{name}: {more} more after {calls} calls"
-        for name, more in sorted(last.items())
-        if more >= calls * 3 // 4 and more - first.get(name, 0) >= (calls - rounds) // 2
+        f"{name}: {more} more after {_LOOKS * rounds} calls"
+        for name, more in sorted(looks[-1].items())
+        if _grows([look.get(name, 0) for look in looks], rounds)
     ]
+
+
+def _grows(totals: list[int], rounds: int) -> bool:
+    """Whether something that has grown by so much until each look has grown at all of them but one."""
+    steps = [more - less for less, more in zip([0, *totals], totals, strict=False)]
+    return len(totals) == _LOOKS and sum(step >= rounds // 2 for step in steps) >= _LOOKS - 1
 
 
 def _at_rest() -> Given:
@@ -91,36 +96,38 @@ def _at_rest() -> Given:
 
 
 def _grown(call: Callable[[], None], rounds: int, before: Given) -> tuple[list[dict[str, int]], Given]:
-    """Return what has grown at each look, which ends with one at which nothing has; and what is given out then."""
+    """Return by how much all has grown until each look, and what is given out at the last.
+
+    The last is one at which nothing has grown by half of what was called.
+    """
     now = before
     looks: list[dict[str, int]] = []
     for look in range(1, _LOOKS + 1):
         for _ in range(rounds):
             call()
-        grown, now = _settled(before, look * rounds // 2, _LAST_SECONDS if look == _LOOKS else _LOOK_SECONDS)
-        looks.append(grown)
-        if not grown:
+        suspicious = look * rounds // 2
+        now = _settled(before, suspicious, _LAST_SECONDS if look == _LOOKS else _LOOK_SECONDS)
+        looks.append(_growth(before, now))
+        if not any(more >= suspicious for more in looks[-1].values()):
             break
     return looks, now
 
 
-def _fell(before: Given, now: Given, rounds: int) -> bool:
-    """Whether others gave back so many pages meanwhile (of a module, freed late) that a loss would not have shown."""
-    return before.pages - now.pages >= rounds // 2
+def _growth(before: Given, now: Given) -> dict[str, int]:
+    grown = {name: count - before.objects.get(name, 0) for name, count in now.objects.items()}
+    return {**grown, "pages": now.pages - before.pages}
 
 
-def _settled(before: Given, suspicious: int, seconds: float) -> tuple[dict[str, int], Given]:
-    """Return what has grown by so much, once nothing has, or once it has not become less for a while.
+def _settled(before: Given, suspicious: int, seconds: float) -> Given:
+    """Return what is given out once nothing has grown by so much, or once that has not become less for a while.
 
     RCU and work queues free later, on a machine that gets little time from its host much later.
     """
     end, least = 0.0, math.inf
     while True:
         now = given()
-        grown = {name: count - before.objects.get(name, 0) for name, count in now.objects.items()}
-        grown["pages"] = now.pages - before.pages
-        grown = {name: more for name, more in grown.items() if more >= suspicious}
-        if sum(grown.values()) < least:
-            end, least = time.monotonic() + seconds, sum(grown.values())
+        grown = sum(more for more in _growth(before, now).values() if more >= suspicious)
+        if grown < least:
+            end, least = time.monotonic() + seconds, grown
         if not grown or time.monotonic() > end:
-            return grown, now
+            return now

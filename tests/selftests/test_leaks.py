@@ -228,6 +228,36 @@ def test_pages_that_others_take_once_are_not_lost(monkeypatch: pytest.MonkeyPatc
     assert kernel_memory.lost(memory.call) == []
 
 
+@pytest.mark.parametrize(
+    ("pages", "at", "freed", "found"),
+    [
+        # The call before the first look is one, and 32 are between two looks.
+        (1, 20, 50, ["kmalloc-64: 128 more after 128 calls", "pages: 78 more after 128 calls"]),
+        (1, 50, 50, ["kmalloc-64: 128 more after 128 calls", "pages: 78 more after 128 calls"]),
+        (0, 50, -128, ["kmalloc-64: 128 more after 128 calls"]),
+        (0, 20, -128, ["kmalloc-64: 128 more after 128 calls"]),
+    ],
+    ids=["freed-before-a-look", "freed-between-looks", "taken-between-looks", "taken-before-a-look"],
+)
+def test_pages_are_told_apart_beside_objects_that_are_lost(
+    pages: int, at: int, freed: int, found: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others give back or take some hundred kilobytes once; the call loses an object each time, and a page or none."""
+    calls = 0
+
+    def call() -> None:
+        nonlocal calls
+        calls += 1
+
+    def given() -> kernel_memory.Given:
+        return kernel_memory.Given({"kmalloc-64": calls}, 1000 + pages * calls - freed * (calls >= at))
+
+    monkeypatch.setattr(kernel_memory, "given", given)
+    monkeypatch.setattr(kernel_memory, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(kernel_memory, "_LAST_SECONDS", 0.01)
+    assert kernel_memory.lost(call) == found
+
+
 def test_objects_that_are_freed_late_are_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """By RCU, on a machine that has little time for it: a few at each look, for longer than is waited for the next."""
     held, clock = 0, 0.0
