@@ -7,13 +7,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from vm.guest import syscalls
+from vm.guest import syscalls, uring
 from vm.guest.tracee import Memory, pack
 
-# Requests of io_uring whose address is of data: what is read, what is written, and what is a msghdr or an iovec.
-_URING_READS, _URING_WRITES = {23, 26, 5, 47}, {22, 27, 4}
-_URING_MESSAGES = {9: "m", 10: "M", 1: "V", 2: "v"}
-_URING_TIMEOUT, _URING_PROVIDE, _URING_COMMAND, _URING_BIND = 15, 31, 46, 56
 _SQE = ("opcode", "flags", "priority", "fd", "offset", "address", "length", "op_flags", "data", "group", "personality",
         "splice_fd_in", "option", "pad")  # fmt: skip
 
@@ -46,15 +42,12 @@ def before(memory: Memory, letter: str, value: int, number: int, arguments: Sequ
             for at in range(min(arguments[number], 64))
         ]
     if letter == "P":
-        raw = memory.read(value, 8 * arguments[number])
-        return [list(struct.unpack_from("@ihh", raw, 8 * at)) for at in range(len(raw) // 8)]
+        return _polled(memory, value, arguments[number])
     if letter == "I":
         return [iocb(memory, memory.word(value + 8 * at)) for at in range(min(arguments[number], 1024))]
-    if letter == "g":
-        return {"at": value}
     if letter == ">":
         return {"at": value, "length": arguments[number]}
-    if letter in "=Ee":
+    if letter in "=gEe":
         return {"at": value}
     return value
 
@@ -74,8 +67,7 @@ def after(memory: Memory, letter: str, value: int, number: int, arguments: Seque
         place = arguments.index(value)
         return pack(memory.read(value, memory.word(arguments[place + 1], 4)))
     if letter == "P":
-        raw = memory.read(value, 8 * arguments[number])
-        return [list(struct.unpack_from("@ihh", raw, 8 * at)) for at in range(len(raw) // 8)]
+        return _polled(memory, value, arguments[number])
     if letter == "E":
         raw = memory.read(value, 32 * result)
         return [list(struct.unpack_from("@QQqq", raw, 32 * at)) for at in range(len(raw) // 32)]
@@ -130,6 +122,12 @@ def scattered(memory: Memory, letter: str, value: int, count: int) -> dict[str, 
     return said
 
 
+def _polled(memory: Memory, address: int, count: int) -> list[list[int]]:
+    """Return ``count`` of ``struct pollfd``: descriptor, what is asked for, what was told."""
+    raw = memory.read(address, 8 * count)
+    return [list(struct.unpack_from("@ihh", raw, 8 * at)) for at in range(len(raw) // 8)]
+
+
 def _gathered(memory: Memory, iov: int, count: int, size: int) -> dict[str, Any]:
     """Return what was written into the parts of an iovec, one after the other."""
     raw = memory.read(iov, 16 * min(count, 2048))
@@ -168,25 +166,27 @@ def sqe(memory: Memory, raw: bytes) -> tuple[dict[str, Any], list[tuple[int, int
     """Return a ``struct io_uring_sqe``, and the ranges of memory that the kernel keeps: addresses and lengths."""
     said: dict[str, Any] = dict(zip(_SQE, struct.unpack("@BBHiQQIIQHHiQQ", raw), strict=True))
     opcode, kept = said["opcode"], []
-    if opcode in _URING_READS or opcode in _URING_WRITES:
+    if opcode in (*uring.READS, *uring.WRITES):
         said["buffer"] = memory.buffer(said["address"], said["length"])
-        if opcode in _URING_WRITES:
+        if opcode in uring.WRITES:
             kept.append((said["address"], said["length"]))
-    elif letter := _URING_MESSAGES.get(opcode):
+    elif letter := uring.MESSAGES.get(opcode):
         said["message"] = scattered(memory, letter, said["address"], said["length"] or 1)
         if letter in "MV":
             kept += [(part["at"], part["length"]) for part in said["message"].get("parts", ())]
-    elif opcode == _URING_PROVIDE:
+    elif opcode == uring.PROVIDE_BUFFERS:
         # As many buffers as the descriptor's field says, one behind the other.
         size = said["length"] * max(said["fd"], 0)
         said["buffer"] = memory.buffer(said["address"], size)
         kept.append((said["address"], size))
-    elif opcode == _URING_COMMAND:
+    elif opcode == uring.COMMAND:
         size = min(max(said["splice_fd_in"], 0), 4096)
         said["value"] = memory.buffer(said["option"], size)
         kept.append((said["option"], size))
-    elif opcode in (_URING_TIMEOUT, _URING_BIND):
-        said["buffer"] = memory.buffer(said["address"], 16 if opcode == _URING_TIMEOUT else min(said["offset"], 128))
+    elif opcode in (uring.LINK_TIMEOUT, uring.BIND):
+        said["buffer"] = memory.buffer(
+            said["address"], 16 if opcode == uring.LINK_TIMEOUT else min(said["offset"], 128)
+        )
     return said, kept
 
 

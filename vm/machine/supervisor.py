@@ -93,8 +93,8 @@ class Supervisor:
         from vm.machine.qemu import command_line
 
         guest_init.write(self.vm, self.directory)
-        wake = self._wake_of_qemu.fileno() if self._wake_of_qemu else None
-        return command_line(self.vm, self.directory, self._port_of_guest, self._qmp_of_qemu.fileno(), wake)
+        port = self._wake_of_qemu.fileno() if self._wake_of_qemu else None
+        return command_line(self.vm, self.directory, self._port_of_guest, self._qmp_of_qemu.fileno(), port)
 
     @contextlib.contextmanager
     def running(
@@ -175,8 +175,9 @@ class Supervisor:
         return self.status.state == "up"
 
     def last_words(self) -> str:
-        """Return the last line of QEMU's own messages."""
-        return last_line(self._text("qemu.log")) if self._text("qemu.log").strip() else ""
+        """Return the last line of QEMU's own messages; empty when it had none."""
+        said = self._text("qemu.log")
+        return last_line(said) if said.strip() else ""
 
     def heard(self) -> None:
         """The guest said something, on a port of the caller's."""

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from vm.guest import uring
 from vm.guest.tracee import unpack
-from vm.reproducer import names, uring
+from vm.reproducer import names
 from vm.reproducer.check import Answer, Check, Differs, Events, Holds, Ready, Result, Returns, Success, Unsupported
 from vm.reproducer.follow import CHILD, Thing, Use, completion_number, connected
 from vm.reproducer.record import Event, Made, Note, Observed, Recording

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from vm.guest import syscalls
+from vm.guest import syscalls, uring
 from vm.guest.tracee import unpack
-from vm.reproducer import names, uring
+from vm.reproducer import names
 from vm.reproducer.record import Event, Made, Observed, Recording
 
 NETLINK_CRYPTO = 21

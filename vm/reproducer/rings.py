@@ -5,8 +5,9 @@ from __future__ import annotations
 import struct as binary
 from typing import Any
 
+from vm.guest import uring
 from vm.guest.tracee import unpack
-from vm.reproducer import names, uring
+from vm.reproducer import names
 from vm.reproducer.check import Unsupported
 from vm.reproducer.context import Said, signed, struct
 from vm.reproducer.follow import Use

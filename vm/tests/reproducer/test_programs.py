@@ -78,6 +78,12 @@ def text_of(name: str, *, masked: bool = False) -> str:
     return writer.write(plan)
 
 
+def written(one: Recording) -> str:
+    """Return the program of all that was recorded, with nothing judged."""
+    uses = follow.follow(one)
+    return writer.write(writer.Plan(uses, {}, Regions(uses)))
+
+
 def test_there_is_a_recording_of_each() -> None:
     assert len(recordings()) == len(ALL) + len(REQUESTS)
     assert {recording(name).outcome for name in ALL} == {"passed", "failed"}
@@ -242,8 +248,7 @@ def test_a_file_that_was_there_is_made_as_far_as_it_is_read() -> None:
     ]
     for place, (call, arguments, result, more) in enumerate(calls):
         one.items.append(record.Event(2 * place + 1, call, 0, arguments, result, 2 * place + 2, more=more))
-    uses = follow.follow(one)
-    text = writer.write(writer.Plan(uses, {}, Regions(uses)))
+    text = written(one)
     assert 'file_with("/tmp/reproducer-0", "root", 4, 7);' in text
     assert 'open("/tmp/reproducer-0", O_RDONLY)' in text
 
@@ -252,8 +257,7 @@ def test_memory_for_nothing_is_there_all_the_same() -> None:
     one = Recording("test", complete=True)
     one.items.append(record.Event(1, "socket", 0, [38, 5, 0], 10, 2))
     one.items.append(record.Event(3, "read", 0, [10, {"at": 1 << 30, "length": 0}, 0], 0, 4))
-    uses = follow.follow(one)
-    text = writer.write(writer.Plan(uses, {}, Regions(uses)))
+    text = written(one)
     assert "static unsigned char buffer[1];" in text
     assert "read(tfm, buffer, 0)" in text
 
@@ -264,8 +268,7 @@ def test_vectors_of_aio_are_iovecs() -> None:
     block["parts"] = [{"at": (1 << 30) + at, "length": 1, "data": pack(b"d")} for at in (64, 80)]
     one.items.append(record.Event(1, "socket", 0, [38, 5, 0], 10, 2))
     one.items.append(record.Event(3, "io_submit", 0, [1, 1, [block]], 1, 4))
-    uses = follow.follow(one)
-    text = writer.write(writer.Plan(uses, {}, Regions(uses)))
+    text = written(one)
     assert ".aio_lio_opcode = IOCB_CMD_PWRITEV" in text
     assert "(struct iovec[]){ { shared, 1 }, { shared2, 1 } }" in text
     assert ".aio_nbytes = 2" in text
@@ -296,8 +299,7 @@ def test_a_socket_of_another_family_hides_no_call(tmp_path: Path) -> None:
     ]
     for place, (call, arguments, result) in enumerate(calls):
         one.items.append(record.Event(2 * place + 1, call, 0, arguments, result, 2 * place + 2))
-    uses = follow.follow(one)
-    assert "as expected" in started(writer.write(writer.Plan(uses, {}, Regions(uses))), tmp_path)
+    assert "as expected" in started(written(one), tmp_path)
 
 
 def test_what_does_not_compile_is_told_of_and_hinders_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -361,7 +363,6 @@ def test_memory_that_is_too_large_to_be_kept_is_written_about_all_the_same() -> 
     ]
     for place, (call, arguments, result) in enumerate(calls):
         one.items.append(record.Event(2 * place + 1, call, 0, arguments, result, 2 * place + 2))
-    uses = follow.follow(one)
-    text = writer.write(writer.Plan(uses, {}, Regions(uses)))
+    text = written(one)
     assert "mmap(NULL, 134217728, PROT_READ," in text
     assert "write(tfm, memory + 16, 2)" in text

@@ -17,6 +17,9 @@ NAMES = {
 NEWER = (COMMAND, SEND_ZC, BIND)
 """What headers of Linux 5.19 do not have: a program says it by number."""
 
+READS = (WRITE_FIXED, WRITE, SEND, SEND_ZC)
+"""Operations that read the memory at their address."""
+
 WRITES = (READ, RECV, READ_FIXED)
 """Operations that write into the memory at their address."""
 
